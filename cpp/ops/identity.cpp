@@ -1,0 +1,22 @@
+// y = x
+#include "ops/infer.h"
+#include "ops/kernel.h"
+#include "ops/registry.h"
+
+namespace sx {
+
+void define_identity(OpList& ops) {
+  ops.add(OpDef("Identity")
+              .since(14)
+              .any_in("input")
+              .any_out("output")
+              .aliases(0)
+              .retains()
+              .infer([](InferContext& c) {
+                c.out(0, c.type(0));
+                if (c.facts(0).elements) c.out_elements(0, *c.facts(0).elements);
+              })
+              .kernel([](Prepare&) -> Kernel { return [](Run& run) { run.set(0, run.datum(0)); }; }));
+}
+
+}  // namespace sx

@@ -1,0 +1,179 @@
+// Buffers with a cache of freed blocks, and contiguous tensors over them.
+#include "tensor/tensor.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <new>
+
+namespace sx {
+namespace {
+
+constexpr size_t kAlignment = 64;
+// Blocks below this size are left to malloc; the cache exists for the ones that would be mapped and unmapped.
+constexpr size_t kCacheFrom = size_t{64} << 10;
+constexpr size_t kCacheLimit = size_t{256} << 20;
+
+size_t block_size(size_t bytes) { return (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment; }
+
+class BlockCache {
+ public:
+  void* take(size_t bytes) {
+    if (bytes < kCacheFrom) return nullptr;
+    std::lock_guard<std::mutex> lock(mutex_);
+    // A block up to a quarter larger than asked for still counts as a fit.
+    auto found = blocks_.lower_bound(bytes);
+    if (found == blocks_.end() || found->first > bytes + bytes / 4) return nullptr;
+    void* block = found->second;
+    held_ -= found->first;
+    sizes_[block] = found->first;
+    blocks_.erase(found);
+    return block;
+  }
+  bool keep(void* block, size_t bytes) {
+    if (bytes < kCacheFrom) return false;
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto known = sizes_.find(block);
+    if (known != sizes_.end()) {
+      bytes = known->second;
+      sizes_.erase(known);
+    }
+    if (held_ + bytes > kCacheLimit) return false;
+    blocks_.emplace(bytes, block);
+    held_ += bytes;
+    return true;
+  }
+  void trim() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& block : blocks_) std::free(block.second);
+    blocks_.clear();
+    held_ = 0;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::multimap<size_t, void*> blocks_;
+  std::map<void*, size_t> sizes_;  // true sizes of blocks handed out for a smaller request
+  size_t held_ = 0;
+};
+
+BlockCache& cache() {
+  static BlockCache* instance = new BlockCache;  // outlives every static tensor
+  return *instance;
+}
+
+}  // namespace
+
+std::shared_ptr<Buffer> Buffer::allocate(size_t bytes) {
+  const size_t size = block_size(bytes);
+  SX_REQUIRE(size >= bytes, kInvalidArgument, "a tensor of ", bytes, " bytes is too large");
+  void* data = cache().take(size);
+  if (data == nullptr) data = std::aligned_alloc(kAlignment, size);
+  SX_REQUIRE(data != nullptr, kRuntimeException, "out of memory: a tensor of ", bytes, " bytes cannot be allocated");
+  return std::shared_ptr<Buffer>(new Buffer(Kind::kPlain, data, bytes));
+}
+
+std::shared_ptr<Buffer> Buffer::allocate_strings(size_t count) {
+  auto* strings = new (std::nothrow) std::string[count + 1];
+  SX_REQUIRE(strings != nullptr, kRuntimeException, "out of memory: ", count, " strings cannot be allocated");
+  return std::shared_ptr<Buffer>(new Buffer(Kind::kStrings, strings, count * sizeof(std::string)));
+}
+
+std::shared_ptr<Buffer> Buffer::wrap(void* data, size_t bytes, std::function<void()> release) {
+  std::shared_ptr<Buffer> buffer(new Buffer(Kind::kForeign, data, bytes));
+  buffer->release_ = std::move(release);
+  return buffer;
+}
+
+Buffer::~Buffer() {
+  switch (kind_) {
+    case Kind::kPlain:
+      if (!cache().keep(data_, block_size(bytes_))) std::free(data_);
+      break;
+    case Kind::kStrings:
+      delete[] static_cast<std::string*>(data_);
+      break;
+    case Kind::kForeign:
+      if (release_) release_();
+      break;
+  }
+}
+
+void trim_buffer_cache() { cache().trim(); }
+
+Tensor::Tensor(DType dtype, const Shape& shape) : dtype_(dtype), shape_(shape), size_(shape.size()) {
+  const int64_t bytes = checked_mul(size_, static_cast<int64_t>(size_of(dtype)));
+  buffer_ = dtype == DType::kString ? Buffer::allocate_strings(static_cast<size_t>(size_))
+                                    : Buffer::allocate(static_cast<size_t>(bytes));
+  data_ = buffer_->data();
+}
+
+Tensor::Tensor(DType dtype, const Shape& shape, std::shared_ptr<Buffer> buffer, size_t offset)
+    : dtype_(dtype), shape_(shape), size_(shape.size()), buffer_(std::move(buffer)) {
+  const auto bytes = static_cast<size_t>(checked_mul(size_, static_cast<int64_t>(size_of(dtype))));
+  SX_REQUIRE(offset <= buffer_->bytes() && bytes <= buffer_->bytes() - offset, kInvalidArgument, "a tensor of ",
+             shape.str(), " needs ", bytes, " bytes at offset ", offset, " but its memory has ", buffer_->bytes());
+  data_ = static_cast<char*>(buffer_->data()) + offset;
+}
+
+Tensor Tensor::reshaped(const Shape& shape) const {
+  SX_REQUIRE(shape.size() == size_, kInvalidArgument, "cannot view ", shape_.str(), " as ", shape.str());
+  Tensor view = *this;
+  view.shape_ = shape;
+  return view;
+}
+
+Tensor Tensor::clone() const {
+  Tensor copy(dtype_, shape_);
+  if (dtype_ == DType::kString) {
+    for (int64_t i = 0; i < size_; ++i) copy.data<std::string>()[i] = data<std::string>()[i];
+  } else if (size_ > 0) {
+    std::memcpy(copy.data_, data_, bytes());
+  }
+  return copy;
+}
+
+std::vector<int64_t> Tensor::integers() const {
+  std::vector<int64_t> values(static_cast<size_t>(size_));
+  auto read = [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = static_cast<const T*>(data_);
+    for (int64_t i = 0; i < size_; ++i) values[static_cast<size_t>(i)] = static_cast<int64_t>(from[i]);
+  };
+  switch (dtype_) {
+    case DType::kBool:
+    case DType::kUInt8:
+    case DType::kUInt4:
+    case DType::kUInt2: read(uint8_t{}); break;
+    case DType::kInt8:
+    case DType::kInt4:
+    case DType::kInt2: read(int8_t{}); break;
+    case DType::kUInt16: read(uint16_t{}); break;
+    case DType::kInt16: read(int16_t{}); break;
+    case DType::kUInt32: read(uint32_t{}); break;
+    case DType::kInt32: read(int32_t{}); break;
+    case DType::kUInt64: read(uint64_t{}); break;
+    case DType::kInt64: read(int64_t{}); break;
+    default: fail(ErrorKind::kInvalidArgument, "integers expected, found ", name_of(dtype_), shape_.str());
+  }
+  return values;
+}
+
+double Tensor::scalar_as_double() const {
+  SX_REQUIRE(size_ == 1, kInvalidArgument, "one element expected, found ", name_of(dtype_), shape_.str());
+  switch (dtype_) {
+    case DType::kFloat32: return *data<float>();
+    case DType::kFloat64: return *data<double>();
+    case DType::kFloat16: return static_cast<float>(*data<Float16>());
+    case DType::kBFloat16: return static_cast<float>(*data<BFloat16>());
+    default: return static_cast<double>(integers()[0]);
+  }
+}
+
+int64_t Tensor::scalar_as_int() const {
+  SX_REQUIRE(size_ == 1, kInvalidArgument, "one element expected, found ", name_of(dtype_), shape_.str());
+  return integers()[0];
+}
+
+}  // namespace sx
