@@ -15,7 +15,7 @@ namespace sx {
 class BodyRunner {
  public:
   virtual ~BodyRunner() = default;
-  // `inputs` are the formal ones; captured values are added by the caller from `run`.
+  // The body's outputs for its formal inputs; captured values are taken from `run`, the run of the enclosing node.
   virtual std::vector<Datum> run(const Run& run, std::vector<Datum> inputs) const = 0;
 };
 
@@ -51,12 +51,16 @@ class Prepare : public NodeView {
   // Must not depend on shapes that the plan binds.
   Tensor shared(const std::string& tag, FunctionRef<Tensor()> make) const;
   std::shared_ptr<const BodyRunner> body_runner(const std::string& attribute) const;
+  // Says in a few words which variant was chosen and why ("implicit gemm, packed weights"); shown by explain and profile.
+  void describe(const std::string& choice) { choice_ = choice; }
+  const std::string& choice() const { return choice_; }
 
  private:
   NodeId id_;
   std::vector<const Facts*> inputs_;
   std::vector<const Facts*> outputs_;
   PrepareHost* host_;
+  std::string choice_;
 };
 
 // Where an output goes; filled by the executor.
@@ -81,6 +85,8 @@ class Run {
   }
   const Tensor& in(int i) const { return inputs_[static_cast<size_t>(i)]->tensor; }
   const Datum& datum(int i) const { return *inputs_[static_cast<size_t>(i)]; }
+  // The k-th captured value, counted over all bodies in turn.
+  const Datum& capture(size_t k) const { return *inputs_[node_->inputs.size() + k]; }
 
   int outputs() const { return static_cast<int>(outputs_.size()); }
   bool wants(int i) const { return i < outputs() && outputs_[static_cast<size_t>(i)].datum != nullptr; }
