@@ -1,0 +1,245 @@
+// Makes plans: known values, needed steps, kernels, lifetimes and places.
+#include "plan/plan.h"
+
+#include <algorithm>
+
+#include "ops/evaluate.h"
+#include "plan/memory_planner.h"
+
+namespace sx {
+namespace {
+
+// Larger known values are computed in each run rather than kept by every plan.
+constexpr int64_t kMaxKnownBytes = int64_t{64} << 10;
+
+bool small_outputs(const Graph& graph, NodeId id, const FactTable& facts) {
+  for (ValueId output : graph.node(id).outputs) {
+    if (output == kNone) continue;
+    const Type& type = facts[static_cast<size_t>(output)].type;
+    const auto shape = type.concrete_shape();
+    if (!shape || shape->size() > kMaxKnownBytes / static_cast<int64_t>(size_of(type.dtype))) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+struct Plan::Planner {
+  const Graph& graph;
+  Plan& plan;
+  FactTable facts;
+  std::vector<int> slot_of;  // per ValueId
+  // Values that share memory form a block: views of one another, or written in place.
+  std::vector<int> block_of;  // per slot; kNone: not planned
+  std::vector<Lifetime> blocks;
+  std::vector<int> last_use;  // per slot
+  std::vector<bool> lasting;  // per slot: input, constant or output of the graph, or a view of one
+
+  Planner(const Graph& g, Plan& p) : graph(g), plan(p), facts(facts_of(g)), slot_of(g.value_limit(), kNone) {}
+
+  bool known(ValueId id) const { return facts[static_cast<size_t>(id)].constant.defined(); }
+
+  int slot(ValueId id) {
+    int& found = slot_of[static_cast<size_t>(id)];
+    if (found == kNone) {
+      found = static_cast<int>(plan.slots_++);
+      if (known(id)) plan.constants_.emplace_back(found, facts[static_cast<size_t>(id)].constant);
+    }
+    return found;
+  }
+
+  void bind(const std::vector<Type>& input_types) {
+    for (NodeId id : graph.order())
+      for (ValueId output : graph.node(id).outputs)
+        if (output != kNone) {
+          Facts& fact = facts[static_cast<size_t>(output)];
+          fact.type.shape.reset();  // declared shapes of inner values are the author's word only
+          fact.elements.reset();
+        }
+    for (size_t i = 0; i < graph.inputs.size(); ++i) {
+      Facts& fact = facts[static_cast<size_t>(graph.inputs[i])];
+      fact.elements.reset();
+      if (input_types[i].kind != Type::Kind::kUnknown) fact.type = input_types[i];
+    }
+    for (NodeId id : graph.order()) {
+      infer_node(graph, id, facts);
+      if (settle_elements(graph, id, facts)) continue;
+      if (!can_evaluate(graph, id, facts) || !small_outputs(graph, id, facts)) continue;
+      const std::vector<Tensor> results = evaluate(graph, id, facts);
+      const Node& node = graph.node(id);
+      for (size_t i = 0; i < results.size(); ++i)
+        if (node.outputs[i] != kNone) facts[static_cast<size_t>(node.outputs[i])].constant = results[i];
+    }
+  }
+
+  std::vector<NodeId> needed_nodes() const {
+    std::vector<bool> wanted(graph.value_limit(), false);
+    for (ValueId output : graph.outputs) wanted[static_cast<size_t>(output)] = true;
+    std::vector<NodeId> needed;
+    for (auto it = graph.order().rbegin(); it != graph.order().rend(); ++it) {
+      const Node& node = graph.node(*it);
+      bool need = false;
+      for (ValueId output : node.outputs)
+        need = need || (output != kNone && wanted[static_cast<size_t>(output)] && !known(output));
+      if (!need) continue;
+      needed.push_back(*it);
+      for (ValueId read : graph.reads(*it))
+        if (read != kNone) wanted[static_cast<size_t>(read)] = true;
+    }
+    std::reverse(needed.begin(), needed.end());
+    return needed;
+  }
+
+  void make_step(NodeId id, PrepareHost& host) {
+    const Node& node = graph.node(id);
+    Step step;
+    step.id = id;
+    step.node = &node;
+    std::vector<const Facts*> inputs;
+    std::vector<const Facts*> outputs;
+    for (ValueId input : node.inputs) inputs.push_back(input == kNone ? nullptr : &facts[static_cast<size_t>(input)]);
+    for (ValueId output : node.outputs) outputs.push_back(output == kNone ? nullptr : &facts[static_cast<size_t>(output)]);
+    Prepare prepare(node, id, std::move(inputs), std::move(outputs), &host);
+    SX_REQUIRE(node.op->kernel_factory(), kNotImplemented, label(node), " has no kernel");
+    step.kernel = node.op->kernel_factory()(prepare);
+    step.choice = prepare.choice();
+    for (ValueId read : graph.reads(id)) step.inputs.push_back(read == kNone ? kNone : slot(read));
+    for (ValueId output : node.outputs) {
+      Step::Output place;
+      if (output != kNone) {
+        // A known output of a node that runs for another one's sake must not overwrite the constant.
+        place.slot = known(output) ? static_cast<int>(plan.slots_++) : slot(output);
+        place.dtype = facts[static_cast<size_t>(output)].type.dtype;
+      }
+      step.outputs.push_back(place);
+    }
+    plan.steps_.push_back(std::move(step));
+  }
+
+  void find_lifetimes() {
+    last_use.assign(plan.slots_, -1);
+    for (size_t i = 0; i < plan.steps_.size(); ++i) {
+      for (int read : plan.steps_[i].inputs)
+        if (read != kNone) last_use[static_cast<size_t>(read)] = static_cast<int>(i);
+      for (const Step::Output& output : plan.steps_[i].outputs)
+        if (output.slot != kNone) last_use[static_cast<size_t>(output.slot)] = static_cast<int>(i);
+    }
+    lasting.assign(plan.slots_, false);
+    for (const auto& constant : plan.constants_) lasting[static_cast<size_t>(constant.first)] = true;
+    for (int input : plan.input_slots_)
+      if (input != kNone) lasting[static_cast<size_t>(input)] = true;
+    for (int output : plan.output_slots_) lasting[static_cast<size_t>(output)] = true;
+    // A value that some output views must survive the run as well.
+    for_views_backwards([&](size_t viewed, size_t view) { lasting[viewed] = lasting[viewed] || lasting[view]; });
+  }
+
+  // Calls visit(slot that is viewed, slot of the view) for every view, users before producers.
+  void for_views_backwards(FunctionRef<void(size_t, size_t)> visit) const {
+    for (size_t i = plan.steps_.size(); i-- > 0;) {
+      const Step& step = plan.steps_[i];
+      const int view = step.node->op->aliased_input();
+      if (view != kNone && step.outputs[0].slot != kNone)
+        visit(static_cast<size_t>(step.inputs[static_cast<size_t>(view)]), static_cast<size_t>(step.outputs[0].slot));
+    }
+  }
+
+  std::optional<size_t> planned_bytes(const Node& node, size_t output) const {
+    const Type& type = facts[static_cast<size_t>(node.outputs[output])].type;
+    const auto shape = type.concrete_shape();
+    if (!type.is_tensor() || type.dtype == DType::kString || !shape) return std::nullopt;
+    return static_cast<size_t>(checked_mul(shape->size(), static_cast<int64_t>(size_of(type.dtype))));
+  }
+
+  void place() {
+    find_lifetimes();
+    std::vector<bool> held(plan.slots_, false);  // read by an operator that may keep the memory
+    for (const Step& step : plan.steps_)
+      if (step.node->op->retains_inputs() && !(step.node->op->aliased_input() != kNone && is_tensor(step)))
+        for (int read : step.inputs)
+          if (read != kNone) held[static_cast<size_t>(read)] = true;
+    for_views_backwards([&](size_t viewed, size_t view) { held[viewed] = held[viewed] || held[view]; });
+    block_of.assign(plan.slots_, kNone);
+    for (size_t i = 0; i < plan.steps_.size(); ++i) {
+      Step& step = plan.steps_[i];
+      const OpDef& op = *step.node->op;
+      const int at = static_cast<int>(i);
+      for (size_t k = 0; k < step.outputs.size(); ++k) {
+        Step::Output& output = step.outputs[k];
+        if (output.slot == kNone) continue;
+        const auto to = static_cast<size_t>(output.slot);
+        if (k == 0 && op.aliased_input() != kNone) {
+          const int from = step.inputs[static_cast<size_t>(op.aliased_input())];
+          const int block = block_of[static_cast<size_t>(from)];
+          block_of[to] = block;
+          if (block != kNone) blocks[static_cast<size_t>(block)].last = std::max(blocks[static_cast<size_t>(block)].last, last_use[to]);
+          continue;
+        }
+        const auto bytes = planned_bytes(*step.node, k);
+        if (lasting[to] || held[to] || op.retains_inputs() || !bytes) continue;
+        output.planned = true;
+        output.capacity = *bytes;
+        const int shared = k == 0 ? in_place_block(step, at, *bytes) : kNone;
+        if (shared != kNone) {
+          block_of[to] = shared;
+          blocks[static_cast<size_t>(shared)].last = std::max(at, last_use[to]);
+        } else {
+          block_of[to] = static_cast<int>(blocks.size());
+          blocks.push_back({at, std::max(at, last_use[to]), *bytes});
+        }
+      }
+    }
+    const MemoryPlan memory = plan_memory(blocks);
+    plan.arena_bytes_ = memory.arena_bytes;
+    for (Step& step : plan.steps_)
+      for (Step::Output& output : step.outputs)
+        if (output.planned) output.offset = memory.offsets[static_cast<size_t>(block_of[static_cast<size_t>(output.slot)])];
+    note_transients();
+  }
+
+  bool is_tensor(const Step& step) const {
+    const ValueId read = step.node->inputs[static_cast<size_t>(step.node->op->aliased_input())];
+    return facts[static_cast<size_t>(read)].type.is_tensor();
+  }
+
+  // The block of an input that output 0 may overwrite in step `at`, or kNone.
+  int in_place_block(const Step& step, int at, size_t bytes) const {
+    for (int i : step.node->op->in_place_inputs()) {
+      if (static_cast<size_t>(i) >= step.node->inputs.size() || step.inputs[static_cast<size_t>(i)] == kNone) continue;
+      const int from = step.inputs[static_cast<size_t>(i)];
+      const int block = block_of[static_cast<size_t>(from)];
+      if (block == kNone || blocks[static_cast<size_t>(block)].last != at || blocks[static_cast<size_t>(block)].bytes != bytes) continue;
+      int reads = 0;  // of the block by this very step, views included
+      for (int read : step.inputs) reads += read != kNone && block_of[static_cast<size_t>(read)] == block;
+      if (reads == 1) return block;
+    }
+    return kNone;
+  }
+
+  void note_transients() {
+    std::vector<bool> constant(plan.slots_, false);
+    std::vector<bool> placed(plan.slots_, false);
+    for (const auto& known : plan.constants_) constant[static_cast<size_t>(known.first)] = true;
+    for (const Step& step : plan.steps_)
+      for (const Step::Output& output : step.outputs)
+        if (output.planned) placed[static_cast<size_t>(output.slot)] = true;
+    for (size_t slot = 0; slot < plan.slots_; ++slot) {
+      if (constant[slot] || placed[slot]) continue;
+      plan.transient_.push_back(static_cast<int>(slot));
+      const bool output = std::find(plan.output_slots_.begin(), plan.output_slots_.end(), static_cast<int>(slot)) != plan.output_slots_.end();
+      if (!output && last_use[slot] >= 0) plan.steps_[static_cast<size_t>(last_use[slot])].release.push_back(static_cast<int>(slot));
+    }
+  }
+};
+
+Plan::Plan(const Graph& graph, const std::vector<Type>& input_types, PrepareHost& host) {
+  Planner planner(graph, *this);
+  planner.bind(input_types);
+  const std::vector<NodeId> needed = planner.needed_nodes();
+  for (ValueId input : graph.inputs) input_slots_.push_back(planner.slot(input));
+  steps_.reserve(needed.size());
+  for (NodeId id : needed) planner.make_step(id, host);
+  for (ValueId output : graph.outputs) output_slots_.push_back(planner.slot(output));
+  planner.place();
+}
+
+}  // namespace sx
