@@ -174,6 +174,12 @@ void Graph::set_input(NodeId id, int index, ValueId to) {
   add_use(to, id);
 }
 
+void Graph::drop_capture(NodeId id, size_t b, size_t k) {
+  std::vector<ValueId>& captures = node(id).bodies[b].captures;
+  drop_use(captures[k], id);
+  captures.erase(captures.begin() + static_cast<std::ptrdiff_t>(k));
+}
+
 void Graph::replace_uses(ValueId from, ValueId to, bool with_outputs) {
   for (const Use& use : uses(from)) set_input(use.node, use.index, to);
   if (with_outputs) std::replace(outputs.begin(), outputs.end(), from, to);

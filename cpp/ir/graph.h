@@ -106,6 +106,8 @@ class Graph {
   size_t use_count(ValueId id) const;  // graph outputs count as one use each
   bool is_output(ValueId id) const;
   void set_input(NodeId node, int index, ValueId value);  // index as in Use
+  // Removes the k-th capture of the node's body `b`; the body's input for it is the caller's to remove.
+  void drop_capture(NodeId node, size_t b, size_t k);
   // Makes every reader of `from` (graph outputs too when `outputs`) read `to`.
   void replace_uses(ValueId from, ValueId to, bool outputs);
   // All values a node reads: inputs, then captures of its bodies; kNone among them.

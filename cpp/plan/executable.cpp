@@ -42,7 +42,7 @@ std::shared_ptr<Plan> Executable::make_plan(const std::vector<Datum>& inputs, bo
   for (const Datum& input : inputs) {
     const bool tensor = input.kind == Datum::Kind::kTensor;
     types.push_back(!tensor     ? Type()
-                    : any_shape ? Type::tensor(input.tensor.dtype(), SymShape(static_cast<size_t>(input.tensor.rank())))
+                    : any_shape ? Type::tensor(input.tensor.dtype())
                                 : Type::tensor(input.tensor.dtype(), input.tensor.shape()));
   }
   return std::make_shared<Plan>(graph_, types, *this);

@@ -1,0 +1,61 @@
+// Graph transformations: rules tried at every node, whole-graph passes, and the log of what fired and what did not.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace sx {
+
+// What a rule did at one node.
+struct Outcome {
+  enum class Kind { kNoMatch, kMissed, kFired };
+  Kind kind = Kind::kNoMatch;
+  std::string reason;  // of a miss: what stood in the way, for `sardonyx explain`
+
+  static Outcome no_match() { return {}; }
+  static Outcome missed(std::string reason) { return {Kind::kMissed, std::move(reason)}; }
+  static Outcome fired(std::string what = "") { return {Kind::kFired, std::move(what)}; }
+};
+
+struct PassEvent {
+  std::string pass;
+  std::string node;  // origin of the node at the root of the match
+  Outcome outcome;
+};
+
+class PassLog {
+ public:
+  void add(const std::string& pass, const Node& node, const Outcome& outcome);
+  // Misses are reported once, as they stood when the pass last looked.
+  void forget_misses(const std::string& pass);
+  const std::vector<PassEvent>& events() const { return events_; }
+
+ private:
+  std::vector<PassEvent> events_;
+};
+
+// A local rewrite: looks at the node `id`, and either leaves the graph alone or rewrites around that node. A rule may
+// erase its root and nodes that feed only it; it must leave the graph valid and the facts of new values inferred.
+struct Rule {
+  std::string name;
+  std::vector<std::string> roots;  // full operator names to try it at; empty: every node
+  std::function<Outcome(Graph&, NodeId)> apply;
+};
+
+// Applies rules at all nodes, bodies included, until none fires; the graph is verified after each patch when
+// `verify_each`. Returns whether anything changed.
+bool apply_rules(Graph& graph, const std::vector<Rule>& rules, PassLog& log, bool verify_each);
+
+// Whole-graph passes, bodies included. Each returns whether it changed anything.
+bool eliminate_dead_code(Graph& graph, PassLog& log);
+bool fold_constants(Graph& graph, PassLog& log);
+// Captured constants become constants of the body, so that bodies can be folded and their weights packed.
+bool sink_constants(Graph& graph, PassLog& log);
+
+// Calls visit(graph) for the graph and all bodies in it, innermost first.
+void for_each_graph(Graph& graph, const std::function<void(Graph&)>& visit);
+
+}  // namespace sx

@@ -1,0 +1,13 @@
+// The order of passes: simplify (portable: the result is plain ONNX again) and lower (for this back end).
+#pragma once
+
+#include "passes/pass.h"
+
+namespace sx {
+
+// Folds, merges, removes and canonicalises; every operator stays one of ONNX's.
+void simplify(Graph& graph, PassLog& log, bool verify_each = false);
+// Fuses for the CPU kernels; brings in operators of the domain "sardonyx".
+void lower(Graph& graph, PassLog& log, bool verify_each = false);
+
+}  // namespace sx
