@@ -72,6 +72,11 @@ std::shared_ptr<Plan> Executable::plan_for(const std::vector<Datum>& inputs) {
   return plan;
 }
 
+std::shared_ptr<Plan> Executable::newest_plan() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return plans_.empty() ? nullptr : plans_.front().plan;
+}
+
 std::vector<Datum> Executable::run(const std::vector<Datum>& inputs, const RunState& state, bool exclusive) {
   return plan_for(inputs)->run(inputs, state, exclusive);
 }

@@ -21,6 +21,8 @@ class Executable : public PrepareHost {
   std::vector<Datum> run(const std::vector<Datum>& inputs, const RunState& state, bool exclusive);
   // The plan for inputs like these.
   std::shared_ptr<Plan> plan_for(const std::vector<Datum>& inputs);
+  // The plan that ran last, or nullptr before the first run.
+  std::shared_ptr<Plan> newest_plan();
   const Graph& graph() const { return graph_; }
 
   Tensor shared(const std::string& key, FunctionRef<Tensor()> make) override;

@@ -1,0 +1,195 @@
+// Loads, optimises and runs models.
+#include "plan/session.h"
+
+#include <algorithm>
+
+#include "base/suggest.h"
+#include "passes/pipeline.h"
+
+namespace sx {
+namespace {
+
+constexpr size_t kVariantLimit = 8;
+
+std::vector<std::string> names_of(const std::vector<PortInfo>& ports) {
+  std::vector<std::string> names;
+  for (const PortInfo& port : ports) names.push_back(port.name);
+  return names;
+}
+
+std::string quoted(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
+  return text;
+}
+
+std::string describe(const Datum& value) {
+  switch (value.kind) {
+    case Datum::Kind::kNone: return "none";
+    case Datum::Kind::kSequence: return "a sequence";
+    case Datum::Kind::kMap: return "a map";
+    case Datum::Kind::kTensor: return name_of(value.tensor.dtype()) + value.tensor.shape().str();
+  }
+  return "";
+}
+
+}  // namespace
+
+std::shared_ptr<Session> Session::from_file(const std::string& path, const SessionConfig& config) {
+  return std::shared_ptr<Session>(new Session(import_file(path, config.import), config));
+}
+
+std::shared_ptr<Session> Session::from_bytes(std::string_view bytes, const std::string& folder, const SessionConfig& config) {
+  return std::shared_ptr<Session>(new Session(import_bytes(bytes, folder, config.import), config));
+}
+
+Session::Session(ImportedModel model, const SessionConfig& config)
+    : model_(std::move(model)), config_(config), profiling_(config.profile) {
+  const Graph& graph = *model_.graph;
+  for (ValueId input : graph.inputs) inputs_.push_back({graph.value(input).name, graph.type(input)});
+  for (ValueId output : graph.outputs) outputs_.push_back({graph.value(output).name, graph.type(output)});
+  for (const std::string& name : model_.overridable) overridable_.push_back({name, graph.type(graph.find_value(name))});
+  default_ = make_variant(names_of(outputs_), {}, log_);
+}
+
+std::shared_ptr<Session::Variant> Session::make_variant(std::vector<std::string> fetches, std::vector<std::string> overridden,
+                                                        PassLog& log) const {
+  auto variant = std::make_shared<Variant>();
+  variant->graph = model_.graph->clone();
+  Graph& graph = *variant->graph;
+  graph.outputs.clear();
+  for (const std::string& name : fetches) graph.outputs.push_back(graph.find_value(name));
+  for (const std::string& name : overridden) {
+    const ValueId value = graph.find_value(name);
+    const Type type = graph.type(value);
+    graph.value(value).facts = {type, Tensor(), std::nullopt};
+    graph.inputs.push_back(value);
+  }
+  for (ValueId input : graph.inputs) variant->input_names.push_back(graph.value(input).name);
+  if (config_.optimization != Optimization::kNone) simplify(graph, log);
+  if (config_.optimization == Optimization::kLower) lower(graph, log);
+  variant->fetches = std::move(fetches);
+  variant->overridden = std::move(overridden);
+  variant->executable = std::make_unique<Executable>(graph, config_.plan_limit);
+  return variant;
+}
+
+std::shared_ptr<Session::Variant> Session::variant_for(const std::vector<std::string>& fetches,
+                                                       const std::vector<std::string>& overridden) {
+  auto same = [&](const std::shared_ptr<Variant>& variant) {
+    return variant->fetches == fetches && variant->overridden == overridden;
+  };
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto found = std::find_if(variants_.begin(), variants_.end(), same);
+    if (found != variants_.end()) {
+      variants_.splice(variants_.begin(), variants_, found);
+      return variants_.front();
+    }
+  }
+  for (const std::string& name : fetches) {
+    const ValueId value = model_.graph->find_value(name);
+    if (value != kNone) continue;
+    std::vector<std::string> known;
+    for (ValueId id = 0; id < static_cast<ValueId>(model_.graph->value_limit()); ++id)
+      if (model_.graph->has_value(id)) known.push_back(model_.graph->value(id).name);
+    fail(ErrorKind::kInvalidArgument, "Invalid output name: '", name, "' names no value of the model; its outputs are ",
+         quoted(names_of(outputs_)), suggestion(name, known));
+  }
+  PassLog log;
+  auto variant = make_variant(fetches, overridden, log);
+  std::lock_guard<std::mutex> lock(mutex_);
+  variants_.push_front(variant);
+  if (variants_.size() > kVariantLimit) variants_.pop_back();
+  return variant;
+}
+
+void Session::check_feed(const std::string& name, const Type& type, const Datum& value) const {
+  if (!type.is_tensor()) return;
+  SX_REQUIRE(value.kind == Datum::Kind::kTensor, kInvalidArgument, "input '", name, "' is ", describe(value), "; expected ", type.str());
+  const Tensor& tensor = value.tensor;
+  SX_REQUIRE(tensor.dtype() == type.dtype, kInvalidArgument, "Unexpected input data type for input '", name, "': found tensor(",
+             session_name_of(tensor.dtype()), "), expected tensor(", session_name_of(type.dtype), ")");
+  if (!type.shape) return;
+  SX_REQUIRE(tensor.rank() == type.rank(), kInvalidArgument, "Invalid rank for input '", name, "': found ", tensor.rank(), " ",
+             tensor.shape().str(), ", expected ", type.rank(), " ", to_string(*type.shape));
+  for (int axis = 0; axis < tensor.rank(); ++axis) {
+    const Dim& dim = (*type.shape)[static_cast<size_t>(axis)];
+    SX_REQUIRE(!dim.known() || dim.value() == tensor.dim(axis), kInvalidArgument, "Invalid size for input '", name, "': found ",
+               tensor.shape().str(), ", expected ", to_string(*type.shape), " (axis ", axis, " differs)");
+  }
+}
+
+std::vector<Datum> Session::run(const std::vector<std::string>& fetches,
+                                const std::vector<std::pair<std::string, Datum>>& feeds, const RunConfig& config) {
+  std::vector<std::string> overridden;
+  for (const auto& [name, value] : feeds) {
+    (void)value;
+    auto named = [&n = name](const PortInfo& port) { return port.name == n; };
+    if (std::any_of(inputs_.begin(), inputs_.end(), named)) continue;
+    std::vector<std::string> known = names_of(inputs_);
+    for (const PortInfo& port : overridable_) known.push_back(port.name);
+    SX_REQUIRE(std::any_of(overridable_.begin(), overridable_.end(), named), kInvalidArgument, "Invalid input name: '", name,
+               "'; the model's inputs are ", quoted(names_of(inputs_)), suggestion(name, known));
+    overridden.push_back(name);
+  }
+  std::sort(overridden.begin(), overridden.end());
+  const bool declared = std::all_of(fetches.begin(), fetches.end(), [&](const std::string& name) {
+    return std::any_of(outputs_.begin(), outputs_.end(), [&](const PortInfo& port) { return port.name == name; });
+  });
+  const std::shared_ptr<Variant> variant =
+      declared && overridden.empty() ? default_ : variant_for(declared ? names_of(outputs_) : fetches, overridden);
+
+  const Graph& graph = variant->executable->graph();
+  std::vector<Datum> inputs;
+  inputs.reserve(variant->input_names.size());
+  std::vector<std::string> missing;
+  for (size_t i = 0; i < variant->input_names.size(); ++i) {
+    const std::string& name = variant->input_names[i];
+    auto fed = std::find_if(feeds.begin(), feeds.end(), [&](const auto& feed) { return feed.first == name; });
+    if (fed == feeds.end()) {
+      missing.push_back(name);
+      continue;
+    }
+    check_feed(name, graph.type(graph.inputs[i]), fed->second);
+    inputs.push_back(fed->second);
+  }
+  SX_REQUIRE(missing.empty(), kInvalidArgument, "Required inputs (", quoted(missing), ") are missing from the input feed");
+
+  RunState state;
+  state.terminate = config.terminate;
+  state.has_deadline = config.timeout_seconds > 0;
+  if (state.has_deadline)
+    state.deadline = std::chrono::steady_clock::now() +
+                     std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(config.timeout_seconds));
+  state.profile = profiling_ ? &profile_ : nullptr;
+  const ThreadLimit limit(config_.threads);
+  std::vector<Datum> outputs = variant->executable->run(inputs, state, true);
+  if (fetches.empty() || variant->fetches == fetches) return outputs;
+  std::vector<Datum> picked;
+  for (const std::string& name : fetches) {
+    const auto at = std::find(variant->fetches.begin(), variant->fetches.end(), name) - variant->fetches.begin();
+    picked.push_back(outputs[static_cast<size_t>(at)]);
+  }
+  return picked;
+}
+
+Type Session::type_of(const std::string& name) const {
+  const ValueId value = model_.graph->find_value(name);
+  SX_REQUIRE(value != kNone, kInvalidArgument, "'", name, "' names no value of the model");
+  return model_.graph->type(value);
+}
+
+std::vector<NodeReport> Session::report() {
+  const std::shared_ptr<Plan> plan = default_->executable->newest_plan();
+  std::vector<NodeReport> reports;
+  if (plan) {
+    for (const Step& step : plan->steps()) reports.push_back({step.node->origin, step.node->op->full_name(), step.choice});
+    return reports;
+  }
+  const Graph& graph = default_->executable->graph();
+  for (NodeId id : graph.order()) reports.push_back({graph.node(id).origin, graph.node(id).op->full_name(), ""});
+  return reports;
+}
+
+}  // namespace sx
