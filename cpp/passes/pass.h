@@ -52,6 +52,7 @@ bool apply_rules(Graph& graph, const std::vector<Rule>& rules, PassLog& log, boo
 // Whole-graph passes, bodies included. Each returns whether it changed anything.
 bool eliminate_dead_code(Graph& graph, PassLog& log);
 bool fold_constants(Graph& graph, PassLog& log);
+bool merge_common_subexpressions(Graph& graph, PassLog& log);
 // Captured constants become constants of the body, so that bodies can be folded and their weights packed.
 bool sink_constants(Graph& graph, PassLog& log);
 

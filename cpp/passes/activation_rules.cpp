@@ -1,0 +1,207 @@
+// Recognises activations and normalizations that exporters spell out: Swish, HardSwish, Gelu, LayerNormalization.
+#include <cmath>
+
+#include "passes/match.h"
+#include "passes/rules.h"
+
+namespace sx {
+namespace {
+
+bool is_float(const Graph& graph, ValueId value) { return kFloats.has(graph.type(value).dtype); }
+
+// The operand of a commutative node that is a constant scalar equal to `expected`; gives the other operand, or kNone.
+ValueId beside_scalar(const Graph& graph, NodeId id, double expected) {
+  const std::vector<ValueId>& inputs = graph.node(id).inputs;
+  for (size_t side = 0; side < 2; ++side)
+    if (is_scalar(graph, inputs[side], expected)) return inputs[1 - side];
+  return kNone;
+}
+
+// x * sigmoid(alpha * x)
+Outcome match_swish(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  for (size_t side = 0; side < 2; ++side) {
+    const NodeId sigmoid = producer(graph, inputs[side], {"Sigmoid"});
+    if (sigmoid == kNone) continue;
+    const ValueId x = inputs[1 - side];
+    const ValueId inner = graph.node(sigmoid).inputs[0];
+    float alpha = 1.0f;
+    if (inner != x) {
+      const NodeId scaled = producer(graph, inner, {"Mul"});
+      if (scaled == kNone || (graph.node(scaled).inputs[0] != x && graph.node(scaled).inputs[1] != x)) continue;
+      const auto factor = scalar(graph, other_input(graph, scaled, x));
+      if (!factor) continue;
+      alpha = static_cast<float>(*factor);
+    }
+    if (only_reader(graph, inputs[side]) != id) return Outcome::missed("the sigmoid has other readers");
+    replace(graph, id, "Swish", {x}, {{"alpha", alpha}});
+    return Outcome::fired();
+  }
+  return Outcome::no_match();
+}
+
+// x * hard_sigmoid(x) with slope 1/6 and offset 1/2
+Outcome match_hard_swish(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  for (size_t side = 0; side < 2; ++side) {
+    const NodeId gate = producer(graph, inputs[side], {"HardSigmoid"});
+    if (gate == kNone || graph.node(gate).inputs[0] != inputs[1 - side]) continue;
+    const bool standard = std::abs(attribute<float>(graph, gate, "alpha") - 1.0f / 6.0f) < 1e-4f &&
+                          std::abs(attribute<float>(graph, gate, "beta") - 0.5f) < 1e-6f;
+    if (!standard) return Outcome::missed("slope and offset of the gate are not 1/6 and 1/2");
+    if (only_reader(graph, inputs[side]) != id) return Outcome::missed("the gate has other readers");
+    replace(graph, id, "HardSwish", {inputs[1 - side]});
+    return Outcome::fired();
+  }
+  return Outcome::no_match();
+}
+
+// clip(x + 3, 0, 6) whose sum and clip have no other readers; gives x, or kNone.
+ValueId shifted_relu6(const Graph& graph, ValueId value, NodeId reader) {
+  const NodeId clip = producer(graph, value, {"Clip"});
+  if (clip == kNone || only_reader(graph, value) != reader) return kNone;
+  const Node& node = graph.node(clip);
+  if (node.inputs.size() < 3 || !is_scalar(graph, node.inputs[1], 0.0) || !is_scalar(graph, node.inputs[2], 6.0)) return kNone;
+  const NodeId sum = producer(graph, node.inputs[0], {"Add"});
+  if (sum == kNone || only_reader(graph, node.inputs[0]) != clip) return kNone;
+  return beside_scalar(graph, sum, 3.0);
+}
+
+// x * clip(x + 3, 0, 6) / 6, with the division before or after the product, and clip(x + 3, 0, 6) / 6 alone.
+Outcome match_clipped_hard_swish(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  const bool divides = is(graph, id, "Div") && is_scalar(graph, inputs[1], 6.0);
+  const bool scales = is(graph, id, "Mul") && beside_scalar(graph, id, 1.0 / 6.0) != kNone;
+  if (!divides && !scales) return Outcome::no_match();
+  const ValueId scaled = divides ? inputs[0] : beside_scalar(graph, id, 1.0 / 6.0);
+  const ValueId gated = shifted_relu6(graph, scaled, id);
+  if (gated != kNone) {
+    replace(graph, id, "HardSigmoid", {gated}, {{"alpha", 1.0f / 6.0f}, {"beta", 0.5f}});
+    return Outcome::fired("HardSigmoid");
+  }
+  const NodeId product = producer(graph, scaled, {"Mul"});
+  if (product == kNone || only_reader(graph, scaled) != id) return Outcome::no_match();
+  for (size_t side = 0; side < 2; ++side) {
+    const ValueId x = shifted_relu6(graph, graph.node(product).inputs[side], product);
+    if (x == kNone || x != graph.node(product).inputs[1 - side]) continue;
+    replace(graph, id, "HardSwish", {x});
+    return Outcome::fired("HardSwish");
+  }
+  return Outcome::no_match();
+}
+
+// erf(x / sqrt(2)); gives x, or kNone.
+ValueId erf_operand(const Graph& graph, ValueId value) {
+  const NodeId erf = producer(graph, value, {"Erf"});
+  if (erf == kNone) return kNone;
+  const NodeId scaled = producer(graph, graph.node(erf).inputs[0], {"Div", "Mul"});
+  if (scaled == kNone) return kNone;
+  if (is(graph, scaled, "Div")) return is_scalar(graph, graph.node(scaled).inputs[1], std::sqrt(2.0), 1e-3) ? graph.node(scaled).inputs[0] : kNone;
+  for (size_t side = 0; side < 2; ++side)
+    if (is_scalar(graph, graph.node(scaled).inputs[side], std::sqrt(0.5), 1e-3)) return graph.node(scaled).inputs[1 - side];
+  return kNone;
+}
+
+// x such that `value` is 1 + erf(x / sqrt(2)), or kNone.
+ValueId one_plus_erf(const Graph& graph, ValueId value) {
+  const NodeId sum = producer(graph, value, {"Add"});
+  if (sum == kNone) return kNone;
+  const ValueId erf = beside_scalar(graph, sum, 1.0);
+  return erf == kNone ? kNone : erf_operand(graph, erf);
+}
+
+// The factors of a tree of products, at most four of them.
+void factors(const Graph& graph, ValueId value, NodeId reader, std::vector<ValueId>& found) {
+  const NodeId product = producer(graph, value, {"Mul"});
+  if (product == kNone || found.size() > 3 || only_reader(graph, value) != reader) {
+    found.push_back(value);
+    return;
+  }
+  for (ValueId operand : graph.node(product).inputs) factors(graph, operand, product, found);
+}
+
+// 0.5 * x * (1 + erf(x / sqrt(2))) in any order of the products.
+Outcome match_gelu(Graph& graph, NodeId id) {
+  std::vector<ValueId> parts;
+  for (ValueId operand : graph.node(id).inputs) factors(graph, operand, id, parts);
+  if (parts.size() != 3) return Outcome::no_match();
+  for (size_t e = 0; e < 3; ++e) {
+    const ValueId x = one_plus_erf(graph, parts[e]);
+    if (x == kNone) continue;
+    const ValueId a = parts[(e + 1) % 3];
+    const ValueId b = parts[(e + 2) % 3];
+    if ((a == x && is_scalar(graph, b, 0.5)) || (b == x && is_scalar(graph, a, 0.5))) {
+      replace(graph, id, "Gelu", {x});
+      return Outcome::fired();
+    }
+  }
+  return Outcome::no_match();
+}
+
+// The axes a reduction runs over when they are the last ones, as the first of them counted from the back; 0 otherwise.
+int64_t trailing_axis(const Graph& graph, NodeId reduce) {
+  const Node& node = graph.node(reduce);
+  if (node.inputs.size() < 2 || node.inputs[1] == kNone) return 0;
+  const Tensor* axes = constant(graph, node.inputs[1]);
+  const int rank = graph.type(node.inputs[0]).rank();
+  if (axes == nullptr || axes->size() != 1 || attribute<int64_t>(graph, reduce, "keepdims") != 1) return 0;
+  const int64_t axis = axes->integers()[0];
+  if (axis == -1 || (rank > 0 && axis == rank - 1)) return -1;
+  return 0;
+}
+
+// (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * scale + bias over the last axis; rooted at the last Add.
+Outcome match_layer_normalization(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  for (size_t side = 0; side < 2; ++side) {
+    const Tensor* bias = constant(graph, inputs[side]);
+    const NodeId scaling = producer(graph, inputs[1 - side], {"Mul"});
+    if (bias == nullptr || scaling == kNone) continue;
+    for (size_t k = 0; k < 2; ++k) {
+      const Tensor* scale = constant(graph, graph.node(scaling).inputs[k]);
+      const NodeId division = producer(graph, graph.node(scaling).inputs[1 - k], {"Div"});
+      if (scale == nullptr || division == kNone) continue;
+      const ValueId centred = graph.node(division).inputs[0];
+      const NodeId root = producer(graph, graph.node(division).inputs[1], {"Sqrt"});
+      const NodeId subtraction = producer(graph, centred, {"Sub"});
+      if (root == kNone || subtraction == kNone) continue;
+      const NodeId sum = producer(graph, graph.node(root).inputs[0], {"Add"});
+      if (sum == kNone) continue;
+      for (size_t e = 0; e < 2; ++e) {
+        const auto epsilon = scalar(graph, graph.node(sum).inputs[e]);
+        const NodeId variance = producer(graph, graph.node(sum).inputs[1 - e], {"ReduceMean"});
+        if (!epsilon || variance == kNone) continue;
+        const NodeId square = producer(graph, graph.node(variance).inputs[0], {"Mul", "Pow"});
+        if (square == kNone || graph.node(square).inputs[0] != centred) continue;
+        const bool squared = is(graph, square, "Mul") ? graph.node(square).inputs[1] == centred
+                                                      : is_scalar(graph, graph.node(square).inputs[1], 2.0);
+        const ValueId x = graph.node(subtraction).inputs[0];
+        const NodeId mean = producer(graph, graph.node(subtraction).inputs[1], {"ReduceMean"});
+        if (!squared || mean == kNone || graph.node(mean).inputs[0] != x || !is_float(graph, x)) continue;
+        if (trailing_axis(graph, mean) != -1 || trailing_axis(graph, variance) != -1)
+          return Outcome::missed("it does not normalize the last axis alone");
+        const auto& shape = graph.type(x).shape;
+        if (!shape || scale->rank() != 1 || bias->shape() != scale->shape() || shape->back() != Dim(scale->dim(0)))
+          return Outcome::missed("scale and bias do not have the extent of the last axis");
+        const ValueId scale_id = graph.node(scaling).inputs[k];
+        replace(graph, id, "LayerNormalization", {x, scale_id, inputs[side]}, {{"epsilon", static_cast<float>(*epsilon)}});
+        return Outcome::fired();
+      }
+    }
+  }
+  return Outcome::no_match();
+}
+
+}  // namespace
+
+std::vector<Rule> activation_rules() {
+  return {
+      {"recognise_swish", {"Mul"}, match_swish},
+      {"recognise_hard_swish", {"Mul"}, match_hard_swish},
+      {"recognise_clipped_hard_swish", {"Div", "Mul"}, match_clipped_hard_swish},
+      {"recognise_gelu", {"Mul"}, match_gelu},
+      {"recognise_layer_normalization", {"Add"}, match_layer_normalization},
+  };
+}
+
+}  // namespace sx
