@@ -17,7 +17,7 @@ CPP_TESTS ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
 PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md $(shell find cmake cpp python -not -name '*.pyc' -not -name __pycache__)
-CPP_FORMATTED = $(shell find cpp tests/cpp bench -name '*.cpp' -o -name '*.h')
+CPP_FORMATTED = $(shell find cpp tests/cpp $(wildcard bench) -name '*.cpp' -o -name '*.h')
 PYTHON_FORMATTED := python tests tools $(wildcard bench)
 
 .PHONY: help
@@ -47,7 +47,8 @@ lint: $(VENV)/.lint ## Check formatting, types and the layout of the tree
 	$(VENV)/bin/ruff check $(PYTHON_FORMATTED)
 	$(VENV)/bin/ruff format --check $(PYTHON_FORMATTED)
 	$(VENV)/bin/mypy --strict python/sardonyx
-	$(VENV)/bin/clang-format --dry-run -Werror $(CPP_FORMATTED)
+	@echo clang-format --dry-run -Werror
+	@$(VENV)/bin/clang-format --dry-run -Werror --ferror-limit=1 $(CPP_FORMATTED)
 
 .PHONY: format
 format: $(VENV)/.lint ## Format the C++ and Python code
@@ -77,8 +78,7 @@ clean: ## Remove everything that make built
 $(VENV)/.build: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
-	$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
-	  >$(VENV)/build-requirements.txt
+	$(PY) tools/build_requirements.py >$(VENV)/build-requirements.txt
 	$(PIP) install --requirement $(VENV)/build-requirements.txt --group build
 	touch $@
 
