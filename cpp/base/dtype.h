@@ -92,6 +92,7 @@ constexpr DTypeSet kAllTypes =
     kNumbers | kComplex | kFloat8s | kNarrowIntegers | DType::kFloat4E2M1 | DType::kFloat8E8M0 | DType::kBool | DType::kString;
 constexpr DTypeSet kFixedSizeTypes = kAllTypes - DType::kString;
 
+// clang-format off: one row for each type
 // Storage types of the kinds that are narrower than a byte.
 struct Int4 { int8_t value = 0; };
 struct UInt4 { uint8_t value = 0; };
@@ -110,6 +111,7 @@ SX_DTYPE(Float8E5M2, kFloat8E5M2) SX_DTYPE(Float8E5M2FNUZ, kFloat8E5M2FNUZ)
 SX_DTYPE(Float8E8M0, kFloat8E8M0) SX_DTYPE(Float4E2M1, kFloat4E2M1)
 SX_DTYPE(Int4, kInt4) SX_DTYPE(UInt4, kUInt4) SX_DTYPE(Int2, kInt2) SX_DTYPE(UInt2, kUInt2)
 #undef SX_DTYPE
+// clang-format on
 template <typename T>
 constexpr DType dtype_of = DTypeOf<T>::value;
 
