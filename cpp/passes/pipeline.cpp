@@ -2,21 +2,43 @@
 #include "passes/pipeline.h"
 
 #include "ops/infer.h"
+#include "passes/rules.h"
 
 namespace sx {
+namespace {
 
-void simplify(Graph& graph, PassLog& log, bool) {
+std::vector<Rule> together(std::initializer_list<std::vector<Rule>> sets) {
+  std::vector<Rule> all;
+  for (const std::vector<Rule>& set : sets) all.insert(all.end(), set.begin(), set.end());
+  return all;
+}
+
+void infer_all(Graph& graph) {
+  infer_types(graph);
+  graph.verify();
+}
+
+}  // namespace
+
+void simplify(Graph& graph, PassLog& log, bool verify_each) {
   constexpr int kMaxRounds = 8;
+  const std::vector<Rule> rules = together({identity_rules(), transpose_rules(), convolution_rules(), branch_rules()});
   sink_constants(graph, log);
   for (int round = 0; round < kMaxRounds; ++round) {
     bool changed = fold_constants(graph, log);
+    changed = apply_rules(graph, rules, log, verify_each) || changed;
+    changed = merge_common_subexpressions(graph, log) || changed;
     changed = eliminate_dead_code(graph, log) || changed;
     if (!changed) break;
-    infer_types(graph);
-    graph.verify();
+    infer_all(graph);
   }
 }
 
-void lower(Graph& graph, PassLog&, bool) { graph.verify(); }
+void lower(Graph& graph, PassLog& log, bool verify_each) {
+  apply_rules(graph, activation_rules(), log, verify_each);
+  apply_rules(graph, epilogue_rules(), log, verify_each);
+  eliminate_dead_code(graph, log);
+  infer_all(graph);
+}
 
 }  // namespace sx

@@ -1,0 +1,159 @@
+// Makes bias, residual and activation the epilogue of the Conv, MatMul or Gemm that they follow.
+#include <limits>
+
+#include "ops/op_def.h"
+#include "passes/match.h"
+#include "passes/rules.h"
+
+namespace sx {
+namespace {
+
+constexpr DTypeSet kComputed = kHalfFloats | DType::kFloat32;
+
+struct Tail {
+  std::string activation;
+  float alpha = 0.0f;
+  float beta = 0.0f;
+};
+
+// The activation that a node computes of its first input, when an epilogue can.
+std::optional<Tail> tail_of(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const std::string& name = node.op->name();
+  if (!node.op->domain().empty()) return std::nullopt;
+  for (const char* plain : {"Relu", "Sigmoid", "Tanh", "HardSwish", "Mish", "Softplus", "Softsign"})
+    if (name == plain) return Tail{name};
+  for (const char* scaled : {"LeakyRelu", "Elu", "Swish", "Celu"})
+    if (name == scaled) return Tail{name, attribute<float>(graph, id, "alpha")};
+  if (name == "HardSigmoid") return Tail{name, attribute<float>(graph, id, "alpha"), attribute<float>(graph, id, "beta")};
+  if (name == "Gelu") return Tail{attribute<std::string>(graph, id, "approximate") == "tanh" ? "GeluTanh" : "Gelu"};
+  if (name != "Clip") return std::nullopt;
+  float bounds[2] = {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
+  for (size_t i = 0; i < 2; ++i) {
+    if (node.inputs.size() <= i + 1 || node.inputs[i + 1] == kNone) continue;
+    const auto bound = scalar(graph, node.inputs[i + 1]);
+    if (!bound) return std::nullopt;
+    bounds[i] = static_cast<float>(*bound);
+  }
+  return Tail{"Clip", bounds[0], bounds[1]};
+}
+
+// The lowered producer of `value` that may still take an epilogue, read by `reader` alone; kNone otherwise.
+NodeId open_producer(const Graph& graph, ValueId value, NodeId reader) {
+  const NodeId id = producer(graph, value, {"sardonyx::Conv", "sardonyx::MatMul"});
+  if (id == kNone || only_reader(graph, value) != reader) return kNone;
+  return attribute<std::string>(graph, id, "activation").empty() ? id : kNone;
+}
+
+bool has_input(const Graph& graph, NodeId id, size_t i) {
+  const Node& node = graph.node(id);
+  return node.inputs.size() > i && node.inputs[i] != kNone;
+}
+
+// Conv, MatMul and Gemm in the form that takes epilogues.
+Outcome lower_product(Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const DType dtype = graph.type(node.inputs[0]).dtype;
+  if (!kComputed.has(dtype)) return Outcome::missed(join("it computes in ", name_of(dtype)));
+  const std::vector<ValueId> inputs = node.inputs;
+  if (!is(graph, id, "Gemm")) {
+    const std::string op = node.op->name();
+    const Attributes attributes = node.attributes;
+    replace(graph, id, op, inputs, attributes, "sardonyx");
+    return Outcome::fired();
+  }
+  const bool has_c = has_input(graph, id, 2);
+  if (has_c) {
+    const Tensor* c = constant(graph, inputs[2]);
+    const auto& shape = graph.type(node.outputs[0]).shape;
+    if (attribute<float>(graph, id, "beta") != 1.0f) return Outcome::missed("beta is not 1");
+    if (c == nullptr || c->rank() != 1 || !shape || shape->back() != Dim(c->dim(0)))
+      return Outcome::missed("C is not one constant for each column");
+  }
+  const Attributes attributes = {{"transA", attribute<int64_t>(graph, id, "transA")},
+                                 {"transB", attribute<int64_t>(graph, id, "transB")},
+                                 {"alpha", attribute<float>(graph, id, "alpha")}};
+  replace(graph, id, "MatMul", inputs, attributes, "sardonyx");
+  return Outcome::fired();
+}
+
+// MatMul + a constant vector as long as its rows.
+Outcome fuse_bias(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  for (size_t side = 0; side < 2; ++side) {
+    const NodeId product = open_producer(graph, inputs[side], id);
+    const Tensor* bias = constant(graph, inputs[1 - side]);
+    if (product == kNone || bias == nullptr || !is(graph, product, "sardonyx::MatMul")) continue;
+    const auto& shape = graph.type(inputs[side]).shape;
+    if (has_input(graph, product, 2) || has_input(graph, product, 3)) return Outcome::missed("the product has a bias or residual already");
+    if (bias->rank() != 1 || !shape || shape->empty() || shape->back() != Dim(bias->dim(0)))
+      return Outcome::missed("the constant is not one value for each column");
+    const std::vector<ValueId> operands = {graph.node(product).inputs[0], graph.node(product).inputs[1], inputs[1 - side]};
+    const Attributes attributes = graph.node(product).attributes;
+    replace(graph, id, "MatMul", operands, attributes, "sardonyx");
+    return Outcome::fired();
+  }
+  return Outcome::no_match();
+}
+
+// A sum with a tensor of the same shape.
+Outcome fuse_residual(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  Outcome outcome = Outcome::no_match();
+  for (size_t side = 0; side < 2; ++side) {
+    const NodeId product = open_producer(graph, inputs[side], id);
+    if (product == kNone || inputs[0] == inputs[1]) continue;
+    if (has_input(graph, product, 3)) {
+      outcome = Outcome::missed("the product has a residual already");
+      continue;
+    }
+    const auto& mine = graph.type(inputs[side]).shape;
+    const auto& other = graph.type(inputs[1 - side]).shape;
+    if (!mine || !other || *mine != *other) {
+      outcome = Outcome::missed(join("the shapes ", graph.type(inputs[side]).str(), " and ", graph.type(inputs[1 - side]).str(),
+                                     " are not known to be equal"));
+      continue;
+    }
+    std::vector<ValueId> operands = graph.node(product).inputs;
+    operands.resize(4, kNone);
+    operands[3] = inputs[1 - side];
+    const std::string op = graph.node(product).op->name();
+    const Attributes attributes = graph.node(product).attributes;
+    replace(graph, id, op, operands, attributes, "sardonyx");
+    return Outcome::fired();
+  }
+  return outcome;
+}
+
+Outcome fuse_activation(Graph& graph, NodeId id) {
+  const std::optional<Tail> tail = tail_of(graph, id);
+  const NodeId product = producer(graph, graph.node(id).inputs[0], {"sardonyx::Conv", "sardonyx::MatMul"});
+  if (product == kNone) return Outcome::no_match();
+  if (!tail) return Outcome::missed("its bounds are not constant");
+  if (open_producer(graph, graph.node(id).inputs[0], id) == kNone)
+    return Outcome::missed("the product has other readers or an activation already");
+  Attributes attributes = graph.node(product).attributes;
+  attributes["activation"] = tail->activation;
+  attributes["activation_alpha"] = tail->alpha;
+  attributes["activation_beta"] = tail->beta;
+  const std::string op = graph.node(product).op->name();
+  const std::vector<ValueId> operands = graph.node(product).inputs;
+  replace(graph, id, op, operands, attributes, "sardonyx");
+  return Outcome::fired(tail->activation);
+}
+
+}  // namespace
+
+std::vector<Rule> epilogue_rules() {
+  return {
+      {"lower_product", {"Conv", "MatMul", "Gemm"}, lower_product},
+      {"fuse_bias", {"Add"}, fuse_bias},
+      {"fuse_residual", {"Add"}, fuse_residual},
+      {"fuse_activation",
+       {"Relu", "Sigmoid", "Tanh", "HardSwish", "Mish", "Softplus", "Softsign", "LeakyRelu", "Elu", "Swish", "Celu", "HardSigmoid",
+        "Gelu", "Clip"},
+       fuse_activation},
+  };
+}
+
+}  // namespace sx
