@@ -39,16 +39,16 @@ std::shared_ptr<Session> Session::from_file(const std::string& path, const Sessi
   return std::shared_ptr<Session>(new Session(import_file(path, config.import), config));
 }
 
-std::shared_ptr<Session> Session::from_bytes(std::string_view bytes, const std::string& folder, const SessionConfig& config) {
-  return std::shared_ptr<Session>(new Session(import_bytes(bytes, folder, config.import), config));
+std::shared_ptr<Session> Session::from_bytes(std::string_view bytes, const SessionConfig& config) {
+  return std::shared_ptr<Session>(new Session(import_bytes(bytes, config.import), config));
 }
 
 Session::Session(ImportedModel model, const SessionConfig& config)
     : model_(std::move(model)), config_(config), profiling_(config.profile) {
   const Graph& graph = *model_.graph;
-  for (ValueId input : graph.inputs) inputs_.push_back({graph.value(input).name, graph.type(input)});
-  for (ValueId output : graph.outputs) outputs_.push_back({graph.value(output).name, graph.type(output)});
-  for (const std::string& name : model_.overridable) overridable_.push_back({name, graph.type(graph.find_value(name))});
+  for (size_t i = 0; i < graph.inputs.size(); ++i) inputs_.push_back({graph.value(graph.inputs[i]).name, model_.input_types[i]});
+  for (size_t i = 0; i < graph.outputs.size(); ++i) outputs_.push_back({graph.value(graph.outputs[i]).name, model_.output_types[i]});
+  for (const OverridableInitializer& entry : model_.overridable) overridable_.push_back({entry.name, entry.type});
   default_ = make_variant(names_of(outputs_), {}, log_);
 }
 
@@ -61,8 +61,8 @@ std::shared_ptr<Session::Variant> Session::make_variant(std::vector<std::string>
   for (const std::string& name : fetches) graph.outputs.push_back(graph.find_value(name));
   for (const std::string& name : overridden) {
     const ValueId value = graph.find_value(name);
-    const Type type = graph.type(value);
-    graph.value(value).facts = {type, Tensor(), std::nullopt};
+    const auto entry = std::find_if(overridable_.begin(), overridable_.end(), [&](const PortInfo& port) { return port.name == name; });
+    graph.value(value).facts = {entry->type, Tensor(), std::nullopt};
     graph.inputs.push_back(value);
   }
   for (ValueId input : graph.inputs) variant->input_names.push_back(graph.value(input).name);

@@ -46,8 +46,7 @@ struct NodeReport {
 class Session {
  public:
   static std::shared_ptr<Session> from_file(const std::string& path, const SessionConfig& config);
-  // `folder` is where external data lies; empty: there is none.
-  static std::shared_ptr<Session> from_bytes(std::string_view bytes, const std::string& folder, const SessionConfig& config);
+  static std::shared_ptr<Session> from_bytes(std::string_view bytes, const SessionConfig& config);
 
   const ImportedModel& model() const { return model_; }
   const std::vector<PortInfo>& inputs() const { return inputs_; }           // that a run must be fed
