@@ -1,0 +1,287 @@
+// The blocked f32 GEMM: splits the products into rectangles of C, and each rectangle into cache blocks and tiles.
+#include "kernels/gemm/gemm.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.h"
+#include "base/scratch.h"
+#include "base/shape.h"
+#include "base/thread_pool.h"
+#include "kernels/activation.h"
+#include "kernels/gemm/gemm_driver.h"
+#include "kernels/gemm/gemm_kernel.h"
+
+namespace sx {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// A thread is not worth waking for less (multiply-adds; a few microseconds).
+constexpr int64_t kLeastWork = 200'000;
+// Up to this many rows, B is read where it stands: copying it into panels would cost more than it saves.
+constexpr int64_t kDirectRows = 16;
+
+float* scratch_floats(ScratchSlot slot, int64_t count) {
+  return static_cast<float*>(thread_scratch(slot, static_cast<size_t>(count) * sizeof(float)));
+}
+
+// The pieces of C that are computed as one: `row_parts` x `column_parts` rectangles of whole panels.
+struct Grid {
+  int64_t row_panels, column_panels;
+  int64_t row_parts, column_parts;
+};
+
+Grid make_grid(const GemmKernel& kernel, const Gemm& shape, int64_t count, bool packs_b) {
+  Grid grid{ceil_div(shape.m, kernel.mr), ceil_div(shape.n, kernel.nr), 1, 1};
+  const int threads = thread_count();
+  if (threads == 1) return grid;
+  const double work = static_cast<double>(shape.m) * static_cast<double>(shape.n) *
+                      static_cast<double>(std::max<int64_t>(shape.k, 16));
+  const double total = work * static_cast<double>(count);
+  // A few pieces for each thread even out their speeds; more would only pack the same panels more often.
+  const double wanted = std::min(4.0 * threads, total / static_cast<double>(kLeastWork));
+  const int64_t parts = std::max<int64_t>(1, static_cast<int64_t>(wanted / static_cast<double>(count)));
+  if (parts == 1) return grid;
+  // Operands that have to be packed should not be cut across: each part would pack them again.
+  const bool packs_a = shape.packed_a == nullptr;
+  const bool columns_first = packs_b != packs_a ? packs_b : shape.n >= shape.m;
+  if (columns_first) {
+    grid.column_parts = std::min(parts, grid.column_panels);
+    grid.row_parts = std::min(ceil_div(parts, grid.column_parts), grid.row_panels);
+  } else {
+    grid.row_parts = std::min(parts, grid.row_panels);
+    grid.column_parts = std::min(ceil_div(parts, grid.row_parts), grid.column_panels);
+  }
+  if (packs_a == packs_b && parts >= 4) {
+    // Nearly square pieces read the least.
+    int64_t rows = 1;
+    while (rows * 2 <= parts / (rows * 2) && rows * 2 <= grid.row_panels) rows *= 2;
+    const int64_t columns = std::min(parts / rows, grid.column_panels);
+    if (rows * columns >= grid.row_parts * grid.column_parts) {
+      grid.row_parts = rows;
+      grid.column_parts = columns;
+    }
+  }
+  return grid;
+}
+
+class Product {
+ public:
+  Product(const GemmKernel& kernel, const Gemm& shape, const GemmOperands& operands, const MakePanel* make_panel,
+          int64_t item, ActivationFunction activate)
+      : kernel_(kernel), shape_(shape), operands_(operands), make_panel_(make_panel), item_(item) {
+    const Epilogue& epilogue = shape.epilogue;
+    tail_.scale = epilogue.scale;
+    tail_.residual_stride = epilogue.residual_stride;
+    tail_.residual_scale = epilogue.residual_scale;
+    tail_.residual_last = epilogue.residual_last;
+    tail_.alpha = epilogue.alpha;
+    tail_.beta = epilogue.beta;
+    if (epilogue.activation == Activation::kRelu) {
+      tail_.clip = true;
+      tail_.low = 0.0f;
+      tail_.high = std::numeric_limits<float>::infinity();
+    } else if (epilogue.activation == Activation::kClip) {
+      tail_.clip = true;
+      tail_.low = epilogue.alpha;
+      tail_.high = epilogue.beta;
+    } else if (epilogue.activation != Activation::kNone) {
+      tail_.activate = activate;
+    }
+    reads_b_directly_ = !make_panel && !operands.packed_b && !shape.trans_b && shape.m <= kDirectRows;
+  }
+
+  // Computes rows [i0, i1) x columns [j0, j1) of C; i0 and j0 are multiples of the panel sizes.
+  void run(int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+    const int64_t k = shape_.k;
+    const int64_t depth = std::min(k, kernel_.kc);
+    // Sums between blocks of K wait in C, unless the epilogue still has to read what stands there.
+    const bool sums_apart = k > kernel_.kc && operands_.residual == operands_.c;
+    float* sums = nullptr;
+    int64_t sums_stride = shape_.ldc;
+    if (sums_apart) {
+      sums_stride = std::min(round_up(j1 - j0, kernel_.nr), kernel_.nc);
+      sums = scratch_floats(ScratchSlot::kTile, (i1 - i0) * sums_stride);
+    }
+    for (int64_t j = j0; j < j1; j += kernel_.nc) {
+      const int64_t columns = std::min(kernel_.nc, j1 - j);
+      int64_t k0 = 0;
+      do {
+        const int64_t block = std::min(depth, k - k0);
+        tail_.first = k0 == 0;
+        tail_.last = k0 + block >= k;
+        const float* b = block_of_b(k0, block, j, columns);
+        for (int64_t i = i0; i < i1; i += kernel_.mc) {
+          const int64_t rows = std::min(kernel_.mc, i1 - i);
+          const float* a = block_of_a(i, rows, k0, block);
+          float* partial = sums_apart ? sums + (i - i0) * sums_stride : operands_.c + i * shape_.ldc + j;
+          run_block(i, rows, j, columns, k0, block, a, b, partial, sums_stride);
+        }
+        k0 += block;
+      } while (k0 < k);
+    }
+  }
+
+ private:
+  // Rows [i, i + rows) x [k0, k0 + depth) of A as panels in scratch memory, or null where A came packed.
+  const float* block_of_a(int64_t i, int64_t rows, int64_t k0, int64_t depth) {
+    if (operands_.packed_a) return nullptr;
+    float* packed = scratch_floats(ScratchSlot::kPackA, rows * depth);
+    for (int64_t row = 0; row < rows; row += kernel_.mr) {
+      const int height = static_cast<int>(std::min<int64_t>(kernel_.mr, rows - row));
+      const float* a = operands_.a + (shape_.trans_a ? k0 * shape_.lda + i + row : (i + row) * shape_.lda + k0);
+      kernel_.pack_a_panel(depth, height, a, shape_.lda, shape_.trans_a, packed + row * depth);
+    }
+    return packed;
+  }
+
+  // Rows [k0, k0 + depth) x columns [j, j + columns) of B likewise. Read directly, only a last panel that vectors
+  // would overrun is packed.
+  const float* block_of_b(int64_t k0, int64_t depth, int64_t j, int64_t columns) {
+    if (operands_.packed_b) return nullptr;
+    const int64_t first = reads_b_directly_ ? columns / kernel_.nr * kernel_.nr : 0;
+    if (first == columns) return nullptr;
+    float* packed = scratch_floats(ScratchSlot::kPackB, round_up(columns - first, kernel_.nr) * depth);
+    for (int64_t column = first; column < columns; column += kernel_.nr) {
+      const int width = static_cast<int>(std::min<int64_t>(kernel_.nr, columns - column));
+      float* out = packed + (column - first) * depth;
+      const int64_t at = j + column;
+      if (make_panel_) {
+        (*make_panel_)(item_, k0, depth, at, width, out);
+      } else {
+        const float* b = operands_.b + (shape_.trans_b ? at * shape_.ldb + k0 : k0 * shape_.ldb + at);
+        kernel_.pack_b_panel(depth, width, b, shape_.ldb, shape_.trans_b, out);
+      }
+    }
+    return packed;
+  }
+
+  void run_block(int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t k0, int64_t depth, const float* a,
+                 const float* b, float* partial, int64_t partial_stride) {
+    const Epilogue& epilogue = shape_.epilogue;
+    const int64_t direct = reads_b_directly_ ? columns / kernel_.nr * kernel_.nr : 0;
+    for (int64_t column = 0; column < columns; column += kernel_.nr) {
+      const int width = static_cast<int>(std::min<int64_t>(kernel_.nr, columns - column));
+      const int vectors = static_cast<int>(ceil_div(width, kernel_.lanes));
+      const int64_t at_column = j + column;
+      int64_t b_step = static_cast<int64_t>(vectors) * kernel_.lanes;
+      const float* b_panel;
+      if (operands_.packed_b) {
+        b_panel = operands_.packed_b + at_column * shape_.k + k0 * b_step;
+      } else if (column < direct) {
+        b_panel = operands_.b + k0 * shape_.ldb + at_column;
+        b_step = shape_.ldb;
+      } else {
+        b_panel = b + (column - direct) * depth;
+      }
+      tail_.column_bias = epilogue.column_bias ? epilogue.column_bias + at_column : nullptr;
+      for (int64_t row = 0; row < rows; row += kernel_.mr) {
+        const int height = static_cast<int>(std::min<int64_t>(kernel_.mr, rows - row));
+        const int64_t at_row = i + row;
+        const float* a_panel = a ? a + row * depth : operands_.packed_a + at_row * shape_.k + k0 * height;
+        tail_.partial = partial + row * partial_stride + column;
+        tail_.partial_stride = partial_stride;
+        tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
+        tail_.residual =
+            operands_.residual ? operands_.residual + at_row * epilogue.residual_stride + at_column : nullptr;
+        kernel_.tiles[height - 1][vectors - 1](depth, a_panel, b_panel, b_step,
+                                               operands_.c + at_row * shape_.ldc + at_column, shape_.ldc, width, tail_);
+      }
+    }
+  }
+
+  const GemmKernel& kernel_;
+  const Gemm& shape_;
+  const GemmOperands operands_;
+  const MakePanel* make_panel_;
+  const int64_t item_;
+  bool reads_b_directly_;
+  TileTail tail_;
+};
+
+}  // namespace
+
+void run_gemms(const Gemm& shape, int64_t count, OperandsOf operands, const MakePanel* make_panel, Isa isa) {
+  if (shape.m <= 0 || shape.n <= 0 || count <= 0) return;
+  const GemmKernel& kernel = gemm_kernel(isa);
+  const Epilogue& epilogue = shape.epilogue;
+  const ActivationFunction activate = activation_function(epilogue.activation, isa);
+  const bool packs_b = make_panel || !shape.packed_b;
+  const Grid grid = make_grid(kernel, shape, count, packs_b);
+  const int64_t parts = grid.row_parts * grid.column_parts;
+  const double work = static_cast<double>(shape.m) * static_cast<double>(shape.n) *
+                      static_cast<double>(std::max<int64_t>(shape.k, 16)) / static_cast<double>(parts);
+  const int64_t grain = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(kLeastWork) / work));
+  parallel_for(checked_mul(count, parts), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t item = task / parts;
+      const int64_t part = task % parts;
+      const int64_t row_part = part % grid.row_parts, column_part = part / grid.row_parts;
+      const int64_t i0 = row_part * grid.row_panels / grid.row_parts * kernel.mr;
+      const int64_t i1 = std::min((row_part + 1) * grid.row_panels / grid.row_parts * kernel.mr, shape.m);
+      const int64_t j0 = column_part * grid.column_panels / grid.column_parts * kernel.nr;
+      const int64_t j1 = std::min((column_part + 1) * grid.column_panels / grid.column_parts * kernel.nr, shape.n);
+      Product(kernel, shape, operands(item), make_panel, item, activate).run(i0, i1, j0, j1);
+    }
+  });
+}
+
+int64_t packed_a_size(int64_t m, int64_t k, Isa) { return checked_mul(m, k); }
+
+int64_t packed_b_size(int64_t k, int64_t n, Isa isa) {
+  return checked_mul(round_up(n, gemm_kernel(isa).lanes), k);
+}
+
+void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, float* packed, Isa isa) {
+  const GemmKernel& kernel = gemm_kernel(isa);
+  parallel_for(ceil_div(m, kernel.mr), 4, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t i = panel * kernel.mr;
+      const int rows = static_cast<int>(std::min<int64_t>(kernel.mr, m - i));
+      kernel.pack_a_panel(k, rows, a + (trans_a ? i : i * lda), lda, trans_a, packed + i * k);
+    }
+  });
+}
+
+void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool trans_b, float* packed, Isa isa) {
+  const GemmKernel& kernel = gemm_kernel(isa);
+  parallel_for(ceil_div(n, kernel.nr), 2, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t j = panel * kernel.nr;
+      const int columns = static_cast<int>(std::min<int64_t>(kernel.nr, n - j));
+      kernel.pack_b_panel(k, columns, b + (trans_b ? j * ldb : j), ldb, trans_b, packed + j * k);
+    }
+  });
+}
+
+void gemm(const Gemm& problem, Isa isa) { gemm_batched(problem, 1, BatchStrides(), isa); }
+
+void gemm_batched(const Gemm& first, int64_t batch, const BatchStrides& strides, Isa isa) {
+  const auto moved = [](const float* pointer, int64_t offset) { return pointer ? pointer + offset : nullptr; };
+  run_gemms(
+      first, batch,
+      [&](int64_t item) {
+        return GemmOperands{moved(first.a, item * strides.a),
+                            moved(first.packed_a, item * strides.a),
+                            moved(first.b, item * strides.b),
+                            moved(first.packed_b, item * strides.b),
+                            first.c + item * strides.c,
+                            moved(first.epilogue.residual, item * strides.residual),
+                            first.epilogue.row_bias};
+      },
+      nullptr, isa);
+}
+
+void gemm_each(const Gemm& shape, const BatchItem* items, int64_t batch, Isa isa) {
+  run_gemms(
+      shape, batch,
+      [&](int64_t item) {
+        return GemmOperands{items[item].a, nullptr, items[item].b, nullptr, items[item].c, nullptr,
+                            shape.epilogue.row_bias};
+      },
+      nullptr, isa);
+}
+
+}  // namespace sx
