@@ -171,13 +171,15 @@ void CopyNest::copy_tiles(T* to, const T* from, int across) const {
   const int64_t matrices = outer.iterations(outer.depth_);
   constexpr int64_t kTile = std::max<int64_t>(kLine / static_cast<int64_t>(sizeof(T)), 8);
   constexpr int64_t kWide = 32 * kTile;
-  const int64_t bands = (rows.extent + kTile - 1) / kTile;
+  // A narrow matrix needs no tiles: it is read once from a few streams.
+  const int64_t tall = columns.extent < kTile ? 32 * kTile : kTile;
+  const int64_t bands = (rows.extent + tall - 1) / tall;
   const int64_t strips = (columns.extent + kWide - 1) / kWide;
-  const int64_t strip_bytes = std::min(kTile, rows.extent) * std::min(kWide, columns.extent) * static_cast<int64_t>(sizeof(T));
+  const int64_t strip_bytes = std::min(tall, rows.extent) * std::min(kWide, columns.extent) * static_cast<int64_t>(sizeof(T));
   parallel_for(matrices * bands * strips, move_grain(strip_bytes), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = i / strips % bands * kTile;
-      const int64_t height = std::min(kTile, rows.extent - row);
+      const int64_t row = i / strips % bands * tall;
+      const int64_t height = std::min(tall, rows.extent - row);
       const int64_t left = i % strips * kWide;
       const int64_t right = std::min(left + kWide, columns.extent);
       const int64_t matrix = i / strips / bands;
