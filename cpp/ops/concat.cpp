@@ -1,0 +1,92 @@
+// y = the inputs one behind the other along `axis`.
+#include "ops/infer.h"
+#include "ops/kernel.h"
+#include "ops/registry.h"
+#include "ops/strided_copy.h"
+#include "ops/upgrade.h"
+
+namespace sx {
+namespace {
+
+void infer_concat(InferContext& c) {
+  std::optional<SymShape> shape;
+  bool whole = true;  // the rank of every input is known
+  Dim sum(0);
+  size_t axis = 0;
+  for (int i = 0; i < c.inputs(); ++i) {
+    if (!c.has_shape(i)) {
+      whole = false;
+      continue;
+    }
+    const SymShape& x = c.shape(i);
+    if (!shape) {
+      shape = x;
+      axis = static_cast<size_t>(c.axis(c.attr_int("axis"), c.rank(i)));
+    }
+    c.require(x.size() == shape->size(), "input ", i, " is ", c.type(i).str(), "; rank ", shape->size(), " expected, as for the others");
+    for (size_t k = 0; k < x.size(); ++k) {
+      if (k == axis) continue;
+      Dim& known = (*shape)[k];
+      c.require(!x[k].known() || !known.known() || x[k] == known, "input ", i, " is ", c.type(i).str(), "; extent ",
+                known.str(), " expected on axis ", k, ", as for the others");
+      if (x[k].known() || known.unknown()) known = x[k];
+    }
+    sum = sum + x[axis];
+  }
+  if (shape) (*shape)[axis] = whole ? sum : Dim();
+  c.out(0, c.dtype(0), shape);
+  std::vector<Dim> elements;
+  for (int i = 0; i < c.inputs(); ++i) {
+    const auto part = c.rank(i) == 1 ? c.elements(i) : std::nullopt;
+    if (!part) return;
+    elements.insert(elements.end(), part->begin(), part->end());
+  }
+  c.out_elements(0, elements);
+}
+
+Kernel make_concat(Prepare& p) {
+  const NodeView node(p.node());
+  const int64_t given_axis = node.attr_int("axis");
+  return [node, given_axis](Run& run) {
+    Shape shape = run.in(0).shape();
+    const int axis = node.axis(given_axis, shape.rank());
+    for (int i = 1; i < run.inputs(); ++i) {
+      const Shape& x = run.in(i).shape();
+      bool fits = x.rank() == shape.rank();
+      for (int k = 0; fits && k < x.rank(); ++k) fits = k == axis || x[k] == shape[k];
+      run.require(fits, "input ", i, " has shape ", x.str(), ", which does not continue ", shape.str(), " along axis ", axis);
+      shape[axis] = checked_add(shape[axis], x[axis]);
+    }
+    Tensor& y = run.out(0, shape);
+    const int64_t rows = shape.size(0, axis);
+    const int64_t width = shape.size(axis, shape.rank());
+    const auto step = static_cast<int64_t>(size_of(y.dtype()));
+    char* to = static_cast<char*>(y.raw());
+    for (int i = 0; i < run.inputs(); ++i) {
+      const Tensor& x = run.in(i);
+      const int64_t part = x.shape().size(axis, x.rank());
+      CopyNest nest;
+      nest.add(rows, width, part);
+      nest.add(part, 1, 1);
+      nest.run(y.dtype(), to, x.raw());
+      to += part * step;
+    }
+  };
+}
+
+}  // namespace
+
+void define_concat(OpList& ops) {
+  ops.add(OpDef("Concat")
+              .since(13)
+              .required_attr("axis", AttrKind::kInt)
+              .variadic_in("inputs", "T", kAllTypes)
+              .out("concat_result", "T")
+              .infer(infer_concat)
+              .kernel(make_concat)
+              .upgrade(4, [](UpgradeContext& c) {
+                if (!c.has("axis")) c.set("axis", int64_t{1});
+              }));
+}
+
+}  // namespace sx

@@ -1,0 +1,242 @@
+// Copies of loop nests: merged loops, contiguous runs, and transposes in tiles that live in vector registers.
+#include "ops/strided_copy.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/thread_pool.h"
+#include "ops/elements.h"
+
+namespace sx {
+namespace {
+
+// Wide tiles touch whole cache lines on both sides.
+constexpr int64_t kLine = 64;
+constexpr int64_t kPiece = int64_t{256} << 10;  // bytes of a run that one thread copies at a time
+
+// The N x N block at `from` (rows `from_stride` apart) transposed to `to`, N = 16 / sizeof(T). Each round interleaves
+// the first half of the rows with the second; log2(N) rounds transpose.
+template <typename T>
+void transpose_block(T* to, int64_t to_stride, const T* from, int64_t from_stride) {
+  constexpr int kN = 16 / sizeof(T);
+  typedef T Vector __attribute__((vector_size(16)));
+  Vector low_order, high_order;
+  for (int i = 0; i < kN; ++i) {
+    low_order[i] = static_cast<T>(i / 2 + (i % 2) * kN);
+    high_order[i] = static_cast<T>(kN / 2 + i / 2 + (i % 2) * kN);
+  }
+  Vector a[kN], b[kN];
+  for (int i = 0; i < kN; ++i) std::memcpy(&a[i], from + i * from_stride, 16);
+  for (int round = 1; round < kN; round *= 2) {
+    for (int i = 0; i < kN / 2; ++i) {
+      b[2 * i] = __builtin_shuffle(a[i], a[i + kN / 2], low_order);
+      b[2 * i + 1] = __builtin_shuffle(a[i], a[i + kN / 2], high_order);
+    }
+    for (int i = 0; i < kN; ++i) a[i] = b[i];
+  }
+  for (int i = 0; i < kN; ++i) std::memcpy(to + i * to_stride, &a[i], 16);
+}
+
+template <typename T>
+void transpose_plain(T* to, int64_t to_stride, const T* from, int64_t from_stride, int64_t rows, int64_t columns) {
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column) to[row * to_stride + column] = from[column * from_stride + row];
+}
+
+// to[row * to_stride + column] = from[column * from_stride + row]
+template <typename T>
+void transpose_tile(T* to, int64_t to_stride, const T* from, int64_t from_stride, int64_t rows, int64_t columns) {
+  if constexpr (std::is_integral_v<T>) {
+    constexpr int64_t kN = 16 / sizeof(T);
+    const int64_t whole_rows = rows / kN * kN;
+    const int64_t whole_columns = columns / kN * kN;
+    for (int64_t row = 0; row < whole_rows; row += kN)
+      for (int64_t column = 0; column < whole_columns; column += kN)
+        transpose_block(to + row * to_stride + column, to_stride, from + column * from_stride + row, from_stride);
+    transpose_plain(to + whole_columns, to_stride, from + whole_columns * from_stride, from_stride, whole_rows, columns - whole_columns);
+    transpose_plain(to + whole_rows * to_stride, to_stride, from + whole_rows, from_stride, rows - whole_rows, columns);
+  } else {
+    transpose_plain(to, to_stride, from, from_stride, rows, columns);
+  }
+}
+
+}  // namespace
+
+void CopyNest::add(int64_t extent, int64_t to_stride, int64_t from_stride) {
+  if (extent == 0) empty_ = true;
+  if (extent == 1) return;
+  if (depth_ > 0) {
+    Loop& outer = loops_[static_cast<size_t>(depth_ - 1)];
+    int64_t to_span, from_span;
+    if (!__builtin_mul_overflow(to_stride, extent, &to_span) && !__builtin_mul_overflow(from_stride, extent, &from_span) &&
+        outer.to == to_span && outer.from == from_span) {
+      outer = {outer.extent * extent, to_stride, from_stride};
+      return;
+    }
+  }
+  SX_ASSERT(depth_ < kMaxLoops);
+  loops_[static_cast<size_t>(depth_++)] = {extent, to_stride, from_stride};
+}
+
+int64_t CopyNest::iterations(int depth) const {
+  int64_t count = 1;
+  for (int k = 0; k < depth; ++k) count *= loops_[static_cast<size_t>(k)].extent;
+  return count;
+}
+
+template <typename Body>
+void CopyNest::walk(int depth, int64_t begin, int64_t end, Body body) const {
+  std::array<int64_t, kMaxLoops> at{};
+  int64_t to = 0;
+  int64_t from = 0;
+  int64_t rest = begin;
+  for (int k = depth - 1; k >= 0; --k) {
+    const Loop& loop = loops_[static_cast<size_t>(k)];
+    at[static_cast<size_t>(k)] = rest % loop.extent;
+    rest /= loop.extent;
+    to += at[static_cast<size_t>(k)] * loop.to;
+    from += at[static_cast<size_t>(k)] * loop.from;
+  }
+  for (int64_t i = begin; i < end; ++i) {
+    body(to, from);
+    for (int k = depth - 1; k >= 0; --k) {
+      const Loop& loop = loops_[static_cast<size_t>(k)];
+      to += loop.to;
+      from += loop.from;
+      if (++at[static_cast<size_t>(k)] < loop.extent) break;
+      at[static_cast<size_t>(k)] = 0;
+      to -= loop.to * loop.extent;
+      from -= loop.from * loop.extent;
+    }
+  }
+}
+
+// Calls body(to offset, from offset, first, last) for every stretch [first, last) of the innermost loop; long loops are
+// cut into several stretches so that they keep all threads busy.
+template <typename Body>
+void CopyNest::stretches(int64_t element_bytes, Body body) const {
+  const int outer = depth_ - 1;
+  const int64_t length = loops_[static_cast<size_t>(outer)].extent;
+  const int64_t rows = iterations(outer);
+  const int64_t piece = kPiece / element_bytes;
+  const int64_t pieces = length > 2 * piece && rows < 64 ? (length + piece - 1) / piece : 1;
+  if (pieces == 1) {
+    return parallel_for(rows, move_grain(length * element_bytes), [&](int64_t begin, int64_t end) {
+      walk(outer, begin, end, [&](int64_t at_to, int64_t at_from) { body(at_to, at_from, 0, length); });
+    });
+  }
+  parallel_for(rows * pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i % pieces * piece;
+      walk(outer, i / pieces, i / pieces + 1,
+           [&](int64_t at_to, int64_t at_from) { body(at_to, at_from, first, std::min(first + piece, length)); });
+    }
+  });
+}
+
+// The innermost loop is contiguous on both sides.
+template <typename T>
+void CopyNest::copy_runs(T* to, const T* from) const {
+  stretches(sizeof(T), [&](int64_t at_to, int64_t at_from, int64_t first, int64_t last) {
+    copy_run(to + at_to + first, from + at_from + first, last - first);
+  });
+}
+
+// Any innermost loop.
+template <typename T>
+void CopyNest::copy_lines(T* to, const T* from) const {
+  const Loop line = loops_[static_cast<size_t>(depth_ - 1)];
+  stretches(2 * sizeof(T), [&](int64_t at_to, int64_t at_from, int64_t first, int64_t last) {
+    T* write = to + at_to;
+    const T* read = from + at_from;
+    if (line.to == 1 && line.from == 0) {
+      std::fill(write + first, write + last, *read);
+    } else if (line.to == 1) {
+      for (int64_t i = first; i < last; ++i) write[i] = read[i * line.from];
+    } else {
+      for (int64_t i = first; i < last; ++i) write[i * line.to] = read[i * line.from];
+    }
+  });
+}
+
+// The innermost loop is contiguous in `to`, loop `across` in `from`: a batch of matrix transposes.
+template <typename T>
+void CopyNest::copy_tiles(T* to, const T* from, int across) const {
+  CopyNest outer = *this;
+  const Loop columns = loops_[static_cast<size_t>(depth_ - 1)];
+  const Loop rows = loops_[static_cast<size_t>(across)];
+  outer.depth_ = 0;
+  for (int k = 0; k < depth_ - 1; ++k)
+    if (k != across) outer.loops_[static_cast<size_t>(outer.depth_++)] = loops_[static_cast<size_t>(k)];
+  const int64_t matrices = outer.iterations(outer.depth_);
+  constexpr int64_t kTile = std::max<int64_t>(kLine / static_cast<int64_t>(sizeof(T)), 8);
+  constexpr int64_t kWide = 32 * kTile;
+  // A narrow matrix needs no tiles: it is read once from a few streams.
+  const int64_t tall = columns.extent < kTile ? 32 * kTile : kTile;
+  const int64_t bands = (rows.extent + tall - 1) / tall;
+  const int64_t strips = (columns.extent + kWide - 1) / kWide;
+  const int64_t strip_bytes = std::min(tall, rows.extent) * std::min(kWide, columns.extent) * static_cast<int64_t>(sizeof(T));
+  parallel_for(matrices * bands * strips, move_grain(strip_bytes), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = i / strips % bands * tall;
+      const int64_t height = std::min(tall, rows.extent - row);
+      const int64_t left = i % strips * kWide;
+      const int64_t right = std::min(left + kWide, columns.extent);
+      const int64_t matrix = i / strips / bands;
+      outer.walk(outer.depth_, matrix, matrix + 1, [&](int64_t at_to, int64_t at_from) {
+        for (int64_t column = left; column < right; column += kTile) {
+          transpose_tile(to + at_to + row * rows.to + column, rows.to, from + at_from + row + column * columns.from,
+                         columns.from, height, std::min(kTile, right - column));
+        }
+      });
+    }
+  });
+}
+
+template <typename T>
+void CopyNest::run_as(T* to, const T* from) const {
+  const Loop& inner = loops_[static_cast<size_t>(depth_ - 1)];
+  if (inner.to == 1 && inner.from == 1) return copy_runs(to, from);
+  if (inner.to == 1 && inner.from != 0 && inner.extent > 1) {
+    for (int k = depth_ - 2; k >= 0; --k)
+      if (loops_[static_cast<size_t>(k)].from == 1) return copy_tiles(to, from, k);
+  }
+  copy_lines(to, from);
+}
+
+void CopyNest::run(DType dtype, void* to, const void* from) const {
+  if (empty_) return;
+  if (depth_ == 0) return copy_elements(dtype, to, from, 1);
+  CopyNest nest = *this;
+  if (dtype == DType::kString) return nest.run_as(static_cast<std::string*>(to), static_cast<const std::string*>(from));
+  // A short contiguous run is one wider element where memory is aligned for it.
+  size_t bytes = size_of(dtype);
+  const Loop inner = loops_[static_cast<size_t>(depth_ - 1)];
+  const auto extent = static_cast<size_t>(inner.extent);
+  const size_t wide = extent <= 16 ? extent * bytes : 0;
+  if (depth_ > 1 && inner.to == 1 && inner.from == 1 && (wide == 2 || wide == 4 || wide == 8 || wide == 16)) {
+    const size_t aligned = std::min<size_t>(wide, alignof(Bytes16));
+    bool fits = reinterpret_cast<uintptr_t>(to) % aligned == 0 && reinterpret_cast<uintptr_t>(from) % aligned == 0;
+    for (int k = 0; k < depth_ - 1; ++k) {
+      const Loop& loop = loops_[static_cast<size_t>(k)];
+      fits = fits && loop.to % inner.extent == 0 && loop.from % inner.extent == 0;
+    }
+    if (fits) {
+      bytes = wide;
+      --nest.depth_;
+      for (int k = 0; k < nest.depth_; ++k) {
+        nest.loops_[static_cast<size_t>(k)].to /= inner.extent;
+        nest.loops_[static_cast<size_t>(k)].from /= inner.extent;
+      }
+    }
+  }
+  switch (bytes) {
+    case 1: return nest.run_as(static_cast<uint8_t*>(to), static_cast<const uint8_t*>(from));
+    case 2: return nest.run_as(static_cast<uint16_t*>(to), static_cast<const uint16_t*>(from));
+    case 4: return nest.run_as(static_cast<uint32_t*>(to), static_cast<const uint32_t*>(from));
+    case 8: return nest.run_as(static_cast<uint64_t*>(to), static_cast<const uint64_t*>(from));
+    default: return nest.run_as(static_cast<Bytes16*>(to), static_cast<const Bytes16*>(from));
+  }
+}
+
+}  // namespace sx
