@@ -1,0 +1,57 @@
+// C = epilogue(op(A) * op(B)) in f32: blocked and packed, with weights packed ahead of time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "kernels/epilogue.h"
+
+namespace sx {
+
+// Each element of C is one chain of multiply-adds over k = 0..K-1 (fused where the ISA has it), so its bits depend on
+// its row of A, its column of B and the ISA only: not on M, N, the batch, the packing or the number of threads.
+//
+// op(A) is M x K: element (i, k) stands at a[i * lda + k], or at a[k * lda + i] with trans_a.
+// op(B) is K x N: element (k, j) stands at b[k * ldb + j], or at b[j * ldb + k] with trans_b.
+// Where packed_a (packed_b) is set, a (b) is not read. K may be 0: the product is then all zero.
+struct Gemm {
+  int64_t m = 0, n = 0, k = 0;
+  const float* a = nullptr;
+  int64_t lda = 0;
+  bool trans_a = false;
+  const float* b = nullptr;
+  int64_t ldb = 0;
+  bool trans_b = false;
+  const float* packed_a = nullptr;
+  const float* packed_b = nullptr;
+  float* c = nullptr;
+  int64_t ldc = 0;
+  Epilogue epilogue;
+};
+
+// The elements (floats) that a packed op(A) or op(B) takes; the buffer must be aligned to 64 bytes. A packed matrix
+// fits the ISA that it was packed for and no other.
+int64_t packed_a_size(int64_t m, int64_t k, Isa isa = active_isa());
+int64_t packed_b_size(int64_t k, int64_t n, Isa isa = active_isa());
+void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, float* packed, Isa isa = active_isa());
+void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool trans_b, float* packed, Isa isa = active_isa());
+
+void gemm(const Gemm& problem, Isa isa = active_isa());
+
+// `batch` products; between one and the next a, b, c, packed_a, packed_b and the residual move by these strides (in
+// elements; 0 repeats the operand). The biases are shared.
+struct BatchStrides {
+  int64_t a = 0, b = 0, c = 0, residual = 0;
+};
+void gemm_batched(const Gemm& first, int64_t batch, const BatchStrides& strides, Isa isa = active_isa());
+
+// A list of products of one shape whose operands stand anywhere; used where broadcasting makes the strides irregular.
+struct BatchItem {
+  const float* a;
+  const float* b;
+  float* c;
+};
+void gemm_each(const Gemm& shape, const BatchItem* items, int64_t batch, Isa isa = active_isa());
+
+}  // namespace sx
