@@ -1,0 +1,350 @@
+// y = a b, stacks of matrices multiplied under NumPy's matmul rules, and the fused forms of it.
+#include "ops/matmul.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/scratch.h"
+#include "kernels/gemm/gemm.h"
+#include "ops/float_io.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+constexpr int64_t kFloatsPerLine = 16;
+
+int64_t round_to_line(int64_t floats) { return checked_add(floats, kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine; }
+
+// The batch, row and column extents of an operand; a vector is one row of A or one column of B.
+template <typename Extents>
+struct Operand {
+  Extents batch;
+  typename std::decay_t<decltype(std::declval<Extents>()[0])> rows{1}, columns{1};
+};
+
+template <typename Extents>
+Operand<Extents> operand(const Extents& shape, int rank, bool is_a, bool trans, bool batch_inside) {
+  Operand<Extents> x;
+  if (rank == 1) {
+    (is_a ? x.columns : x.rows) = shape[0];
+    return x;
+  }
+  x.rows = shape[batch_inside ? 0 : rank - 2];
+  x.columns = shape[rank - 1];
+  for (int i = 0; i < rank - 2; ++i) x.batch.push_back(shape[batch_inside ? i + 1 : i]);
+  if (trans) std::swap(x.rows, x.columns);
+  return x;
+}
+
+}  // namespace
+
+void infer_matmul(InferContext& c, const MatMulSpec& spec) {
+  const DType dtype = c.dtype(0);
+  if (!c.has_shape(0) || !c.has_shape(1)) return c.out(0, dtype, std::nullopt);
+  c.require(c.rank(0) >= 1 && c.rank(1) >= 1, "multiplies ", c.type(0).str(), " by ", c.type(1).str(),
+            "; both must have at least one axis");
+  const auto a = operand(c.shape(0), c.rank(0), true, spec.trans_a, spec.batch_inside_a);
+  const auto b = operand(c.shape(1), c.rank(1), false, spec.trans_b, spec.batch_inside_b);
+  c.require(!a.columns.known() || !b.rows.known() || a.columns == b.rows, "multiplies ", c.type(0).str(), " by ",
+            c.type(1).str(), "; the inner extents ", a.columns.str(), " and ", b.rows.str(), " must be equal");
+  SymShape out = broadcast(c, a.batch, b.batch);
+  if (c.rank(0) > 1) out.push_back(a.rows);
+  if (c.rank(1) > 1) out.push_back(b.columns);
+  if (spec.bias != kNone && c.has_shape(spec.bias)) {
+    const SymShape& bias = c.shape(spec.bias);
+    c.require(bias.size() == 1 && (!bias[0].known() || !b.columns.known() || bias[0] == b.columns || bias[0] == Dim(1)),
+              "the bias is ", c.type(spec.bias).str(), "; one value for each of the ", b.columns.str(), " columns expected");
+  }
+  c.out(0, dtype, out);
+}
+
+MatMulShape::MatMulShape(const Run& run, const Shape& a, const Shape& b, const MatMulSpec& spec)
+    : trans_a(spec.trans_a && a.rank() > 1), trans_b(spec.trans_b && b.rank() > 1) {
+  run.require(a.rank() >= 1 && b.rank() >= 1, "multiplies ", a.str(), " by ", b.str(),
+              "; both must have at least one axis");
+  const bool inside_a = spec.batch_inside_a && a.rank() > 2;
+  const bool inside_b = spec.batch_inside_b && b.rank() > 2;
+  const auto left = operand(a, a.rank(), true, trans_a, inside_a);
+  const auto right = operand(b, b.rank(), false, trans_b, inside_b);
+  run.require(left.columns == right.rows, "multiplies ", a.str(), " by ", b.str(), "; the inner extents ", left.columns,
+              " and ", right.rows, " must be equal");
+  m = left.rows;
+  n = right.columns;
+  k = left.columns;
+  batch_a = left.batch;
+  batch_b = right.batch;
+  batch = out = broadcast(batch_a, batch_b);
+  if (a.rank() > 1) out.push_back(m);
+  if (b.rank() > 1) out.push_back(n);
+  const int64_t width_a = trans_a ? m : k;
+  const int64_t width_b = trans_b ? k : n;
+  ld_a = inside_a ? checked_mul(batch_a.size(), width_a) : width_a;
+  ld_b = inside_b ? checked_mul(batch_b.size(), width_b) : width_b;
+  step_a = inside_a ? width_a : checked_mul(m, k);
+  step_b = inside_b ? width_b : checked_mul(k, n);
+  one_product = batch_b.size() == 1 && !inside_a && (!trans_a || batch.size() == 1);
+}
+
+int64_t MatMulShape::matrix(const Shape& stored, int64_t index) const {
+  int64_t result = 0;
+  int64_t step = 1;
+  for (int axis = batch.rank() - 1, from = stored.rank() - 1; from >= 0; --axis, --from) {
+    if (stored[from] != 1) result += index % batch[axis] * step;
+    step *= stored[from];
+    index /= batch[axis];
+  }
+  return result;
+}
+
+template <typename T>
+void plain_product(const PlainProduct<T>& p, int64_t from, int64_t to) {
+  for (int64_t i = from; i < to; ++i) {
+    T* c = p.c + i * p.n;
+    const T* a = p.a + i * p.a_row;
+    if (p.b_column == 1) {
+      std::fill(c, c + p.n, T{0});
+      for (int64_t k = 0; k < p.k; ++k) {
+        const T factor = a[k * p.a_column];
+        const T* b = p.b + k * p.b_row;
+        for (int64_t j = 0; j < p.n; ++j) c[j] += factor * b[j];
+      }
+    } else {
+      for (int64_t j = 0; j < p.n; ++j) {
+        T sum{0};
+        for (int64_t k = 0; k < p.k; ++k) sum += a[k * p.a_column] * p.b[k * p.b_row + j * p.b_column];
+        c[j] = sum;
+      }
+    }
+  }
+}
+template void plain_product(const PlainProduct<double>&, int64_t, int64_t);
+template void plain_product(const PlainProduct<uint32_t>&, int64_t, int64_t);
+template void plain_product(const PlainProduct<uint64_t>&, int64_t, int64_t);
+
+int64_t plain_product_grain(int64_t n, int64_t k) { return std::max<int64_t>(1, (int64_t{1} << 16) / std::max<int64_t>(1, n * k)); }
+
+namespace {
+
+template <typename T>
+void multiply_plain(const MatMulShape& s, const T* a, const T* b, T* y, float alpha) {
+  parallel_for(s.products() * s.m, plain_product_grain(s.n, s.k), [&](int64_t from, int64_t to) {
+    for (int64_t row = from; row < to;) {
+      const int64_t index = row / s.m;
+      const int64_t first = row % s.m;
+      const int64_t last = std::min(s.m, first + to - row);
+      PlainProduct<T> p;
+      p.m = s.m, p.n = s.n, p.k = s.k;
+      p.a = a + s.matrix_a(index) * s.step_a;
+      p.b = b + s.matrix_b(index) * s.step_b;
+      p.a_row = s.trans_a ? 1 : s.ld_a, p.a_column = s.trans_a ? s.ld_a : 1;
+      p.b_row = s.trans_b ? 1 : s.ld_b, p.b_column = s.trans_b ? s.ld_b : 1;
+      p.c = y + index * s.m * s.n;
+      plain_product(p, first, last);
+      if (alpha != 1.0f)
+        for (int64_t i = first * s.n; i < last * s.n; ++i) p.c[i] = static_cast<T>(p.c[i] * static_cast<T>(alpha));
+      row += last - first;
+    }
+  });
+}
+
+Kernel make_plain(const MatMulSpec& spec) {
+  return [spec](Run& run) {
+    const Tensor& a = run.in(0);
+    const Tensor& b = run.in(1);
+    const MatMulShape s(run, a.shape(), b.shape(), spec);
+    Tensor& y = run.out(0, s.out);
+    if (y.size() == 0) return;
+    if (a.dtype() == DType::kFloat64) {
+      multiply_plain(s, a.data<double>(), b.data<double>(), y.data<double>(), spec.alpha);
+    } else if (size_of(a.dtype()) == 4) {
+      // Signed and unsigned products agree in the low bits.
+      multiply_plain(s, static_cast<const uint32_t*>(a.raw()), static_cast<const uint32_t*>(b.raw()),
+                     static_cast<uint32_t*>(y.raw()), 1.0f);
+    } else {
+      multiply_plain(s, static_cast<const uint64_t*>(a.raw()), static_cast<const uint64_t*>(b.raw()),
+                     static_cast<uint64_t*>(y.raw()), 1.0f);
+    }
+  };
+}
+
+// All matrices of a constant operand packed one after another, each at a multiple of 64 bytes.
+struct Packed {
+  Tensor data;
+  int64_t step = 0;
+  bool defined() const { return data.defined(); }
+};
+
+Packed pack_constant(Prepare& p, int index, const MatMulSpec& spec) {
+  Packed packed;
+  const Tensor* constant = p.constant(index);
+  if (constant == nullptr || constant->rank() < 1 || constant->size() == 0) return packed;
+  const bool is_a = index == 0;
+  const bool trans = (is_a ? spec.trans_a : spec.trans_b) && constant->rank() > 1;
+  const bool inside = (is_a ? spec.batch_inside_a : spec.batch_inside_b) && constant->rank() > 2;
+  const auto x = operand(constant->shape(), constant->rank(), is_a, trans, inside);
+  packed.step = round_to_line(is_a ? packed_a_size(x.rows, x.columns) : packed_b_size(x.rows, x.columns));
+  packed.data = p.shared(is_a ? "a" : "b", [&] {
+    const int64_t count = x.batch.size();
+    Tensor to(DType::kFloat32, Shape{checked_mul(count, packed.step)});
+    const Tensor from = to_f32(*constant);
+    const int64_t width = trans ? x.rows : x.columns;
+    const int64_t ld = inside ? count * width : width;
+    for (int64_t i = 0; i < count; ++i) {
+      const float* matrix = from.data<float>() + i * (inside ? width : x.rows * x.columns);
+      float* place = to.data<float>() + i * packed.step;
+      if (is_a) pack_a(x.rows, x.columns, matrix, ld, trans, place);
+      else pack_b(x.rows, x.columns, matrix, ld, trans, place);
+    }
+    return to;
+  });
+  return packed;
+}
+
+class FloatMatMul {
+ public:
+  FloatMatMul(Prepare& p, const MatMulSpec& spec) : spec_(spec) {
+    b_ = pack_constant(p, 1, spec);
+    if (!b_.defined()) a_ = pack_constant(p, 0, spec);
+    spec_.activation.set(epilogue_);
+    epilogue_.scale = spec.alpha;
+  }
+
+  void operator()(Run& run) const {
+    const MatMulShape s(run, run.in(0).shape(), run.in(1).shape(), spec_);
+    Gemm g;
+    g.epilogue = epilogue_;
+    g.m = s.m, g.n = s.n, g.k = s.k;
+    g.lda = s.ld_a, g.ldb = s.ld_b, g.ldc = s.n;
+    g.trans_a = s.trans_a, g.trans_b = s.trans_b;
+
+    std::optional<FloatIn> a, b, bias, residual;
+    if (a_.defined()) g.packed_a = a_.data.data<float>();
+    else g.a = a.emplace(run.in(0)).data();
+    if (b_.defined()) g.packed_b = b_.data.data<float>();
+    else g.b = b.emplace(run.in(1)).data();
+    if (spec_.bias != kNone && run.has(spec_.bias)) g.epilogue.column_bias = column_bias(run, s, bias);
+    if (spec_.residual != kNone && run.has(spec_.residual)) {
+      const Tensor& tensor = run.in(spec_.residual);
+      run.require(tensor.shape() == s.out, "the residual is ", tensor.shape().str(), " but the result is ", s.out.str());
+      g.epilogue.residual = residual.emplace(tensor).data();
+      g.epilogue.residual_stride = s.n;
+    }
+    Tensor& y = run.out(0, s.out);
+    if (y.size() == 0) return;
+    const FloatOut out(y);
+    g.c = out.data();
+    multiply(s, g);
+    out.store();
+  }
+
+ private:
+  const float* column_bias(const Run& run, const MatMulShape& s, std::optional<FloatIn>& view) const {
+    const Tensor& tensor = run.in(spec_.bias);
+    run.require(tensor.size() == s.n || tensor.size() == 1, "the bias has ", tensor.size(), " elements but the result has ",
+                s.n, " columns");
+    const float* bias = view.emplace(tensor).data();
+    if (tensor.size() == s.n) return bias;
+    auto* filled = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(s.n) * sizeof(float)));
+    std::fill(filled, filled + s.n, *bias);
+    return filled;
+  }
+
+  void multiply(const MatMulShape& s, Gemm& g) const {
+    const int64_t products = s.products();
+    if (products == 1) return gemm(g);
+    if (s.one_product && !a_.defined()) {
+      g.m = products * s.m;
+      return gemm(g);
+    }
+    const int64_t step_a = a_.defined() ? a_.step : s.step_a;
+    const int64_t step_b = b_.defined() ? b_.step : s.step_b;
+    const bool all_a = s.batch_a.size() == products;
+    const bool all_b = s.batch_b.size() == products;
+    if ((all_a || s.batch_a.size() == 1) && (all_b || s.batch_b.size() == 1)) {
+      const int64_t step = s.m * s.n;
+      return gemm_batched(g, products, {all_a ? step_a : 0, all_b ? step_b : 0, step, step});
+    }
+    for (int64_t i = 0; i < products; ++i) {
+      Gemm one = g;
+      (a_.defined() ? one.packed_a : one.a) += s.matrix_a(i) * step_a;
+      (b_.defined() ? one.packed_b : one.b) += s.matrix_b(i) * step_b;
+      one.c += i * s.m * s.n;
+      if (one.epilogue.residual != nullptr) one.epilogue.residual += i * s.m * s.n;
+      gemm(one);
+    }
+  }
+
+  MatMulSpec spec_;
+  Packed a_, b_;
+  Epilogue epilogue_;
+};
+
+MatMulSpec fused_spec(const NodeView& node) {
+  MatMulSpec spec;
+  spec.trans_a = node.attr_int("transA") != 0;
+  spec.trans_b = node.attr_int("transB") != 0;
+  spec.alpha = node.attr_float("alpha");
+  spec.activation = read_fused_activation(node);
+  spec.bias = 2;
+  spec.residual = 3;
+  return spec;
+}
+
+MatMulSpec microsoft_spec(const NodeView& node) {
+  MatMulSpec spec;
+  spec.trans_a = node.attr_int("transA") != 0;
+  spec.trans_b = node.attr_int("transB") != 0;
+  spec.batch_inside_a = node.attr_int("transBatchA") != 0;
+  spec.batch_inside_b = node.attr_int("transBatchB") != 0;
+  spec.alpha = node.attr_float("alpha");
+  return spec;
+}
+
+// Operators whose spec follows from their attributes.
+template <typename SpecOf>
+void add_matmul(OpDef& op, SpecOf spec_of) {
+  op.infer([spec_of](InferContext& c) { infer_matmul(c, spec_of(c)); });
+  op.kernel([spec_of](Prepare& p) { return make_matmul(p, spec_of(p)); });
+}
+
+}  // namespace
+
+Kernel make_matmul(Prepare& p, const MatMulSpec& spec) {
+  const DType dtype = p.dtype(0);
+  if (is_integer(dtype) || dtype == DType::kFloat64) return make_plain(spec);
+  return FloatMatMul(p, spec);
+}
+
+void define_matmul(OpList& ops) {
+  constexpr DTypeSet kTypes = kFloats | DType::kInt32 | DType::kInt64 | DType::kUInt32 | DType::kUInt64;
+  add_matmul(ops.add(OpDef("MatMul").since(13).in("A", "T", kTypes).in("B", "T", kTypes).out("Y", "T")),
+             [](const NodeView&) { return MatMulSpec{}; });
+
+  OpDef& fused = ops.add(OpDef("MatMul", "sardonyx")
+                             .attr("transA", 0)
+                             .attr("transB", 0)
+                             .attr("alpha", 1.0f)
+                             .in("A", "T", kHalfFloats | DType::kFloat32)
+                             .in("B", "T", kHalfFloats | DType::kFloat32)
+                             .optional_in("bias", "T", kHalfFloats | DType::kFloat32)
+                             .optional_in("residual", "T", kHalfFloats | DType::kFloat32)
+                             .out("Y", "T")
+                             .in_place({3}));
+  add_fused_activation_attrs(fused);
+  add_matmul(fused, fused_spec);
+
+  for (const char* name : {"FusedMatMul", "TransposeMatMul"})
+    add_matmul(ops.add(OpDef(name, "com.microsoft")
+                           .attr("transA", 0)
+                           .attr("transB", 0)
+                           .attr("transBatchA", 0)
+                           .attr("transBatchB", 0)
+                           .attr("alpha", 1.0f)
+                           .in("A", "T", kFloats)
+                           .in("B", "T", kFloats)
+                           .out("Y", "T")),
+               microsoft_spec);
+}
+
+}  // namespace sx

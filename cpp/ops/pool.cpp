@@ -1,0 +1,344 @@
+// Each element of the result is the maximum, the mean or the p-norm of a window of the data.
+#include "ops/pool.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/scratch.h"
+#include "ops/float_io.h"
+#include "ops/registry.h"
+#include "ops/upgrade.h"
+
+namespace sx {
+
+PoolShape pool_shape(const NodeView& node, const WindowSpec& window, const Shape& x) {
+  PoolShape s;
+  s.rank = x.rank() - 2;
+  node.require(s.rank >= 1 && s.rank <= kMaxSpatialRank, "pools ", x.str(), "; from 1 to ", kMaxSpatialRank,
+               " spatial axes behind a batch and a channel axis expected");
+  node.require(window.kernel().size() == static_cast<size_t>(s.rank), "attribute 'kernel_shape' is ", Shape(window.kernel()).str(),
+               "; ", s.rank, " values expected");
+  window.check_rank(node, s.rank);
+  s.planes = checked_mul(x[0], x[1]);
+  for (int i = 0; i < s.rank; ++i) {
+    const WindowSpec::Axis axis = window.axis(node, i, window.kernel()[static_cast<size_t>(i)], x[i + 2]);
+    s.in[i] = x[i + 2];
+    s.out[i] = axis.out;
+    s.kernel[i] = window.kernel()[static_cast<size_t>(i)];
+    s.stride[i] = window.stride(i);
+    s.dilation[i] = window.dilation(i);
+    s.pad_begin[i] = axis.pad_begin;
+    s.pad_end[i] = axis.pad_end;
+  }
+  return s;
+}
+
+Shape pool_result(const PoolShape& shape, const Shape& x) {
+  Shape out{x[0], x[1]};
+  for (int i = 0; i < shape.rank; ++i) out.push_back(shape.out[i]);
+  return out;
+}
+
+void infer_pool(InferContext& c) {
+  const WindowSpec window(c);
+  const auto rank = static_cast<int>(window.kernel().size());
+  c.require(!c.has_shape(0) || c.rank(0) == rank + 2, "pools ", c.type(0).str(), " with a kernel of ", rank,
+            " axes; a batch axis, a channel axis and one for each of the kernel's expected");
+  c.require(rank >= 1 && rank <= kMaxSpatialRank, "attribute 'kernel_shape' has ", rank, " values; from 1 to ", kMaxSpatialRank,
+            " are supported");
+  window.check_rank(c, rank);
+  SymShape out(static_cast<size_t>(rank) + 2);
+  if (c.has_shape(0)) {
+    out[0] = c.shape(0)[0];
+    out[1] = c.shape(0)[1];
+    for (int i = 0; i < rank; ++i) {
+      const auto axis = static_cast<size_t>(i);
+      out[axis + 2] = window.extent(c, i, window.kernel()[axis], c.shape(0)[axis + 2]);
+    }
+  }
+  c.out(0, c.dtype(0), out);
+  c.out(1, DType::kInt64, out);
+}
+
+OpDef& add_pool_attrs(OpDef& op) {
+  return op.attr("auto_pad", "NOTSET")
+      .attr("ceil_mode", 0)
+      .optional_attr("dilations", AttrKind::kInts)
+      .required_attr("kernel_shape", AttrKind::kInts)
+      .optional_attr("pads", AttrKind::kInts)
+      .optional_attr("strides", AttrKind::kInts);
+}
+
+namespace {
+
+int64_t ceil_quotient(int64_t a, int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; }
+
+// The taps [first, last) of window `index` along an axis that lie in [-before, in + behind).
+struct Taps {
+  int64_t first, last, start;
+};
+Taps taps_of(const PoolShape& s, int axis, int64_t index, int64_t before, int64_t behind) {
+  const int64_t start = index * s.stride[axis] - s.pad_begin[axis];
+  const int64_t d = s.dilation[axis];
+  const int64_t first = std::min(s.kernel[axis], ceil_quotient(-before - start, d));
+  const int64_t last = std::min(s.kernel[axis], ceil_quotient(s.in[axis] + behind - start, d));
+  return {first, std::max(first, last), start};
+}
+
+// How elements are taken in, joined and turned into the result.
+template <typename T>
+struct MaxOf {
+  T none() const {
+    return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
+  }
+  T take(T x) const { return x; }
+  // NaN wins.
+  T join(T a, T b) const { return b > a || b != b ? b : a; }
+  T finish(T x, int64_t) const { return x; }
+};
+template <typename T>
+struct MeanOf {
+  T none() const { return 0; }
+  T take(T x) const { return x; }
+  T join(T a, T b) const { return a + b; }
+  T finish(T x, int64_t count) const { return count == 0 ? T{0} : x / static_cast<T>(count); }
+};
+template <typename T>
+struct NormOf {
+  int64_t p;
+  T none() const { return 0; }
+  T take(T x) const { return p == 2 ? x * x : p == 1 ? std::abs(x) : std::pow(std::abs(x), static_cast<T>(p)); }
+  T join(T a, T b) const { return a + b; }
+  T finish(T x, int64_t) const { return p == 2 ? std::sqrt(x) : p == 1 ? x : std::pow(x, T{1} / static_cast<T>(p)); }
+};
+
+// Windows of all axes but the last are joined row by row into one row, whose elements are then joined along it.
+template <typename T, typename Op>
+class RowPool {
+ public:
+  RowPool(const PoolShape& shape, const Op& op, bool count_padding) : s_(shape), op_(op), count_padding_(count_padding) {}
+
+  void run(const T* x, T* y) const {
+    const int last = s_.rank - 1;
+    const int64_t rows = s_.out_size() / s_.out[last];
+    int64_t cost = s_.kernel[last] * s_.out[last];
+    for (int axis = 0; axis < last; ++axis) cost += (s_.kernel[axis] - 1) * s_.in[last];
+    parallel_for(s_.planes * rows, std::max<int64_t>(1, 32768 / (cost + s_.in[last])), [&](int64_t from, int64_t to) {
+      const auto width = static_cast<size_t>(s_.in[last]);
+      auto* joined = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, (width + 1) * sizeof(T)));
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t count = join_rows(x + i / rows * s_.in_size(), i % rows, joined);
+        finish_row(joined, count, y + i * s_.out[last]);
+      }
+    });
+  }
+
+ private:
+  // Joins the rows under the window of output row `row`; the number of rows that count.
+  int64_t join_rows(const T* plane, int64_t row, T* joined) const {
+    const int last = s_.rank - 1;
+    const int64_t width = s_.in[last];
+    Taps taps[kMaxSpatialRank];
+    int64_t count = 1, present = 1;
+    for (int axis = last - 1; axis >= 0; --axis) {
+      const int64_t index = row % s_.out[axis];
+      row /= s_.out[axis];
+      taps[axis] = taps_of(s_, axis, index, 0, 0);
+      present *= taps[axis].last - taps[axis].first;
+      const Taps counted = count_padding_ ? taps_of(s_, axis, index, s_.pad_begin[axis], s_.pad_end[axis]) : taps[axis];
+      count *= counted.last - counted.first;
+    }
+    if (present == 0) {
+      std::fill(joined, joined + width, op_.none());
+      return count;
+    }
+    int64_t at[kMaxSpatialRank];
+    for (int axis = 0; axis < last; ++axis) at[axis] = taps[axis].first;
+    for (int64_t tap = 0; tap < present; ++tap) {
+      int64_t from_row = 0;
+      for (int axis = 0; axis < last; ++axis) from_row = from_row * s_.in[axis] + taps[axis].start + at[axis] * s_.dilation[axis];
+      const T* from = plane + from_row * width;
+      if (tap == 0) {
+        for (int64_t j = 0; j < width; ++j) joined[j] = op_.take(from[j]);
+      } else {
+        for (int64_t j = 0; j < width; ++j) joined[j] = op_.join(joined[j], op_.take(from[j]));
+      }
+      for (int axis = last - 1; axis >= 0 && ++at[axis] == taps[axis].last; --axis) at[axis] = taps[axis].first;
+    }
+    return count;
+  }
+
+  void finish_row(const T* joined, int64_t row_count, T* y) const {
+    const int last = s_.rank - 1;
+    const int64_t width = s_.out[last];
+    const int64_t step = s_.stride[last];
+    std::fill(y, y + width, op_.none());
+    for (int64_t tap = 0; tap < s_.kernel[last]; ++tap) {
+      const int64_t shift = tap * s_.dilation[last] - s_.pad_begin[last];
+      const int64_t begin = std::min(width, ceil_quotient(-shift, step));
+      const int64_t end = std::min(width, ceil_quotient(s_.in[last] - shift, step));
+      if (step == 1) {
+        for (int64_t j = begin; j < end; ++j) y[j] = op_.join(y[j], joined[j + shift]);
+      } else if (step == 2) {
+        for (int64_t j = begin; j < end; ++j) y[j] = op_.join(y[j], joined[2 * j + shift]);
+      } else {
+        for (int64_t j = begin; j < end; ++j) y[j] = op_.join(y[j], joined[step * j + shift]);
+      }
+    }
+    const int64_t before = count_padding_ ? s_.pad_begin[last] : 0;
+    const int64_t behind = count_padding_ ? s_.pad_end[last] : 0;
+    for (int64_t j = 0; j < width; ++j) {
+      const Taps taps = taps_of(s_, last, j, before, behind);
+      y[j] = op_.finish(y[j], row_count * (taps.last - taps.first));
+    }
+  }
+
+  const PoolShape& s_;
+  Op op_;
+  bool count_padding_;
+};
+
+template <typename T, template <typename> class Op>
+void pool_rows(const PoolShape& s, const Op<T>& op, bool count_padding, const T* x, T* y) {
+  RowPool<T, Op<T>>(s, op, count_padding).run(x, y);
+}
+
+// The maximum of each window and where it stands: the first of equals, as an offset into the whole tensor.
+template <typename T>
+void max_with_indices(const PoolShape& s, bool column_major, const T* x, T* y, int64_t* indices) {
+  const int64_t size = s.out_size();
+  int64_t taps = 1;
+  for (int axis = 0; axis < s.rank; ++axis) taps *= s.kernel[axis];
+  parallel_for(s.planes * size, std::max<int64_t>(1, 8192 / taps), [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      const int64_t first = i / size * s.in_size();
+      T best = MaxOf<T>().none();
+      int64_t best_at = -1;
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        int64_t index = i % size, rest = tap, at = 0, stride = 1;
+        bool inside = true;
+        for (int axis = s.rank - 1; axis >= 0 && inside; --axis) {
+          const int64_t where = index % s.out[axis] * s.stride[axis] + rest % s.kernel[axis] * s.dilation[axis] - s.pad_begin[axis];
+          inside = where >= 0 && where < s.in[axis];
+          at += where * stride;
+          stride *= s.in[axis];
+          index /= s.out[axis];
+          rest /= s.kernel[axis];
+        }
+        if (!inside) continue;
+        const T value = x[first + at];
+        if (best_at < 0 || value > best || (value != value && best == best)) {
+          best = value;
+          best_at = at;
+        }
+      }
+      if (column_major && best_at >= 0) {
+        int64_t at = best_at, stride = s.in_size();
+        best_at = 0;
+        for (int axis = s.rank - 1; axis >= 0; --axis) {
+          stride /= s.in[axis];
+          best_at += at % s.in[axis] * stride;
+          at /= s.in[axis];
+        }
+      }
+      y[i] = best;
+      indices[i] = best_at < 0 ? -1 : first + best_at;
+    }
+  });
+}
+
+struct MaxPool {
+  bool column_major;
+  template <typename T>
+  void operator()(Run& run, const PoolShape& s, const T* x, T* y) const {
+    if (run.wants(1)) max_with_indices(s, column_major, x, y, run.out(1, run_shape(run, s)).data<int64_t>());
+    else pool_rows(s, MaxOf<T>(), false, x, y);
+  }
+  static Shape run_shape(const Run& run, const PoolShape& s) { return pool_result(s, run.in(0).shape()); }
+};
+
+struct MeanPool {
+  bool count_padding;
+  template <typename T>
+  void operator()(Run&, const PoolShape& s, const T* x, T* y) const {
+    pool_rows(s, MeanOf<T>(), count_padding, x, y);
+  }
+};
+
+struct NormPool {
+  int64_t p;
+  template <typename T>
+  void operator()(Run&, const PoolShape& s, const T* x, T* y) const {
+    pool_rows(s, NormOf<T>{p}, false, x, y);
+  }
+};
+
+template <typename Pool>
+void run_floats(Run& run, const Pool& pool, const PoolShape& s, Tensor& y) {
+  if (y.dtype() == DType::kFloat64) return pool(run, s, run.in(0).data<double>(), y.data<double>());
+  const FloatIn x(run.in(0));
+  const FloatOut out(y);
+  pool(run, s, x.data(), out.data());
+  out.store();
+}
+
+template <typename Pool>
+Kernel make_pool(const NodeView& node, const Pool& pool) {
+  return [node, pool, window = WindowSpec(node)](Run& run) {
+    const Shape& shape = run.in(0).shape();
+    const PoolShape s = pool_shape(node, window, shape);
+    Tensor& y = run.out(0, pool_result(s, shape));
+    if (y.size() == 0) {
+      if (run.wants(1)) run.out(1, y.shape());
+      return;
+    }
+    if constexpr (std::is_same_v<Pool, MaxPool>) {
+      if (y.dtype() == DType::kInt8) return pool(run, s, run.in(0).data<int8_t>(), y.data<int8_t>());
+      if (y.dtype() == DType::kUInt8) return pool(run, s, run.in(0).data<uint8_t>(), y.data<uint8_t>());
+    }
+    run_floats(run, pool, s, y);
+  };
+}
+
+int64_t norm_order(const NodeView& node) {
+  const int64_t p = node.attr_int("p");
+  node.require(p >= 1, "attribute 'p' is ", p, "; at least 1 expected");
+  return p;
+}
+
+}  // namespace
+
+void define_pool(OpList& ops) {
+  add_pool_attrs(ops.add(OpDef("MaxPool")
+                             .since(22)
+                             .attr("storage_order", 0)
+                             .in("X", "T", kFloats | DType::kInt8 | DType::kUInt8)
+                             .out("Y", "T")
+                             .optional_out("Indices", "I", DType::kInt64)
+                             .infer(infer_pool)
+                             .kernel([](Prepare& p) { return make_pool(p, MaxPool{p.attr_int("storage_order") != 0}); })));
+  add_pool_attrs(ops.add(OpDef("AveragePool")
+                             .since(22)
+                             .attr("count_include_pad", 0)
+                             .in("X", "T", kFloats)
+                             .out("Y", "T")
+                             .infer(infer_pool)
+                             .kernel([](Prepare& p) { return make_pool(p, MeanPool{p.attr_int("count_include_pad") != 0}); })));
+  add_pool_attrs(ops.add(OpDef("LpPool")
+                             .since(22)
+                             .attr("p", 2)
+                             .in("X", "T", kFloats)
+                             .out("Y", "T")
+                             .infer(infer_pool)
+                             .kernel([](Prepare& p) { return make_pool(p, NormPool{norm_order(p)}); })
+                             .upgrade(2, [](UpgradeContext& c) {
+                               const float p = c.take<float>("p", 2.0f);
+                               SX_REQUIRE(p >= 1.0f && p <= 1e6f && p == std::floor(p), kNotImplemented, label(c.draft()),
+                                          " attribute 'p' is ", p, "; a positive integer expected");
+                               c.set("p", static_cast<int64_t>(p));
+                             })));
+}
+
+}  // namespace sx

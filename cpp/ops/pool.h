@@ -1,0 +1,36 @@
+// The geometry that the pooling operators share.
+#pragma once
+
+#include "kernels/conv/conv_shape.h"
+#include "ops/infer.h"
+#include "ops/kernel.h"
+#include "ops/window.h"
+
+namespace sx {
+
+// `planes` blocks of in_size() elements become blocks of out_size().
+struct PoolShape {
+  int64_t planes = 0;
+  int rank = 0;
+  int64_t in[kMaxSpatialRank], out[kMaxSpatialRank], kernel[kMaxSpatialRank], stride[kMaxSpatialRank];
+  int64_t dilation[kMaxSpatialRank], pad_begin[kMaxSpatialRank], pad_end[kMaxSpatialRank];
+
+  int64_t in_size() const { return product(in); }
+  int64_t out_size() const { return product(out); }
+
+ private:
+  int64_t product(const int64_t* extents) const {
+    int64_t size = 1;
+    for (int i = 0; i < rank; ++i) size *= extents[i];
+    return size;
+  }
+};
+
+// The checked geometry for data of this shape, and the result's shape.
+PoolShape pool_shape(const NodeView& node, const WindowSpec& window, const Shape& x);
+Shape pool_result(const PoolShape& shape, const Shape& x);
+void infer_pool(InferContext& c);
+// kernel_shape, strides, pads, auto_pad, dilations and ceil_mode.
+OpDef& add_pool_attrs(OpDef& op);
+
+}  // namespace sx
