@@ -150,12 +150,12 @@ py::array array_from_values(const std::string& name, const Type& type, const py:
   }
 }
 
-// The core value of an OrtValue (or of the core's own Value), or null.
-const Value* value_of(const py::handle& object) {
-  if (py::isinstance<Value>(object)) return object.cast<const Value*>();
+// The core value of an OrtValue (or of the core's own HostValue), or null.
+const HostValue* value_of(const py::handle& object) {
+  if (py::isinstance<HostValue>(object)) return object.cast<const HostValue*>();
   if (!py::hasattr(object, "_value")) return nullptr;
   const py::object inner = object.attr("_value");
-  return py::isinstance<Value>(inner) ? inner.cast<const Value*>() : nullptr;
+  return py::isinstance<HostValue>(inner) ? inner.cast<const HostValue*>() : nullptr;
 }
 
 Tensor tensor_from_protocols(const py::handle& object) {
@@ -173,7 +173,7 @@ Datum tensor_from_object(const std::string& name, const Type& type, const py::ha
   Tensor tensor;
   if (py::isinstance<py::array>(object)) {
     tensor = tensor_from_array(py::reinterpret_borrow<py::array>(object));
-  } else if (const Value* value = value_of(object)) {
+  } else if (const HostValue* value = value_of(object)) {
     SX_REQUIRE(value->datum.kind == Datum::Kind::kTensor, kInvalidArgument, "input '", name, "' is a ",
                session_type_name(value->datum), "; wanted ", type_and_shape(type));
     tensor = value->datum.tensor;
@@ -337,7 +337,7 @@ py::object object_from_datum(const Datum& datum) {
 }
 
 Datum datum_from_object(const std::string& name, const Type& type, const py::handle& object) {
-  if (const Value* value = type.is_tensor() ? nullptr : value_of(object)) return value->datum;
+  if (const HostValue* value = type.is_tensor() ? nullptr : value_of(object)) return value->datum;
   switch (type.kind) {
     case Type::Kind::kTensor: return tensor_from_object(name, type, object);
     case Type::Kind::kSequence: return sequence_from_object(name, type, object);
@@ -350,7 +350,7 @@ Datum datum_from_object(const std::string& name, const Type& type, const py::han
 
 Datum datum_from_object(const py::handle& object) {
   if (object.is_none()) return Datum();
-  if (const Value* value = value_of(object)) return value->datum;
+  if (const HostValue* value = value_of(object)) return value->datum;
   if (PyDict_Check(object.ptr())) {
     const py::list keys(py::reinterpret_borrow<py::dict>(object).attr("keys")());
     const bool strings = !keys.empty() && !PyLong_Check(keys[0].ptr());

@@ -179,7 +179,7 @@ py::list run_to_values(BoundSession& self, const std::vector<std::string>& outpu
                        CancelFlag* cancel, double timeout_s) {
   const BoundSession::Feeds given = self.feeds_of(feeds);
   py::list list;
-  for (Datum& result : self.run(outputs, given, cancel, timeout_s)) list.append(Value{std::move(result)});
+  for (Datum& result : self.run(outputs, given, cancel, timeout_s)) list.append(HostValue{std::move(result)});
   return list;
 }
 

@@ -13,7 +13,7 @@
 namespace sx {
 namespace {
 
-const Tensor& tensor_of(const Value& value, const char* what) {
+const Tensor& tensor_of(const HostValue& value, const char* what) {
   SX_REQUIRE(value.datum.kind == Datum::Kind::kTensor, kInvalidArgument, what, " needs a tensor, this value is a ",
              session_type_name(value.datum));
   return value.datum.tensor;
@@ -30,46 +30,46 @@ void copy_into(const Tensor& to, const Tensor& from) {
   }
 }
 
-Value zeros(const std::vector<int64_t>& dims, int onnx_type) {
+HostValue zeros(const std::vector<int64_t>& dims, int onnx_type) {
   Tensor tensor(dtype_from_onnx(onnx_type), Shape(dims));
   if (tensor.dtype() != DType::kString && tensor.size() != 0) std::memset(tensor.raw(), 0, tensor.bytes());
-  return Value{tensor};
+  return HostValue{tensor};
 }
 
 // Somebody else's memory, which must outlive the value.
-Value over_memory(uint64_t address, const std::vector<int64_t>& dims, int onnx_type) {
+HostValue over_memory(uint64_t address, const std::vector<int64_t>& dims, int onnx_type) {
   const DType dtype = dtype_from_onnx(onnx_type);
   const Shape shape(dims);
   SX_REQUIRE(dtype != DType::kString, kInvalidArgument, "strings cannot be bound by address");
   SX_REQUIRE(address != 0 || shape.size() == 0, kInvalidArgument, "the buffer address is null");
   const auto bytes = static_cast<size_t>(checked_mul(shape.size(), static_cast<int64_t>(size_of(dtype))));
-  return Value{Tensor(dtype, shape, Buffer::wrap(reinterpret_cast<void*>(address), bytes, [] {}))};
+  return HostValue{Tensor(dtype, shape, Buffer::wrap(reinterpret_cast<void*>(address), bytes, [] {}))};
 }
 
 }  // namespace
 
 void bind_value(py::module_& module) {
-  py::class_<Value>(module, "Value")
-      .def_static("from_object", [](const py::object& object) { return Value{datum_from_object(object)}; })
+  py::class_<HostValue>(module, "Value")
+      .def_static("from_object", [](const py::object& object) { return HostValue{datum_from_object(object)}; })
       .def_static("zeros", &zeros, py::arg("shape"), py::arg("onnx_type"))
       .def_static("over_memory", &over_memory, py::arg("address"), py::arg("shape"), py::arg("onnx_type"))
-      .def_static("from_dlpack", [](const py::capsule& capsule) { return Value{from_dlpack(capsule)}; })
-      .def("to_dlpack", [](const Value& value, bool versioned) { return to_dlpack(tensor_of(value, "DLPack"), versioned); },
+      .def_static("from_dlpack", [](const py::capsule& capsule) { return HostValue{from_dlpack(capsule)}; })
+      .def("to_dlpack", [](const HostValue& value, bool versioned) { return to_dlpack(tensor_of(value, "DLPack"), versioned); },
            py::arg("versioned"))
-      .def("numpy", [](const Value& value) { return array_from_tensor(tensor_of(value, "numpy()")); })
-      .def("to_object", [](const Value& value) { return object_from_datum(value.datum); })
-      .def("copy_from", [](const Value& value, const Value& other) {
+      .def("numpy", [](const HostValue& value) { return array_from_tensor(tensor_of(value, "numpy()")); })
+      .def("to_object", [](const HostValue& value) { return object_from_datum(value.datum); })
+      .def("copy_from", [](const HostValue& value, const HostValue& other) {
         copy_into(tensor_of(value, "copying"), tensor_of(other, "copying"));
       })
-      .def("type_name", [](const Value& value) { return session_type_name(value.datum); })
-      .def("kind", [](const Value& value) {
+      .def("type_name", [](const HostValue& value) { return session_type_name(value.datum); })
+      .def("kind", [](const HostValue& value) {
         constexpr const char* kNames[] = {"none", "tensor", "sequence", "map"};
         return kNames[static_cast<int>(value.datum.kind)];
       })
-      .def("shape", [](const Value& value) { return tensor_of(value, "shape()").shape().vector(); })
-      .def("onnx_type", [](const Value& value) { return static_cast<int>(tensor_of(value, "element_type()").dtype()); })
-      .def("nbytes", [](const Value& value) { return tensor_of(value, "tensor_size_in_bytes()").bytes(); })
-      .def("address", [](const Value& value) {
+      .def("shape", [](const HostValue& value) { return tensor_of(value, "shape()").shape().vector(); })
+      .def("onnx_type", [](const HostValue& value) { return static_cast<int>(tensor_of(value, "element_type()").dtype()); })
+      .def("nbytes", [](const HostValue& value) { return tensor_of(value, "tensor_size_in_bytes()").bytes(); })
+      .def("address", [](const HostValue& value) {
         const Tensor& tensor = tensor_of(value, "data_ptr()");
         SX_REQUIRE(tensor.dtype() != DType::kString, kInvalidArgument, "a string tensor has no plain memory");
         return reinterpret_cast<uint64_t>(tensor.raw());

@@ -5,7 +5,7 @@
 
 namespace sx {
 
-struct Value {
+struct HostValue {
   Datum datum;
 };
 
