@@ -3,7 +3,12 @@
 
 #include <pybind11/pybind11.h>
 
+#include "base/error.h"
+
 namespace sx {
+
+// The class of sardonyx.errors that stands for a kind.
+const char* error_class_name(ErrorKind kind);
 
 void bind_errors(pybind11::module_& module);
 void bind_value(pybind11::module_& module);

@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <atomic>
-#include <chrono>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -32,7 +31,6 @@ class BoundSession {
     for (const auto* ports : {&inputs, &overridable}) {
       for (const PortInfo& port : *ports) by_name_.emplace(port.name, &port);
     }
-    for (const PortInfo& port : outputs) output_names_.push_back(port.name);
   }
   BoundSession(const BoundSession&) = delete;
   BoundSession& operator=(const BoundSession&) = delete;
@@ -62,19 +60,16 @@ class BoundSession {
       SX_REQUIRE(!feeds.is_none(), kInvalidArgument, "no feeds given; the model needs ", names_of(inputs));
       result.emplace_back(inputs[0].name, datum_from_object(inputs[0].name, inputs[0].type, feeds));
     }
-    require_all(result);
+    add_absent_optionals(result);
     return result;
   }
 
   std::vector<Datum> run(const std::vector<std::string>& names, const Feeds& feeds, CancelFlag* cancel, double timeout_s) {
     RunConfig config;
     if (cancel != nullptr) config.terminate = &cancel->set;
-    if (timeout_s >= 0) {
-      config.deadline_s =
-          std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count() + timeout_s;
-    }
+    config.timeout_seconds = timeout_s;
     const py::gil_scoped_release release;
-    return session->run(names.empty() ? output_names_ : names, feeds, config);
+    return session->run(names, feeds, config);
   }
 
   const std::shared_ptr<Session> session;
@@ -101,21 +96,16 @@ class BoundSession {
     feeds.emplace_back(name, datum_from_object(name, found->second->type, value));
   }
 
-  void require_all(const Feeds& feeds) const {
-    std::string missing;
+  void add_absent_optionals(Feeds& feeds) const {
     for (const PortInfo& port : inputs) {
-      bool given = port.has_default || port.type.kind == Type::Kind::kOptional;
+      if (port.type.kind != Type::Kind::kOptional) continue;
+      bool given = false;
       for (const auto& feed : feeds) given = given || feed.first == port.name;
-      if (!given) missing += (missing.empty() ? "'" : ", '") + port.name + "'";
+      if (!given) feeds.emplace_back(port.name, Datum());
     }
-    if (missing.empty()) return;
-    std::string got;
-    for (const auto& feed : feeds) got += (got.empty() ? "'" : ", '") + feed.first + "'";
-    fail(ErrorKind::kInvalidArgument, "Required inputs (", missing, ") are missing from the feeds (", got, ")");
   }
 
   std::unordered_map<std::string, const PortInfo*> by_name_;
-  std::vector<std::string> output_names_;
 };
 
 py::list dims_of(const Type& type) {
@@ -141,14 +131,18 @@ py::list ports_to_python(const std::vector<PortInfo>& ports) {
 
 SessionConfig config_from(const py::dict& options) {
   SessionConfig config;
-  config.optimization_level = options["optimization_level"].cast<int>();
+  const int level = options["optimization_level"].cast<int>();
+  constexpr int kLayout = 3;  // GraphOptimizationLevel.ORT_ENABLE_LAYOUT
+  config.optimization = level == 0 ? Optimization::kNone : level < kLayout ? Optimization::kSimplify : Optimization::kLower;
   config.threads = options["threads"].cast<int>();
-  config.profiling = options["profiling"].cast<bool>();
-  config.free_dims = options["free_dims"].cast<std::map<std::string, int64_t>>();
+  config.profile = options["profiling"].cast<bool>();
+  config.import.dims.by_name = options["free_dims"].cast<std::map<std::string, int64_t>>();
+  config.import.dims.by_denotation = options["free_denotations"].cast<std::map<std::string, int64_t>>();
+  const auto folder = options["external_folder"];
+  if (!folder.is_none()) config.import.external_folder = folder.cast<std::string>();
   for (const auto& [name, value] : options["initializers"].cast<py::dict>()) {
     const auto key = name.cast<std::string>();
-    const Datum datum = datum_from_object(key, Type::tensor(DType::kUndefined), value);
-    config.initializers.emplace(key, datum.tensor);
+    config.import.initializers.emplace(key, datum_from_object(key, Type::tensor(DType::kUndefined), value).tensor);
   }
   return config;
 }
@@ -159,11 +153,36 @@ std::unique_ptr<BoundSession> load_file(const std::string& path, const py::dict&
   return std::make_unique<BoundSession>(Session::from_file(path, config));
 }
 
-std::unique_ptr<BoundSession> load_bytes(const py::bytes& model, const std::string& folder, const py::dict& options) {
+std::unique_ptr<BoundSession> load_bytes(const py::bytes& model, const py::dict& options) {
   const SessionConfig config = config_from(options);
   const auto view = static_cast<std::string_view>(model);
   const py::gil_scoped_release release;
-  return std::make_unique<BoundSession>(Session::from_bytes(view, folder, config));
+  return std::make_unique<BoundSession>(Session::from_bytes(view, config));
+}
+
+py::list problems_to_python(const std::vector<Problem>& problems) {
+  py::list list;
+  for (const Problem& problem : problems) list.append(py::make_tuple(error_class_name(problem.kind), problem.where, problem.message));
+  return list;
+}
+
+py::list check_file(const std::string& path) {
+  std::vector<Problem> problems;
+  {
+    const py::gil_scoped_release release;
+    problems = check_model_problems(path);
+  }
+  return problems_to_python(problems);
+}
+
+py::list check_bytes(const py::bytes& model) {
+  const auto view = static_cast<std::string_view>(model);
+  std::vector<Problem> problems;
+  {
+    const py::gil_scoped_release release;
+    problems = check_model_bytes_problems(view);
+  }
+  return problems_to_python(problems);
 }
 
 py::list run_to_arrays(BoundSession& self, const std::vector<std::string>& outputs, const py::object& feeds,
@@ -184,18 +203,19 @@ py::list run_to_values(BoundSession& self, const std::vector<std::string>& outpu
 }
 
 py::dict info_of(const BoundSession& self) {
-  const ModelInfo& info = self.session->info();
+  const ImportedModel& model = self.session->model();
   py::dict result;
-  result["producer_name"] = info.producer_name;
-  result["producer_version"] = info.producer_version;
-  result["domain"] = info.domain;
-  result["description"] = info.description;
-  result["graph_name"] = info.graph_name;
-  result["graph_description"] = info.graph_description;
-  result["version"] = info.version;
-  result["ir_version"] = info.ir_version;
-  result["metadata"] = info.metadata;
-  result["opsets"] = info.opsets;
+  result["producer_name"] = model.producer_name;
+  result["producer_version"] = model.producer_version;
+  result["domain"] = model.domain;
+  result["description"] = model.doc;
+  result["graph_name"] = model.graph->name;
+  result["graph_description"] = model.graph_doc;
+  result["version"] = model.model_version;
+  result["ir_version"] = model.ir_version;
+  result["metadata"] = model.metadata;
+  result["opsets"] = model.opset_imports;
+  result["warnings"] = model.warnings;
   return result;
 }
 
@@ -203,11 +223,22 @@ py::list report_of(const BoundSession& self) {
   py::list list;
   for (const NodeReport& node : self.session->report()) {
     py::dict row;
-    row["name"] = node.name;
+    row["name"] = node.node;
     row["op"] = node.op;
-    row["provider"] = node.provider;
-    row["kernel"] = node.kernel;
-    row["reason"] = node.reason;
+    row["kernel"] = node.choice;
+    list.append(row);
+  }
+  return list;
+}
+
+py::list explain(const BoundSession& self) {
+  py::list list;
+  for (const PassEvent& event : self.session->explain()) {
+    py::dict row;
+    row["name"] = event.pass;
+    row["node"] = event.node;
+    row["fired"] = event.outcome.kind == Outcome::Kind::kFired;
+    row["reason"] = event.outcome.reason;
     list.append(row);
   }
   return list;
@@ -215,7 +246,7 @@ py::list report_of(const BoundSession& self) {
 
 py::list profile_of(BoundSession& self) {
   py::list list;
-  for (const ProfileEvent& event : self.session->end_profiling()) {
+  for (const ProfileEvent& event : self.session->take_profile()) {
     py::dict row;
     row["name"] = event.node;
     row["op"] = event.op;
@@ -240,21 +271,21 @@ void bind_session(py::module_& module) {
                     [](CancelFlag& flag, bool value) { flag.set.store(value); });
   py::class_<BoundSession>(module, "Session")
       .def_static("from_file", &load_file, py::arg("path"), py::arg("options"))
-      .def_static("from_bytes", &load_bytes, py::arg("model"), py::arg("folder"), py::arg("options"))
+      .def_static("from_bytes", &load_bytes, py::arg("model"), py::arg("options"))
       .def("inputs", [](const BoundSession& self) { return ports_to_python(self.inputs); })
       .def("outputs", [](const BoundSession& self) { return ports_to_python(self.outputs); })
       .def("overridable", [](const BoundSession& self) { return ports_to_python(self.overridable); })
       .def("run", &run_to_arrays, py::arg("outputs"), py::arg("feeds"), py::arg("cancel") = nullptr,
-           py::arg("timeout_s") = -1.0)
+           py::arg("timeout_s") = 0.0)
       .def("run_values", &run_to_values, py::arg("outputs"), py::arg("feeds"), py::arg("cancel") = nullptr,
-           py::arg("timeout_s") = -1.0)
+           py::arg("timeout_s") = 0.0)
       .def("info", &info_of)
       .def("report", &report_of)
-      .def("explain", [](const BoundSession& self) { return self.session->explain(); })
-      .def("dump", [](const BoundSession& self) { return self.session->dump(); })
-      .def("export_bytes", [](const BoundSession& self) { return py::bytes(self.session->export_bytes()); })
-      .def("start_profiling", [](BoundSession& self) { self.session->start_profiling(); })
-      .def("end_profiling", &profile_of);
+      .def("explain", &explain)
+      .def("set_profiling", [](BoundSession& self, bool on) { self.session->set_profiling(on); }, py::arg("on"))
+      .def("take_profile", &profile_of);
+  module.def("check_file", &check_file, py::arg("path"));
+  module.def("check_bytes", &check_bytes, py::arg("model"));
 }
 
 }  // namespace sx

@@ -12,6 +12,8 @@ from sardonyx import _core, errors
 from sardonyx.errors import InvalidArgument, RuntimeException
 from sardonyx.ortvalue import OrtValue
 
+_EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+
 __all__ = ["ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "RunOptions", "SessionOptions"]
 
 
@@ -134,12 +136,17 @@ class SessionOptions(_Checked):
         super().__init__()
         self._config: dict[str, str] = {}
         self._free_dims: dict[str, int] = {}
+        self._free_denotations: dict[str, int] = {}
         self._initializers: dict[str, OrtValue] = {}
         self._providers: list[tuple[str, dict[str, str]]] = []
 
     def add_free_dimension_override_by_name(self, dim_name: str, dim_value: int) -> None:
         """Fixes the symbolic extent `dim_name` of the model's inputs at `dim_value`."""
         self._free_dims[str(dim_name)] = int(dim_value)
+
+    def add_free_dimension_override_by_denotation(self, dim_denotation: str, dim_value: int) -> None:
+        """Fixes the extents of the model's inputs that carry the denotation (`DATA_BATCH`) at `dim_value`."""
+        self._free_denotations[str(dim_denotation)] = int(dim_value)
 
     def add_initializer(self, name: str, ort_value: OrtValue) -> None:
         """Replaces the value of the initializer `name`; type and shape must be those of the model's."""
@@ -184,6 +191,8 @@ class SessionOptions(_Checked):
             "threads": self.intra_op_num_threads,
             "profiling": self.enable_profiling,
             "free_dims": self._free_dims,
+            "free_denotations": self._free_denotations,
+            "external_folder": self._config.get(_EXTERNAL_DATA_FOLDER),
             "initializers": self._initializers,
         }
 

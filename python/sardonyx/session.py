@@ -23,7 +23,6 @@ from sardonyx.providers import ProviderList, resolve_providers
 
 __all__ = ["InferenceSession"]
 
-_EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 _KNOWN_KEYWORDS = ("enable_fallback", "disabled_optimizers", "read_config_from_model", "strict_providers")
 
 
@@ -88,8 +87,7 @@ class InferenceSession:
         if isinstance(self._source, str):
             self._core = _core.Session.from_file(self._source, options)
         else:
-            folder = self._options._config.get(_EXTERNAL_DATA_FOLDER, "")
-            self._core = _core.Session.from_bytes(self._source, folder, options)
+            self._core = _core.Session.from_bytes(self._source, options)
         self._profile_start_ns = time.time_ns()
         self._inputs_meta = [NodeArg(*port) for port in self._core.inputs()]
         self._outputs_meta = [NodeArg(*port) for port in self._core.outputs()]
@@ -116,7 +114,7 @@ class InferenceSession:
             graph_description=info["graph_description"],
             graph_name=info["graph_name"],
             producer_name=info["producer_name"],
-            version=info["version"],
+            version=info["version"] or 0,
             producer_version=info["producer_version"],
             ir_version=info["ir_version"],
             opsets=info["opsets"],
