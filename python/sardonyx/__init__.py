@@ -1,5 +1,60 @@
-"""Runs, trains and converts ONNX models."""
+"""Runs, trains and converts ONNX models; `import sardonyx as rt` takes the place of onnxruntime."""
 
 from sardonyx._core import __version__
+from sardonyx.devices import OrtAllocatorType, OrtDevice, OrtDeviceVendorId, OrtMemoryInfo, OrtMemType
+from sardonyx.iobinding import IOBinding
+from sardonyx.nodes import ModelMetadata, NodeArg, NodePlacement
+from sardonyx.options import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, RunOptions, SessionOptions
+from sardonyx.ortvalue import OrtValue, copy_tensors
+from sardonyx.providers import get_all_providers, get_available_providers
+from sardonyx.runtime import (
+    disable_telemetry_events,
+    enable_telemetry_events,
+    get_build_info,
+    get_device,
+    get_version_string,
+    has_collective_ops,
+    preload_dlls,
+    print_debug_info,
+    set_default_logger_severity,
+    set_default_logger_verbosity,
+    set_global_thread_pool_sizes,
+)
+from sardonyx.session import InferenceSession
 
-__all__ = ["__version__"]
+SessionIOBinding = IOBinding
+
+__all__ = [
+    "ExecutionMode",
+    "ExecutionOrder",
+    "GraphOptimizationLevel",
+    "IOBinding",
+    "InferenceSession",
+    "ModelMetadata",
+    "NodeArg",
+    "NodePlacement",
+    "OrtAllocatorType",
+    "OrtDevice",
+    "OrtDeviceVendorId",
+    "OrtMemType",
+    "OrtMemoryInfo",
+    "OrtValue",
+    "RunOptions",
+    "SessionIOBinding",
+    "SessionOptions",
+    "__version__",
+    "copy_tensors",
+    "disable_telemetry_events",
+    "enable_telemetry_events",
+    "get_all_providers",
+    "get_available_providers",
+    "get_build_info",
+    "get_device",
+    "get_version_string",
+    "has_collective_ops",
+    "preload_dlls",
+    "print_debug_info",
+    "set_default_logger_severity",
+    "set_default_logger_verbosity",
+    "set_global_thread_pool_sizes",
+]
