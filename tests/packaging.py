@@ -33,10 +33,11 @@ def test_exports_only_the_init_function() -> None:
 def test_links_only_the_language_and_system_libraries() -> None:
     needed = re.findall(r"\(NEEDED\).*\[(.+)\]", output_of("readelf", "-d", _core.__file__))
     assert needed
-    assert [name for name in needed if not re.match(r"(libstdc\+\+|libgcc_s|libc|libm|ld-linux)\b", name)] == []
+    system = re.compile(r"(libstdc\+\+|libgcc_s|libc|libm|ld-linux[\w-]*)\.so\.")
+    assert [name for name in needed if not system.match(name)] == []
 
 
-@pytest.mark.parametrize("order", itertools.permutations(["sardonyx", "onnx", "onnxruntime"]), ids="-".join)
+@pytest.mark.parametrize("order", [*itertools.permutations(["sardonyx", "onnx", "onnxruntime"])], ids="-".join)
 def test_imports_in_any_order(order: tuple[str, ...]) -> None:
     program = [*(f"import {name}" for name in order), "model = onnx.ModelProto(ir_version=10)"]
     program.append("assert onnx.ModelProto.FromString(model.SerializeToString()) == model")
