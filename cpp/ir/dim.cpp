@@ -33,6 +33,17 @@ bool Dim::operator==(const Dim& other) const {
   return symbolic() && other.symbolic() && *terms_ == *other.terms_;
 }
 
+bool Dim::non_negative() const {
+  if (!symbolic()) return known_ && value_ >= 0;
+  // Symbols made of expressions carry them in their names: without a minus sign they cannot be negative.
+  for (const auto& [monomial, coefficient] : *terms_) {
+    if (coefficient < 0) return false;
+    for (const std::string& symbol : monomial)
+      if (symbol.find('(') != std::string::npos && symbol.find('-') != std::string::npos) return false;
+  }
+  return true;
+}
+
 std::string Dim::str() const {
   if (known_) return std::to_string(value_);
   if (unknown()) return "?";

@@ -22,6 +22,7 @@ class Dim {
   bool unknown() const { return !known_ && terms_ == nullptr; }
   int64_t value() const { return value_; }  // only where known()
   std::string str() const;                  // "?" for unknown
+  bool non_negative() const;                // provably, given that symbols are extents
 
   // Provably equal.
   bool operator==(const Dim& other) const;

@@ -1,0 +1,350 @@
+// y = f(x; alpha, beta): the activation functions of neural networks, Clip and Shrink.
+#include <cmath>
+#include <limits>
+
+#include "kernels/unary.h"
+#include "ops/elementwise.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
+double softplus(double x) { return std::fmax(x, 0.0) + std::log1p(std::exp(-std::fabs(x))); }
+// min(max(x, low), high) that keeps NaN.
+double clamp(double x, double low, double high) { return x < low ? (low < high ? low : high) : x > high ? high : x; }
+
+struct Row {
+  const char* name;
+  int since, first;
+  Activation f32;
+  double (*f64)(double x, double alpha, double beta);
+  // Attribute names with their defaults; null where the function has no such parameter.
+  const char* alpha = nullptr;
+  float alpha_default = 0.0f;
+  const char* beta = nullptr;
+  float beta_default = 0.0f;
+};
+
+constexpr Row kRows[] = {
+    {"LeakyRelu", 16, 1, Activation::kLeakyRelu, [](double x, double a, double) { return x < 0 ? a * x : x; }, "alpha", 0.01f},
+    {"Sigmoid", 13, 1, Activation::kSigmoid, [](double x, double, double) { return sigmoid(x); }},
+    {"Elu", 22, 1, Activation::kElu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x) : x; }, "alpha", 1.0f},
+    {"Selu", 22, 1, Activation::kSelu, [](double x, double a, double b) { return b * (x < 0 ? a * std::expm1(x) : x); },
+     "alpha", 1.67326319217681884765625f, "gamma", 1.05070102214813232421875f},
+    {"Celu", 28, 12, Activation::kCelu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x / a) : x; }, "alpha", 1.0f},
+    {"ThresholdedRelu", 22, 10, Activation::kThresholdedRelu, [](double x, double a, double) { return x > a ? x : 0; }, "alpha", 1.0f},
+    {"HardSigmoid", 22, 1, Activation::kHardSigmoid, [](double x, double a, double b) { return clamp(a * x + b, 0, 1); },
+     "alpha", 0.2f, "beta", 0.5f},
+    {"HardSwish", 22, 14, Activation::kHardSwish, [](double x, double, double) { return x * clamp(x / 6 + 0.5, 0, 1); }},
+    {"Softplus", 22, 1, Activation::kSoftplus, [](double x, double, double) { return softplus(x); }},
+    {"Softsign", 22, 1, Activation::kSoftsign, [](double x, double, double) { return x / (1 + std::fabs(x)); }},
+    {"Mish", 22, 18, Activation::kMish, [](double x, double, double) { return x * std::tanh(softplus(x)); }},
+    {"Swish", 24, 24, Activation::kSwish, [](double x, double a, double) { return x * sigmoid(a * x); }, "alpha", 1.0f},
+};
+
+constexpr Row kRelu = {"Relu", 14, 1, Activation::kRelu, [](double x, double, double) { return x < 0 ? 0 : x; }};
+constexpr Row kGelu = {"Gelu", 20, 20, Activation::kGelu, [](double x, double, double) { return x / 2 * std::erfc(-x * M_SQRT1_2); }};
+constexpr Row kGeluTanh = {"Gelu", 20, 20, Activation::kGeluTanh, [](double x, double, double) {
+                             return x * sigmoid(2 * M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x));
+                           }};
+
+void map(const Row& row, float alpha, float beta, const Tensor& x, Tensor& y) {
+  map_floats(
+      x, y, kElementGrain, [&](const float* from, float* to, int64_t n) { apply(row.f32, from, to, n, alpha, beta); },
+      [&](const double* from, double* to, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) to[i] = row.f64(from[i], alpha, beta);
+      });
+}
+
+Kernel row_kernel(const Row& row, Prepare& p) {
+  const float alpha = row.alpha ? p.attr_float(row.alpha) : 0.0f;
+  const float beta = row.beta ? p.attr_float(row.beta) : 0.0f;
+  return [&row, alpha, beta](Run& run) { map(row, alpha, beta, run.in(0), run.out(0, run.in(0).shape())); };
+}
+
+OpDef activation(const char* name, int since, int first, DTypeSet types, UpgradeFn upgrade = drop_consumed_inputs) {
+  OpDef op(name);
+  op.since(since, first).in("x", "T", types).out("y", "T").in_place({0}).infer(same_as(0));
+  if (first == 1) op.upgrade(6, std::move(upgrade));
+  return op;
+}
+
+// --- Relu, Gelu
+
+Kernel make_relu(Prepare& p) {
+  if (is_float(p.dtype(0))) return row_kernel(kRelu, p);
+  return [](Run& run) {
+    const Tensor& x = run.in(0);
+    Tensor& y = run.out(0, x.shape());
+    with_integer(x.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      parallel_for(x.size(), kElementGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) y.data<T>()[i] = x.data<T>()[i] > zero ? x.data<T>()[i] : zero;
+      });
+    });
+  };
+}
+
+Kernel make_gelu(Prepare& p) {
+  const std::string& approximate = p.attr_string("approximate");
+  p.require(approximate == "none" || approximate == "tanh", "approximate is '", approximate, "'; 'none' or 'tanh' expected");
+  return row_kernel(approximate == "tanh" ? kGeluTanh : kGelu, p);
+}
+
+// Selu-1 rounded its defaults.
+void upgrade_selu(UpgradeContext& c) {
+  drop_consumed_inputs(c);
+  if (!c.has("alpha")) c.set("alpha", 1.6732f);
+  if (!c.has("gamma")) c.set("gamma", 1.0507f);
+}
+
+// --- PRelu: x < 0 ? slope * x : x, slope broadcast to x
+
+void infer_prelu(InferContext& c) {
+  if (c.has_shape(0) && c.has_shape(1)) {
+    c.require(c.rank(1) <= c.rank(0), "slope ", c.type(1).str(), " has more dimensions than x ", c.type(0).str());
+    const SymShape shape = broadcast(c, c.shape(0), c.shape(1));
+    for (int i = 0; i < c.rank(0); ++i) {
+      const Dim& x = c.shape(0)[static_cast<size_t>(i)];
+      const Dim& y = shape[static_cast<size_t>(i)];
+      c.require(!x.known() || !y.known() || x == y, "slope ", c.type(1).str(), " does not broadcast to x ", c.type(0).str());
+    }
+  }
+  c.out(0, c.type(0));
+}
+
+template <typename T>
+void prelu_tile(const void* x, const void* slope, void* y, const Tile& tile) {
+  binary_tile<T, T>(x, slope, y, tile, [](T a, T s) { return a < T(0) ? static_cast<T>(a * s) : a; });
+}
+
+Kernel make_prelu(Prepare&) {
+  return [](Run& run) {
+    const Tensor& x = run.in(0);
+    const Broadcast plan = plan_broadcast(run, {&x.shape(), &run.in(1).shape()});
+    run.require(plan.shape == x.shape(), "slope of shape ", run.in(1).shape().str(), " does not broadcast to ", x.shape().str());
+    Tensor& y = run.out(0, plan.shape);
+    switch (x.dtype()) {
+      case DType::kFloat32: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<float>);
+      case DType::kFloat64: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<double>);
+      // Signed products wrap as unsigned ones do; the sign test is made on the signed value.
+      case DType::kInt32:
+        return run_binary(plan, x, run.in(1), y, kElementGrain, [](const void* a, const void* s, void* to, const Tile& tile) {
+          binary_tile<uint32_t, uint32_t>(a, s, to, tile, [](uint32_t v, uint32_t w) { return static_cast<int32_t>(v) < 0 ? v * w : v; });
+        });
+      case DType::kInt64:
+        return run_binary(plan, x, run.in(1), y, kElementGrain, [](const void* a, const void* s, void* to, const Tile& tile) {
+          binary_tile<uint64_t, uint64_t>(a, s, to, tile, [](uint64_t v, uint64_t w) { return static_cast<int64_t>(v) < 0 ? v * w : v; });
+        });
+      case DType::kUInt32: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<uint32_t>);
+      case DType::kUInt64: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<uint64_t>);
+      default: return run_binary_half(plan, x, run.in(1), y, kElementGrain, prelu_tile<float>);
+    }
+  };
+}
+
+// PRelu-1 and -6 let a slope of one dimension mean one value for each channel.
+void upgrade_prelu(UpgradeContext& c) {
+  drop_consumed_inputs(c);
+  const int rank = c.input(0).type.rank();
+  if (c.input(1).type.rank() != 1 || c.input(1).type.shape->front() == Dim(1)) return;
+  SX_REQUIRE(rank >= 0, kInvalidGraph, label(c.draft()), " needs the rank of its input; export the model with opset 7 or later");
+  std::vector<int64_t> axes;
+  for (int i = 1; i < rank - 1; ++i) axes.push_back(i);
+  if (!axes.empty()) c.set_input(1, c.emit("Unsqueeze", {c.draft().inputs[1], c.constant(Tensor::vector(axes))}));
+}
+
+// --- Shrink: x < -lambd ? x + bias : x > lambd ? x - bias : 0
+
+Kernel make_shrink(Prepare& p) {
+  const float bias = p.attr_float("bias");
+  const float lambd = p.attr_float("lambd");
+  return [=](Run& run) {
+    const Tensor& x = run.in(0);
+    Tensor& y = run.out(0, x.shape());
+    auto shrink = [=](auto v) -> decltype(v) { return v < -lambd ? v + bias : v > lambd ? v - bias : 0; };
+    auto each = [&](auto* from, auto* to, int64_t n) {
+      for (int64_t i = 0; i < n; ++i) to[i] = shrink(from[i]);
+    };
+    if (is_float(x.dtype())) return map_floats(x, y, kElementGrain, each, each);
+    with_integer(x.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      parallel_for(x.size(), kElementGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const double v = shrink(static_cast<double>(x.data<T>()[i]));
+          const double low = static_cast<double>(std::numeric_limits<T>::min());
+          const double high = static_cast<double>(std::numeric_limits<T>::max());
+          y.data<T>()[i] = v <= low ? std::numeric_limits<T>::min() : v >= high ? std::numeric_limits<T>::max() : static_cast<T>(v);
+        }
+      });
+    });
+  };
+}
+
+// --- Clip: min(max(x, min), max)
+
+void infer_clip(InferContext& c) {
+  for (int i = 1; i <= 2; ++i) {
+    if (c.rank(i) <= 0) continue;
+    const Dim& extent = c.shape(i)[0];
+    c.require(c.rank(i) == 1 && (!extent.known() || extent == Dim(1)), i == 1 ? "min" : "max", " is ", c.type(i).str(), "; a scalar expected");
+  }
+  same_as(0)(c);
+  if (!c.facts(0).elements) return;
+  std::vector<Dim> elements = *c.facts(0).elements;
+  for (int i = 1; i <= 2; ++i) {
+    if (!c.has(i)) continue;
+    const auto bound = c.elements(i);
+    for (Dim& element : elements) {
+      const Dim limit = bound && bound->size() == 1 ? bound->front() : Dim();
+      // A bound of at most 1 does not bite into an extent.
+      if (i == 1 && element.symbolic() && element.non_negative() && limit.known() && limit.value() <= 0) continue;
+      element = i == 1 ? max(element, limit) : min(element, limit);
+    }
+  }
+  c.out_elements(0, std::move(elements));
+}
+
+const Tensor* bound(const Run& run, int i) {
+  if (!run.has(i)) return nullptr;
+  run.require(run.in(i).size() == 1, i == 1 ? "min" : "max", " has the shape ", run.in(i).shape().str(), "; a scalar expected");
+  return &run.in(i);
+}
+
+Kernel make_clip(Prepare&) {
+  return [](Run& run) {
+    const Tensor& x = run.in(0);
+    const Tensor* low = bound(run, 1);
+    const Tensor* high = bound(run, 2);
+    if (is_float(x.dtype())) {
+      const double infinity = std::numeric_limits<double>::infinity();
+      const double from = low ? low->scalar_as_double() : -infinity;
+      const double to = high ? high->scalar_as_double() : infinity;
+      return map_floats(
+          x, run.out(0, x.shape()), kElementGrain,
+          [=](const float* a, float* y, int64_t n) {
+            apply(Activation::kClip, a, y, n, static_cast<float>(from), static_cast<float>(to));
+          },
+          [=](const double* a, double* y, int64_t n) {
+            for (int64_t i = 0; i < n; ++i) y[i] = clamp(a[i], from, to);
+          });
+    }
+    with_integer(x.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      const T from = low ? low->data<T>()[0] : std::numeric_limits<T>::min();
+      const T to = high ? high->data<T>()[0] : std::numeric_limits<T>::max();
+      Tensor& y = run.out(0, x.shape());
+      parallel_for(x.size(), kElementGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const T v = x.data<T>()[i] < from ? from : x.data<T>()[i];
+          y.data<T>()[i] = v > to ? to : v;
+        }
+      });
+    });
+  };
+}
+
+// Before opset 11 the bounds were attributes.
+void upgrade_clip(UpgradeContext& c) {
+  drop_consumed_inputs(c);
+  size_t index = 1;
+  for (const char* name : {"min", "max"}) {
+    if (c.has(name)) {
+      Tensor bound = Tensor::scalar(c.take<float>(name, 0.0f));
+      ValueId value = c.constant(bound);
+      const DType dtype = c.input(0).type.dtype;
+      if (dtype != DType::kFloat32) value = c.emit("Cast", {value}, {{"to", static_cast<int64_t>(dtype)}});
+      c.set_input(index, value);
+    }
+    ++index;
+  }
+}
+
+// --- SwiGLU: a * sigmoid(alpha * a) * b
+
+void infer_swiglu(InferContext& c) {
+  if (c.has_shape(0) && c.has_shape(1)) {
+    bool same = c.rank(0) == c.rank(1);
+    for (size_t i = 0; same && i < c.shape(0).size(); ++i) {
+      const Dim& a = c.shape(0)[i];
+      const Dim& b = c.shape(1)[i];
+      same = !a.known() || !b.known() || a == b;
+    }
+    c.require(same, "A is ", c.type(0).str(), " and B is ", c.type(1).str(), "; equal shapes expected");
+  }
+  c.out(0, c.type(0));
+}
+
+Kernel make_swiglu(Prepare& p) {
+  const float alpha = p.attr_float("alpha");
+  return [alpha](Run& run) {
+    const Tensor& a = run.in(0);
+    const Tensor& b = run.in(1);
+    run.require(a.shape() == b.shape(), "A has the shape ", a.shape().str(), " and B ", b.shape().str(), "; equal shapes expected");
+    Tensor& y = run.out(0, a.shape());
+    parallel_for(a.size(), kElementGrain / 2, [&](int64_t begin, int64_t end) {
+      if (a.dtype() == DType::kFloat64) {
+        for (int64_t i = begin; i < end; ++i)
+          y.data<double>()[i] = a.data<double>()[i] * sigmoid(alpha * a.data<double>()[i]) * b.data<double>()[i];
+        return;
+      }
+      alignas(64) float gate[kHalfBlock];
+      alignas(64) float value[kHalfBlock];
+      for (int64_t i = begin; i < end; i += kHalfBlock) {
+        const int64_t n = end - i < kHalfBlock ? end - i : kHalfBlock;
+        load_floats(a.dtype(), element(a, i), gate, n);
+        load_floats(b.dtype(), element(b, i), value, n);
+        apply(Activation::kSwish, gate, gate, n, alpha);
+        for (int64_t k = 0; k < n; ++k) gate[k] *= value[k];
+        store_floats(y.dtype(), gate, element(y, i), n);
+      }
+    });
+  };
+}
+
+}  // namespace
+
+void define_activation(OpList& ops) {
+  for (const Row& row : kRows) {
+    const bool selu = row.f32 == Activation::kSelu;
+    OpDef op = activation(row.name, row.since, row.first, kFloats, selu ? upgrade_selu : drop_consumed_inputs);
+    if (row.alpha) op.attr(row.alpha, row.alpha_default);
+    if (row.beta) op.attr(row.beta, row.beta_default);
+    op.kernel([&row](Prepare& p) { return row_kernel(row, p); });
+    ops.add(std::move(op));
+  }
+  ops.add(activation("Relu", 14, 1, kFloats | kSignedIntegers).kernel(make_relu));
+  ops.add(activation("Gelu", 20, 20, kFloats).attr("approximate", "none").kernel(make_gelu));
+  ops.add(OpDef("PRelu")
+              .since(16)
+              .in("x", "T", kFloats | DType::kInt32 | DType::kInt64 | DType::kUInt32 | DType::kUInt64)
+              .in("slope", "T", kNumbers)
+              .out("y", "T")
+              .in_place({0})
+              .infer(infer_prelu)
+              .kernel(make_prelu)
+              .upgrade(7, upgrade_prelu));
+  ops.add(activation("Shrink", 9, 9, kNumbers - DType::kBFloat16).attr("bias", 0.0f).attr("lambd", 0.5f).kernel(make_shrink));
+  ops.add(OpDef("Clip")
+              .since(13)
+              .in("input", "T", kNumbers)
+              .optional_in("min", "T", kNumbers)
+              .optional_in("max", "T", kNumbers)
+              .out("output", "T")
+              .in_place({0})
+              .infer(infer_clip)
+              .kernel(make_clip)
+              .upgrade(11, upgrade_clip));
+  ops.add(OpDef("SwiGLU")
+              .since(28, 28)
+              .attr("alpha", 1.0f)
+              .in("A", "T", kFloats)
+              .in("B", "T", kFloats)
+              .out("Y", "T")
+              .in_place({0, 1})
+              .infer(infer_swiglu)
+              .kernel(make_swiglu));
+}
+
+}  // namespace sx

@@ -1,0 +1,216 @@
+// y = f(x): mathematical, rounding and classifying functions of one argument.
+#include <cmath>
+#include <type_traits>
+
+#include "kernels/unary.h"
+#include "ops/elementwise.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+// --- functions of floating-point numbers
+
+struct FloatFunction {
+  const char* name;
+  int since, first;
+  Activation vectorized;  // kNone where the kernels do not have it: then `f32`
+  float (*f32)(float);
+  double (*f64)(double);
+};
+
+template <typename T>
+T sign_of(T x) {
+  return x > 0 ? T(1) : x < 0 ? T(-1) : x == 0 ? T(0) : x;
+}
+
+constexpr FloatFunction kFloatFunctions[] = {
+    {"Exp", 13, 1, Activation::kExp, nullptr, std::exp},
+    {"Log", 13, 1, Activation::kLog, nullptr, std::log},
+    {"Sqrt", 13, 1, Activation::kSqrt, nullptr, std::sqrt},
+    {"Reciprocal", 13, 1, Activation::kReciprocal, nullptr, [](double x) { return 1.0 / x; }},
+    {"Floor", 13, 1, Activation::kFloor, nullptr, std::floor},
+    {"Ceil", 13, 1, Activation::kCeil, nullptr, std::ceil},
+    {"Round", 22, 11, Activation::kRound, nullptr, std::nearbyint},
+    {"Tanh", 13, 1, Activation::kTanh, nullptr, std::tanh},
+    {"Erf", 13, 9, Activation::kErf, nullptr, std::erf},
+    {"Sin", 22, 7, Activation::kNone, std::sin, std::sin},
+    {"Cos", 22, 7, Activation::kNone, std::cos, std::cos},
+    {"Tan", 22, 7, Activation::kNone, std::tan, std::tan},
+    {"Asin", 22, 7, Activation::kNone, std::asin, std::asin},
+    {"Acos", 22, 7, Activation::kNone, std::acos, std::acos},
+    {"Atan", 22, 7, Activation::kNone, std::atan, std::atan},
+    {"Sinh", 22, 9, Activation::kNone, std::sinh, std::sinh},
+    {"Cosh", 22, 9, Activation::kNone, std::cosh, std::cosh},
+    {"Asinh", 22, 9, Activation::kNone, std::asinh, std::asinh},
+    {"Acosh", 22, 9, Activation::kNone, std::acosh, std::acosh},
+    {"Atanh", 22, 9, Activation::kNone, std::atanh, std::atanh},
+};
+
+void map(const FloatFunction& function, const Tensor& x, Tensor& y) {
+  const bool vectorized = function.vectorized != Activation::kNone;
+  map_floats(
+      x, y, vectorized ? kElementGrain : kElementGrain / 8,
+      [&](const float* from, float* to, int64_t n) {
+        if (vectorized) return apply(function.vectorized, from, to, n);
+        for (int64_t i = 0; i < n; ++i) to[i] = function.f32(from[i]);
+      },
+      [&](const double* from, double* to, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) to[i] = function.f64(from[i]);
+      });
+}
+
+Kernel float_kernel(const FloatFunction& function) {
+  return [&function](Run& run) { map(function, run.in(0), run.out(0, run.in(0).shape())); };
+}
+
+// --- Abs, Neg and Sign, of integers too
+
+constexpr FloatFunction kAbs = {"Abs", 13, 1, Activation::kAbs, nullptr, std::fabs};
+constexpr FloatFunction kNeg = {"Neg", 13, 1, Activation::kNeg, nullptr, [](double x) { return -x; }};
+constexpr FloatFunction kSign = {"Sign", 13, 9, Activation::kSign, nullptr, sign_of<double>};
+
+// The least integer has no positive counterpart and stays.
+struct AbsInteger {
+  template <typename T>
+  T operator()(T x) const {
+    return x < T(0) ? static_cast<T>(std::make_unsigned_t<T>(0) - static_cast<std::make_unsigned_t<T>>(x)) : x;
+  }
+};
+struct NegInteger {
+  template <typename T>
+  T operator()(T x) const {
+    return static_cast<T>(std::make_unsigned_t<T>(0) - static_cast<std::make_unsigned_t<T>>(x));
+  }
+};
+struct SignInteger {
+  template <typename T>
+  T operator()(T x) const {
+    return static_cast<T>((x > T(0)) - (x < T(0)));
+  }
+};
+struct Complement {
+  template <typename T>
+  T operator()(T x) const {
+    return static_cast<T>(~x);
+  }
+};
+
+template <typename F>
+void map_integers(const Tensor& x, Tensor& y, F f) {
+  with_integer(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    parallel_for(x.size(), kElementGrain, [&, from = x.data<T>(), to = y.data<T>()](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = f(from[i]);
+    });
+  });
+}
+
+template <typename F>
+KernelFactory number_kernel(const FloatFunction& function, F integer) {
+  return [&function, integer](Prepare& p) -> Kernel {
+    if (is_float(p.dtype(0))) return float_kernel(function);
+    return [integer](Run& run) { map_integers(run.in(0), run.out(0, run.in(0).shape()), integer); };
+  };
+}
+
+void infer_neg(InferContext& c) {
+  same_as(0)(c);
+  if (!c.facts(0).elements) return;
+  std::vector<Dim> elements;
+  for (const Dim& dim : *c.facts(0).elements) elements.push_back(Dim(0) - dim);
+  c.out_elements(0, std::move(elements));
+}
+
+// --- Not, BitwiseNot
+
+Kernel make_not(Prepare&) {
+  return [](Run& run) {
+    const bool* x = run.in(0).data<bool>();
+    bool* y = run.out(0, run.in(0).shape()).data<bool>();
+    parallel_for(run.in(0).size(), kElementGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) y[i] = !x[i];
+    });
+  };
+}
+
+Kernel make_bitwise_not(Prepare&) {
+  return [](Run& run) { map_integers(run.in(0), run.out(0, run.in(0).shape()), Complement()); };
+}
+
+// --- IsNaN, IsInf
+
+constexpr DTypeSet kClassified = kFloats | kFloat8s;
+
+// y[i] = f(x[i]) with x as float, or as double where it is f64.
+template <typename F>
+void classify(const Tensor& x, bool* y, F f) {
+  auto each = [&](auto zero) {
+    using T = decltype(zero);
+    parallel_for(x.size(), kElementGrain, [&, from = x.data<T>()](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        if constexpr (std::is_same_v<T, double>) y[i] = f(from[i]);
+        else y[i] = f(static_cast<float>(from[i]));
+      }
+    });
+  };
+  switch (x.dtype()) {
+    case DType::kFloat32: return each(float());
+    case DType::kFloat64: return each(double());
+    case DType::kFloat16: return each(Float16());
+    case DType::kBFloat16: return each(BFloat16());
+    case DType::kFloat8E4M3FN: return each(Float8E4M3FN());
+    case DType::kFloat8E4M3FNUZ: return each(Float8E4M3FNUZ());
+    case DType::kFloat8E5M2: return each(Float8E5M2());
+    default: return each(Float8E5M2FNUZ());
+  }
+}
+
+void infer_classified(InferContext& c) { c.out(0, DType::kBool, c.type(0).shape); }
+
+Kernel make_is_nan(Prepare&) {
+  return [](Run& run) {
+    classify(run.in(0), run.out(0, run.in(0).shape()).data<bool>(), [](auto x) { return std::isnan(x); });
+  };
+}
+
+Kernel make_is_inf(Prepare& p) {
+  const bool negative = p.attr_int("detect_negative") != 0;
+  const bool positive = p.attr_int("detect_positive") != 0;
+  return [=](Run& run) {
+    classify(run.in(0), run.out(0, run.in(0).shape()).data<bool>(),
+             [=](auto x) { return std::isinf(x) && (x > 0 ? positive : negative); });
+  };
+}
+
+OpDef unary(const char* name, int since, int first, DTypeSet types) {
+  OpDef op(name);
+  op.since(since, first).in("x", "T", types).out("y", "T").in_place({0}).infer(same_as(0));
+  if (first == 1) op.upgrade(6, drop_consumed_inputs);
+  return op;
+}
+
+}  // namespace
+
+void define_unary(OpList& ops) {
+  for (const FloatFunction& function : kFloatFunctions)
+    ops.add(unary(function.name, function.since, function.first, kFloats).kernel([&function](Prepare&) {
+      return float_kernel(function);
+    }));
+  ops.add(unary("Abs", 13, 1, kNumbers).kernel(number_kernel(kAbs, AbsInteger())));
+  ops.add(unary("Neg", 13, 1, kFloats | kSignedIntegers).infer(infer_neg).kernel(number_kernel(kNeg, NegInteger())));
+  ops.add(unary("Sign", 13, 9, kNumbers).kernel(number_kernel(kSign, SignInteger())));
+  ops.add(unary("Not", 1, 1, DType::kBool).kernel(make_not));
+  ops.add(unary("BitwiseNot", 18, 18, kIntegers).kernel(make_bitwise_not));
+  ops.add(OpDef("IsNaN").since(20, 9).in("x", "T1", kClassified).out("y", "T2", DType::kBool).infer(infer_classified).kernel(make_is_nan));
+  ops.add(OpDef("IsInf")
+              .since(20, 10)
+              .attr("detect_negative", 1)
+              .attr("detect_positive", 1)
+              .in("x", "T1", kClassified)
+              .out("y", "T2", DType::kBool)
+              .infer(infer_classified)
+              .kernel(make_is_inf));
+}
+
+}  // namespace sx
