@@ -143,7 +143,7 @@ class Product {
     if (operands_.packed_b) return nullptr;
     const int64_t first = reads_b_directly_ ? columns / kernel_.nr * kernel_.nr : 0;
     if (first == columns) return nullptr;
-    float* packed = scratch_floats(ScratchSlot::kPackB, round_up(columns - first, kernel_.nr) * depth);
+    float* packed = scratch_floats(ScratchSlot::kPackB, round_up(columns - first, kernel_.nr) * depth + kPanelSlack);
     for (int64_t column = first; column < columns; column += kernel_.nr) {
       const int width = static_cast<int>(std::min<int64_t>(kernel_.nr, columns - column));
       float* out = packed + (column - first) * depth;

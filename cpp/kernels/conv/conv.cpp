@@ -1,0 +1,228 @@
+// f32 convolution: as a GEMM over columns made panel by panel, or filter by filter where each reads one channel.
+#include "kernels/conv/conv.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.h"
+#include "base/scratch.h"
+#include "base/shape.h"
+#include "base/thread_pool.h"
+#include "kernels/activation.h"
+#include "kernels/conv/conv_kernel.h"
+#include "kernels/conv/segments.h"
+#include "kernels/conv/window.h"
+#include "kernels/gemm/gemm_driver.h"
+
+namespace sx {
+namespace {
+
+// Padded copies are made for as many images at a time as fit in about this many floats (at least one).
+constexpr int64_t kImageFloats = 1 << 22;
+
+bool is_pointwise(const ConvShape& shape) {
+  for (int axis = 0; axis < shape.rank; ++axis) {
+    if (shape.kernel[axis] != 1 || shape.stride[axis] != 1) return false;
+    if (shape.pad_begin[axis] != 0 || shape.pad_end[axis] != 0) return false;
+  }
+  return true;
+}
+
+int64_t channels_of_group(const ConvShape& shape) { return shape.channels / shape.groups; }
+int64_t filters_of_group(const ConvShape& shape) { return shape.filters / shape.groups; }
+int64_t depth_of(const ConvShape& shape) { return checked_mul(channels_of_group(shape), shape.kernel_size()); }
+
+float* scratch_floats(ScratchSlot slot, int64_t count) {
+  return static_cast<float*>(thread_scratch(slot, static_cast<size_t>(checked_mul(count, 4))));
+}
+
+Gemm gemm_of(const ConvShape& shape, const Epilogue& epilogue) {
+  Gemm gemm;
+  gemm.m = filters_of_group(shape);
+  gemm.n = shape.out_size();
+  gemm.k = depth_of(shape);
+  gemm.ldb = gemm.n;
+  gemm.ldc = gemm.n;
+  gemm.epilogue = epilogue;
+  gemm.epilogue.residual_stride = gemm.n;
+  return gemm;
+}
+
+// The operands of product `item` = image * groups + group.
+GemmOperands operands_of(const ConvShape& shape, const Gemm& gemm, int64_t item, const float* packed, float* y) {
+  const int64_t group = item % shape.groups;
+  const int64_t at = item * gemm.m * gemm.n;
+  const Epilogue& epilogue = gemm.epilogue;
+  return GemmOperands{nullptr,
+                      packed + group * gemm.m * gemm.k,
+                      nullptr,
+                      nullptr,
+                      y + at,
+                      epilogue.residual ? epilogue.residual + at : nullptr,
+                      epilogue.row_bias ? epilogue.row_bias + group * gemm.m : nullptr};
+}
+
+void pointwise(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,
+               Isa isa) {
+  const Gemm gemm = gemm_of(shape, epilogue);
+  run_gemms(
+      gemm, shape.batch * shape.groups,
+      [&](int64_t item) {
+        GemmOperands operands = operands_of(shape, gemm, item, packed, y);
+        operands.b = x + item * gemm.k * gemm.n;
+        return operands;
+      },
+      nullptr, isa);
+}
+
+void implicit_gemm(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,
+                   Isa isa) {
+  const Gemm gemm = gemm_of(shape, epilogue);
+  const WindowLayout layout(shape);
+  const ConvKernel& kernel = conv_kernel(isa);
+  const int lanes = gemm_kernel(isa).lanes;
+  const int64_t taps = shape.kernel_size(), group_channels = channels_of_group(shape);
+  const int64_t image_size = checked_mul(shape.channels, layout.plane_size());
+  const int64_t images = layout.in_place() ? shape.batch : std::clamp<int64_t>(kImageFloats / image_size, 1, shape.batch);
+  const int64_t copy_size = layout.in_place() ? 0 : checked_mul(images, image_size);
+  // The offset of every row of B, which is a channel of the group and a kernel position.
+  float* image_memory = scratch_floats(ScratchSlot::kImage, checked_add(copy_size + kPanelSlack, 2 * gemm.k));
+  int64_t* offsets = reinterpret_cast<int64_t*>(image_memory);
+  float* copy = image_memory + 2 * gemm.k;
+  layout.kernel_offsets(offsets);
+  for (int64_t channel = 1; channel < group_channels; ++channel) {
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      offsets[channel * taps + tap] = offsets[tap] + channel * layout.plane_size();
+    }
+  }
+  for (int64_t first = 0; first < shape.batch; first += images) {
+    const int64_t count = std::min(images, shape.batch - first);
+    const float* windows = x + first * image_size;
+    if (!layout.in_place()) {
+      windows = copy;
+      const float* from = x + first * shape.channels * shape.in_size();
+      parallel_for(count * shape.channels, std::max<int64_t>(1, 16384 / layout.plane_size()),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t plane = begin; plane < end; ++plane) {
+                       layout.copy_plane(from + plane * shape.in_size(), copy + plane * layout.plane_size(), 0.0f);
+                     }
+                   });
+    }
+    const auto fill = [&](int64_t item, int64_t k0, int64_t k, int64_t j, int columns, float* panel) {
+      Segment segments[kMaxSegments];
+      const int segment_count = make_segments(shape, layout, j, columns, lanes, segments);
+      const int width = (columns + lanes - 1) / lanes * lanes;
+      if (width != columns) std::fill(panel, panel + k * width, 0.0f);
+      kernel.pack_segments(windows + item * group_channels * layout.plane_size(), offsets + k0, k, segments,
+                           segment_count, width, panel);
+    };
+    const MakePanel make_panel(fill);
+    run_gemms(
+        gemm, count * shape.groups,
+        [&](int64_t item) { return operands_of(shape, gemm, first * shape.groups + item, packed, y); }, &make_panel,
+        isa);
+  }
+}
+
+void depthwise(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,
+               Isa isa) {
+  const WindowLayout layout(shape);
+  const ConvKernel& kernel = conv_kernel(isa);
+  const int64_t taps = shape.kernel_size(), multiplier = shape.filters / shape.channels;
+  const int64_t in_size = shape.in_size(), out_size = shape.out_size();
+  const int last = shape.rank - 1;
+  const int64_t columns = shape.out[last];
+  const int64_t rows = shape.rank >= 2 ? shape.out[last - 1] : 1;
+  const int64_t row_step = shape.rank >= 2 ? layout.output_step(last - 1) : 0;
+  const int64_t slices = out_size / (rows * columns);
+  DepthwiseTail shared;
+  shared.scale = epilogue.scale;
+  shared.has_bias = epilogue.row_bias != nullptr;
+  shared.residual_scale = epilogue.residual_scale;
+  shared.residual_last = epilogue.residual_last;
+  shared.alpha = epilogue.alpha;
+  shared.beta = epilogue.beta;
+  if (epilogue.activation == Activation::kRelu || epilogue.activation == Activation::kClip) {
+    const bool relu = epilogue.activation == Activation::kRelu;
+    shared.clip = true;
+    shared.low = relu ? 0.0f : epilogue.alpha;
+    shared.high = relu ? std::numeric_limits<float>::infinity() : epilogue.beta;
+  } else if (epilogue.activation != Activation::kNone) {
+    shared.activate = activation_function(epilogue.activation, isa);
+  }
+  const int64_t grain = std::max<int64_t>(1, 200000 / std::max<int64_t>(1, out_size * taps * multiplier));
+  parallel_for(shape.batch * shape.channels, grain, [&](int64_t begin, int64_t end) {
+    const int64_t copy_size = layout.in_place() ? 0 : layout.plane_size();
+    float* memory = scratch_floats(ScratchSlot::kPackB, copy_size + 2 * taps + kPanelSlack);
+    int64_t* offsets = reinterpret_cast<int64_t*>(memory);
+    float* copy = memory + 2 * taps;
+    layout.kernel_offsets(offsets);
+    for (int64_t plane = begin; plane < end; ++plane) {
+      const float* windows = x + plane * in_size;
+      if (!layout.in_place()) {
+        layout.copy_plane(windows, copy, 0.0f);
+        windows = copy;
+      }
+      for (int64_t m = 0; m < multiplier; ++m) {
+        const int64_t filter = plane % shape.channels * multiplier + m;
+        const int64_t at = (plane * multiplier + m) * out_size;
+        DepthwiseTail tail = shared;
+        if (tail.has_bias) tail.bias = epilogue.row_bias[filter];
+        int64_t position[kMaxSpatialRank] = {};
+        for (int64_t slice = 0; slice < slices; ++slice) {
+          const int64_t here = at + slice * rows * columns;
+          tail.residual = epilogue.residual ? epilogue.residual + here : nullptr;
+          kernel.depthwise(windows + layout.output_offset(position), packed + filter * taps, offsets, taps, rows,
+                           columns, row_step, y + here, tail);
+          for (int axis = last - 2; axis >= 0; --axis) {
+            if (++position[axis] < shape.out[axis]) break;
+            position[axis] = 0;
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+
+ConvMethod conv_method(const ConvShape& shape) {
+  if (shape.groups == shape.channels && shape.groups > 1) return ConvMethod::kDepthwise;
+  return is_pointwise(shape) ? ConvMethod::kPointwise : ConvMethod::kImplicitGemm;
+}
+
+const char* name_of(ConvMethod method) {
+  switch (method) {
+    case ConvMethod::kPointwise: return "pointwise";
+    case ConvMethod::kImplicitGemm: return "implicit_gemm";
+    case ConvMethod::kDepthwise: return "depthwise";
+  }
+  return "unknown";
+}
+
+int64_t packed_conv_size(const ConvShape& shape, Isa isa) {
+  return checked_mul(shape.groups, packed_a_size(filters_of_group(shape), depth_of(shape), isa));
+}
+
+void pack_conv(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
+  const int64_t m = filters_of_group(shape), k = depth_of(shape);
+  if (conv_method(shape) == ConvMethod::kDepthwise) {
+    std::copy(weights, weights + shape.filters * k, packed);
+    return;
+  }
+  for (int64_t group = 0; group < shape.groups; ++group) {
+    pack_a(m, k, weights + group * m * k, k, false, packed + group * m * k, isa);
+  }
+}
+
+void conv(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue, Isa isa) {
+  SX_ASSERT(epilogue.column_bias == nullptr);
+  if (shape.batch == 0 || shape.out_size() == 0 || shape.filters == 0) return;
+  switch (conv_method(shape)) {
+    case ConvMethod::kPointwise: return pointwise(shape, x, packed, y, epilogue, isa);
+    case ConvMethod::kImplicitGemm: return implicit_gemm(shape, x, packed, y, epilogue, isa);
+    case ConvMethod::kDepthwise: return depthwise(shape, x, packed, y, epilogue, isa);
+  }
+}
+
+}  // namespace sx

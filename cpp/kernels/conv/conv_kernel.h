@@ -1,0 +1,43 @@
+// The per-ISA functions under the f32 convolutions.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "kernels/activation.h"
+
+namespace sx {
+
+// A run of neighbouring outputs inside one panel of GEMM columns; at most one vector long.
+struct Segment {
+  int32_t lane;
+  int32_t count;
+  int64_t offset;  // of the first one's window
+};
+
+// What happens to the results of one depthwise filter.
+struct DepthwiseTail {
+  float scale = 1.0f;
+  float bias = 0.0f;
+  bool has_bias = false;
+  const float* residual = nullptr;  // laid out as y
+  float residual_scale = 1.0f;
+  bool residual_last = false;
+  bool clip = false;
+  float low = 0.0f, high = 0.0f;
+  ActivationFunction activate = nullptr;
+  float alpha = 0.0f, beta = 0.0f;
+};
+
+struct ConvKernel {
+  // packed[k * width + lane + i] = x[k_offsets[k] + offset + i] for each segment; may write a vector past the end.
+  void (*pack_segments)(const float* x, const int64_t* k_offsets, int64_t k, const Segment* segments, int count,
+                        int width, float* packed);
+  // y[row, column] = sum over taps of weights[tap] * x[row * row_step + column + offsets[tap]].
+  void (*depthwise)(const float* x, const float* weights, const int64_t* offsets, int64_t taps, int64_t rows,
+                    int64_t columns, int64_t row_step, float* y, const DepthwiseTail& tail);
+};
+
+const ConvKernel& conv_kernel(Isa isa);
+
+}  // namespace sx

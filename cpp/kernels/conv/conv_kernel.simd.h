@@ -1,0 +1,131 @@
+// Column packing and depthwise convolution for one ISA.
+namespace sx {
+namespace SX_ISA {
+
+#include "kernels/vec.h"
+
+namespace conv_f32 {
+
+SX_INLINE void copy_some(const float* from, float* to, int count) {
+  if (count == kLanes) {
+    store(to, load(from));
+    return;
+  }
+#if SX_ISA_LEVEL == 1
+  // What this writes past the count is written again by the next segment or row.
+  store(to, load_n(from, count));
+#else
+  store_n(to, load_n(from, count), count);
+#endif
+}
+
+void pack_segments(const float* x, const int64_t* k_offsets, int64_t k, const Segment* segments, int count, int width,
+                   float* packed) {
+  for (int64_t i = 0; i < k; ++i, packed += width) {
+    const float* row = x + k_offsets[i];
+    for (int s = 0; s < count; ++s) {
+      copy_some(row + segments[s].offset, packed + segments[s].lane, segments[s].count);
+    }
+  }
+}
+
+SX_INLINE F load_some(const float* p, int count) { return count == kLanes ? load(p) : load_n(p, count); }
+SX_INLINE void store_some(float* p, F v, int count) {
+  if (count == kLanes) {
+    store(p, v);
+  } else {
+    store_n(p, v, count);
+  }
+}
+
+template <int kR>
+SX_INLINE void add_residual(F (&acc)[kR], const float* residual, int64_t columns, int count, float scale) {
+  const F by = splat(scale);
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) acc[r] = acc[r] + by * load_some(residual + r * columns, count);
+}
+
+// kR rows of `count` columns; y and residual stand at the first one.
+template <int kR>
+SX_INLINE void depthwise_block(const float* x, const float* weights, const int64_t* offsets, int64_t taps,
+                               int64_t columns, int64_t row_step, int count, float* y, const float* residual,
+                               const DepthwiseTail& tail) {
+  F acc[kR];
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) acc[r] = F{};
+  if (count == kLanes) {
+    for (int64_t t = 0; t < taps; ++t) {
+      const F w = splat(weights[t]);
+      const float* from = x + offsets[t];
+#pragma GCC unroll 8
+      for (int r = 0; r < kR; ++r) acc[r] = fma(w, load(from + r * row_step), acc[r]);
+    }
+  } else {
+    for (int64_t t = 0; t < taps; ++t) {
+      const F w = splat(weights[t]);
+      const float* from = x + offsets[t];
+#pragma GCC unroll 8
+      for (int r = 0; r < kR; ++r) acc[r] = fma(w, load_n(from + r * row_step, count), acc[r]);
+    }
+  }
+  const F scale = splat(tail.scale);
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) acc[r] = acc[r] * scale;
+  if (tail.has_bias) {
+    const F bias = splat(tail.bias);
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) acc[r] = acc[r] + bias;
+  }
+  if (residual && !tail.residual_last) add_residual<kR>(acc, residual, columns, count, tail.residual_scale);
+  if (tail.clip) {
+    const F low = splat(tail.low), high = splat(tail.high);
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) acc[r] = min(high, max(low, acc[r]));
+  } else if (tail.activate) {
+    float values[kR * kLanes];
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) store(values + r * kLanes, acc[r]);
+    tail.activate(values, values, kR * kLanes, tail.alpha, tail.beta);
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) acc[r] = load(values + r * kLanes);
+  }
+  if (residual && tail.residual_last) add_residual<kR>(acc, residual, columns, count, tail.residual_scale);
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) store_some(y + r * columns, acc[r], count);
+}
+
+template <int kR>
+SX_INLINE void depthwise_rows(const float* x, const float* weights, const int64_t* offsets, int64_t taps,
+                              int64_t columns, int64_t row_step, float* y, const float* residual,
+                              const DepthwiseTail& tail) {
+  for (int64_t column = 0; column < columns; column += kLanes) {
+    const int count = static_cast<int>(columns - column < kLanes ? columns - column : kLanes);
+    depthwise_block<kR>(x + column, weights, offsets, taps, columns, row_step, count, y + column,
+                        residual ? residual + column : nullptr, tail);
+  }
+}
+
+void depthwise(const float* x, const float* weights, const int64_t* offsets, int64_t taps, int64_t rows,
+               int64_t columns, int64_t row_step, float* y, const DepthwiseTail& tail) {
+  const float* residual = tail.residual;
+  int64_t row = 0;
+  for (; row + 7 <= rows; row += 7) {
+    depthwise_rows<7>(x + row * row_step, weights, offsets, taps, columns, row_step, y + row * columns,
+                      residual ? residual + row * columns : nullptr, tail);
+  }
+  for (; row + 3 <= rows; row += 3) {
+    depthwise_rows<3>(x + row * row_step, weights, offsets, taps, columns, row_step, y + row * columns,
+                      residual ? residual + row * columns : nullptr, tail);
+  }
+  for (; row < rows; ++row) {
+    depthwise_rows<1>(x + row * row_step, weights, offsets, taps, columns, row_step, y + row * columns,
+                      residual ? residual + row * columns : nullptr, tail);
+  }
+}
+
+}  // namespace conv_f32
+
+constexpr ConvKernel kConvKernel = {conv_f32::pack_segments, conv_f32::depthwise};
+
+}  // namespace SX_ISA
+}  // namespace sx

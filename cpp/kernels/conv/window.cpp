@@ -1,0 +1,123 @@
+// Padded copies of convolution inputs, with columns sorted by their remainder by the stride.
+#include "kernels/conv/window.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/shape.h"
+
+namespace sx {
+
+WindowLayout::WindowLayout(const ConvShape& shape) : shape_(shape) {
+  const int last = shape.rank - 1;
+  SX_ASSERT(shape.rank >= 1 && shape.rank <= kMaxSpatialRank);
+  in_place_ = shape.stride[last] == 1;
+  for (int axis = 0; axis < shape.rank; ++axis) {
+    // Windows that end before the padding does not see it; in place, only what is read has to exist.
+    const int64_t reach = (shape.out[axis] - 1) * shape.stride[axis] + (shape.kernel[axis] - 1) * shape.dilation[axis];
+    in_place_ = in_place_ && shape.pad_begin[axis] == 0 && reach < shape.in[axis];
+  }
+  in_step_[last] = 1;
+  for (int axis = last - 1; axis >= 0; --axis) in_step_[axis] = in_step_[axis + 1] * shape.in[axis + 1];
+  int64_t row_size;
+  if (in_place_) {
+    phase_size_ = row_size = shape.in[last];
+  } else {
+    phase_size_ = shape.out[last] + (shape.kernel[last] - 1) * shape.dilation[last] / shape.stride[last];
+    row_size = checked_mul(phase_size_, shape.stride[last]);
+  }
+  output_step_[last] = 1;
+  int64_t step = row_size;
+  for (int axis = last - 1; axis >= 0; --axis) {
+    step_[axis] = step;
+    output_step_[axis] = step * shape.stride[axis];
+    extent_[axis] = in_place_ ? shape.in[axis]
+                              : (shape.out[axis] - 1) * shape.stride[axis] +
+                                    (shape.kernel[axis] - 1) * shape.dilation[axis] + 1;
+    step = checked_mul(step, extent_[axis]);
+  }
+  plane_size_ = step;
+}
+
+int64_t WindowLayout::output_offset(const int64_t* position) const {
+  int64_t offset = 0;
+  for (int axis = 0; axis < shape_.rank; ++axis) offset += position[axis] * output_step_[axis];
+  return offset;
+}
+
+int64_t WindowLayout::kernel_offset(const int64_t* position) const {
+  const int last = shape_.rank - 1;
+  const int64_t column = position[last] * shape_.dilation[last];
+  int64_t offset = column % shape_.stride[last] * phase_size_ + column / shape_.stride[last];
+  for (int axis = 0; axis < last; ++axis) offset += position[axis] * shape_.dilation[axis] * step_[axis];
+  return offset;
+}
+
+void WindowLayout::kernel_offsets(int64_t* offsets) const {
+  int64_t position[kMaxSpatialRank] = {};
+  const int64_t count = shape_.kernel_size();
+  for (int64_t i = 0; i < count; ++i) {
+    offsets[i] = kernel_offset(position);
+    for (int axis = shape_.rank - 1; axis >= 0; --axis) {
+      if (++position[axis] < shape_.kernel[axis]) break;
+      position[axis] = 0;
+    }
+  }
+}
+
+template <typename T>
+void WindowLayout::copy_plane(const T* in, T* out, T pad) const {
+  copy_rows(0, in, out, true, pad);
+}
+
+bool WindowLayout::row_is_used(int axis, int64_t row) const {
+  for (int64_t k = 0; k < shape_.kernel[axis]; ++k) {
+    const int64_t first = row - k * shape_.dilation[axis];
+    if (first >= 0 && first % shape_.stride[axis] == 0) return true;
+  }
+  return false;
+}
+
+template <typename T>
+void WindowLayout::copy_rows(int axis, const T* in, T* out, bool inside, T pad) const {
+  if (axis == shape_.rank - 1) {
+    copy_row(in, out, inside, pad);
+    return;
+  }
+  const bool skips = shape_.stride[axis] > 1;
+  for (int64_t row = 0; row < extent_[axis]; ++row, out += step_[axis]) {
+    if (skips && !row_is_used(axis, row)) continue;
+    const int64_t from = row - shape_.pad_begin[axis];
+    const bool row_inside = inside && from >= 0 && from < shape_.in[axis];
+    copy_rows(axis + 1, row_inside ? in + from * in_step_[axis] : in, out, row_inside, pad);
+  }
+}
+
+template <typename T>
+void WindowLayout::copy_row(const T* in, T* out, bool inside, T pad) const {
+  const int last = shape_.rank - 1;
+  const int64_t stride = shape_.stride[last], before = shape_.pad_begin[last], extent = shape_.in[last];
+  for (int64_t phase = 0; phase < stride; ++phase, out += phase_size_) {
+    bool used = stride == 1;
+    for (int64_t k = 0; k < shape_.kernel[last] && !used; ++k) used = k * shape_.dilation[last] % stride == phase;
+    if (!used) continue;
+    // Column i of this phase is input column i * stride + shift; those in [begin, end) exist.
+    const int64_t shift = phase - before;
+    int64_t begin = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
+    int64_t end = extent <= shift ? 0 : (extent - shift + stride - 1) / stride;
+    end = inside ? std::min(end, phase_size_) : 0;
+    begin = std::min(begin, end);
+    std::fill(out, out + begin, pad);
+    if (stride == 1) {
+      std::copy(in + shift + begin, in + shift + end, out + begin);
+    } else {
+      for (int64_t i = begin; i < end; ++i) out[i] = in[i * stride + shift];
+    }
+    std::fill(out + end, out + phase_size_, pad);
+  }
+}
+
+template void WindowLayout::copy_plane<float>(const float*, float*, float) const;
+template void WindowLayout::copy_plane<uint8_t>(const uint8_t*, uint8_t*, uint8_t) const;
+
+}  // namespace sx
