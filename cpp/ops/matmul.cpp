@@ -39,18 +39,17 @@ Operand<Extents> operand(const Extents& shape, int rank, bool is_a, bool trans, 
 
 }  // namespace
 
-void infer_matmul(InferContext& c, const MatMulSpec& spec) {
-  const DType dtype = c.dtype(0);
-  if (!c.has_shape(0) || !c.has_shape(1)) return c.out(0, dtype, std::nullopt);
-  c.require(c.rank(0) >= 1 && c.rank(1) >= 1, "multiplies ", c.type(0).str(), " by ", c.type(1).str(),
+void infer_matmul(InferContext& c, const MatMulSpec& spec, DType dtype, int second) {
+  if (!c.has_shape(0) || !c.has_shape(second)) return c.out(0, dtype, std::nullopt);
+  c.require(c.rank(0) >= 1 && c.rank(second) >= 1, "multiplies ", c.type(0).str(), " by ", c.type(second).str(),
             "; both must have at least one axis");
   const auto a = operand(c.shape(0), c.rank(0), true, spec.trans_a, spec.batch_inside_a);
-  const auto b = operand(c.shape(1), c.rank(1), false, spec.trans_b, spec.batch_inside_b);
+  const auto b = operand(c.shape(second), c.rank(second), false, spec.trans_b, spec.batch_inside_b);
   c.require(!a.columns.known() || !b.rows.known() || a.columns == b.rows, "multiplies ", c.type(0).str(), " by ",
-            c.type(1).str(), "; the inner extents ", a.columns.str(), " and ", b.rows.str(), " must be equal");
+            c.type(second).str(), "; the inner extents ", a.columns.str(), " and ", b.rows.str(), " must be equal");
   SymShape out = broadcast(c, a.batch, b.batch);
   if (c.rank(0) > 1) out.push_back(a.rows);
-  if (c.rank(1) > 1) out.push_back(b.columns);
+  if (c.rank(second) > 1) out.push_back(b.columns);
   if (spec.bias != kNone && c.has_shape(spec.bias)) {
     const SymShape& bias = c.shape(spec.bias);
     c.require(bias.size() == 1 && (!bias[0].known() || !b.columns.known() || bias[0] == b.columns || bias[0] == Dim(1)),
@@ -304,7 +303,7 @@ MatMulSpec microsoft_spec(const NodeView& node) {
 // Operators whose spec follows from their attributes.
 template <typename SpecOf>
 void add_matmul(OpDef& op, SpecOf spec_of) {
-  op.infer([spec_of](InferContext& c) { infer_matmul(c, spec_of(c)); });
+  op.infer([spec_of](InferContext& c) { infer_matmul(c, spec_of(c), c.dtype(0)); });
   op.kernel([spec_of](Prepare& p) { return make_matmul(p, spec_of(p)); });
 }
 

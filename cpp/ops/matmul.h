@@ -19,7 +19,8 @@ struct MatMulSpec {
   int bias = kNone, residual = kNone;
 };
 
-void infer_matmul(InferContext& c, const MatMulSpec& spec);
+// Output 0, of type `dtype`, for the operands at inputs 0 and `b`.
+void infer_matmul(InferContext& c, const MatMulSpec& spec, DType dtype, int b = 1);
 // Kernel for inputs 0 and 1 of any numeric type; bias, residual and activation need f32, f16 or bf16.
 Kernel make_matmul(Prepare& p, const MatMulSpec& spec);
 

@@ -1,0 +1,454 @@
+// Attributes, weights and time steps of the recurrent operators.
+#include "ops/recurrent.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstring>
+
+#include "base/scratch.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/unary.h"
+#include "ops/float_io.h"
+#include "ops/matmul.h"
+
+namespace sx {
+namespace {
+
+// Sequences that one task takes through time together.
+constexpr int64_t kBlockRows = 16;
+constexpr int64_t kFloatsPerLine = 16;
+
+struct NamedActivation {
+  const char* name;
+  Activation kind;
+  bool takes_alpha, takes_beta;
+  float alpha, beta;
+};
+constexpr NamedActivation kActivations[] = {
+    {"relu", Activation::kRelu, false, false, 0, 0},
+    {"tanh", Activation::kTanh, false, false, 0, 0},
+    {"sigmoid", Activation::kSigmoid, false, false, 0, 0},
+    {"affine", Activation::kAffine, true, true, 1, 0},
+    {"leakyrelu", Activation::kLeakyRelu, true, false, 0.01f, 0},
+    {"thresholdedrelu", Activation::kThresholdedRelu, true, false, 1, 0},
+    {"scaledtanh", Activation::kTanh, true, true, 1, 1},
+    {"hardsigmoid", Activation::kHardSigmoid, true, true, 0.2f, 0.5f},
+    {"elu", Activation::kElu, true, false, 1, 0},
+    {"softsign", Activation::kSoftsign, false, false, 0, 0},
+    {"softplus", Activation::kSoftplus, false, false, 0, 0},
+};
+
+const NamedActivation& find_activation(const NodeView& node, std::string name) {
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const NamedActivation& known : kActivations)
+    if (name == known.name) return known;
+  node.error("attribute 'activations' names '", name, "', which is not an activation of recurrent operators");
+}
+
+double activated(const CellActivation& f, double x) {
+  switch (f.kind) {
+    case Activation::kRelu: return x > 0 || std::isnan(x) ? x : 0.0;
+    case Activation::kTanh: return std::tanh(x);
+    case Activation::kSigmoid: return 1.0 / (1.0 + std::exp(-x));
+    case Activation::kAffine: return static_cast<double>(f.alpha) * x + static_cast<double>(f.beta);
+    case Activation::kLeakyRelu: return x < 0 ? static_cast<double>(f.alpha) * x : x;
+    case Activation::kThresholdedRelu: return x > static_cast<double>(f.alpha) ? x : 0.0;
+    case Activation::kHardSigmoid:
+      return std::min(std::max(static_cast<double>(f.alpha) * x + static_cast<double>(f.beta), 0.0), 1.0);
+    case Activation::kElu: return x < 0 ? static_cast<double>(f.alpha) * std::expm1(x) : x;
+    case Activation::kSoftsign: return x / (1.0 + std::abs(x));
+    case Activation::kSoftplus: return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+    default: return x;
+  }
+}
+
+}  // namespace
+
+void activate(const CellActivation& f, float* x, int64_t n) {
+  if (f.in_scale != 1.0f) apply(Activation::kAffine, x, x, n, f.in_scale, 0.0f);
+  apply(f.kind, x, x, n, f.alpha, f.beta);
+  if (f.out_scale != 1.0f) apply(Activation::kAffine, x, x, n, f.out_scale, 0.0f);
+}
+
+void activate(const CellActivation& f, double* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    x[i] = static_cast<double>(f.out_scale) * activated(f, static_cast<double>(f.in_scale) * x[i]);
+}
+
+RecurrentSpec::RecurrentSpec(const NodeView& node, int gate_count, const std::vector<std::string>& functions) : gates(gate_count) {
+  const std::string& direction = node.attr_string("direction");
+  node.require(direction == "forward" || direction == "reverse" || direction == "bidirectional", "attribute 'direction' is '",
+               direction, "'; expected forward, reverse or bidirectional");
+  directions = direction == "bidirectional" ? 2 : 1;
+  backward_first = direction == "reverse";
+  batch_first = node.attr_or<int64_t>("layout", 0) != 0;
+  clip = node.attr_or<float>("clip", 0.0f);
+  hidden = node.attr_or<int64_t>("hidden_size", 0);
+  node.require(hidden >= 0, "attribute 'hidden_size' is ", hidden);
+
+  auto names = node.attr_or<std::vector<std::string>>("activations", {});
+  const auto alphas = node.attr_or<std::vector<float>>("activation_alpha", {});
+  const auto betas = node.attr_or<std::vector<float>>("activation_beta", {});
+  if (names.empty()) names = functions;
+  const size_t wanted = functions.size() * static_cast<size_t>(directions);
+  if (names.size() == functions.size() && directions == 2) names.insert(names.end(), names.begin(), names.begin() + static_cast<long>(functions.size()));
+  node.require(names.size() >= wanted, "attribute 'activations' has ", names.size(), " names; ", wanted, " expected");
+  // Parameters are used up by the activations that have them, in order.
+  size_t next_alpha = 0, next_beta = 0;
+  for (int d = 0; d < directions; ++d) {
+    activations.emplace_back();
+    for (size_t i = 0; i < functions.size(); ++i) {
+      const NamedActivation& known = find_activation(node, names[static_cast<size_t>(d) * functions.size() + i]);
+      CellActivation f{known.kind, known.alpha, known.beta};
+      if (known.takes_alpha && next_alpha < alphas.size()) f.alpha = alphas[next_alpha++];
+      if (known.takes_beta && next_beta < betas.size()) f.beta = betas[next_beta++];
+      if (std::strcmp(known.name, "scaledtanh") == 0) {
+        f.out_scale = f.alpha;
+        f.in_scale = f.beta;
+      }
+      activations.back().push_back(f);
+    }
+  }
+}
+
+OpDef& add_recurrent_attrs(OpDef& op) {
+  return op.attr("direction", "forward")
+      .attr("layout", 0)
+      .optional_attr("activation_alpha", AttrKind::kFloats)
+      .optional_attr("activation_beta", AttrKind::kFloats)
+      .optional_attr("activations", AttrKind::kStrings)
+      .optional_attr("clip", AttrKind::kFloat)
+      .optional_attr("hidden_size", AttrKind::kInt);
+}
+
+void infer_recurrent(InferContext& c, const RecurrentSpec& spec, size_t hidden_axis) {
+  c.require(!c.has_shape(0) || c.rank(0) == 3, "X is ", c.type(0).str(), "; three axes expected");
+  for (int i = 1; i <= 2; ++i)
+    c.require(!c.has_shape(i) || c.rank(i) == 3, i == 1 ? "W" : "R", " is ", c.type(i).str(), "; three axes expected");
+  Dim steps, batch, hidden;
+  if (c.has_shape(0)) {
+    steps = c.shape(0)[spec.batch_first ? 1 : 0];
+    batch = c.shape(0)[spec.batch_first ? 0 : 1];
+  }
+  if (spec.hidden > 0) hidden = Dim(spec.hidden);
+  else if (c.has_shape(2)) hidden = c.shape(2)[hidden_axis];
+  const Dim directions(spec.directions);
+  const SymShape state = spec.batch_first ? SymShape{batch, directions, hidden} : SymShape{directions, batch, hidden};
+  c.out(0, c.dtype(0), spec.batch_first ? SymShape{batch, steps, directions, hidden} : SymShape{steps, directions, batch, hidden});
+  c.out(1, c.dtype(0), state);
+  c.out(2, c.dtype(0), state);
+}
+
+RecurrentSizes::RecurrentSizes(const Run& run, const RecurrentSpec& spec, int64_t hidden_size)
+    : hidden(hidden_size), directions(spec.directions), gates(spec.gates), batch_first(spec.batch_first) {
+  const Shape& x = run.in(0).shape();
+  run.require(x.rank() == 3, "X is ", x.str(), "; three axes expected");
+  steps = x[batch_first ? 1 : 0];
+  batch = x[batch_first ? 0 : 1];
+  inputs = x[2];
+  run.require(hidden >= 1 && (spec.hidden == 0 || spec.hidden == hidden), "hidden_size is ", spec.hidden, " but the weights have ",
+              hidden);
+}
+
+Shape RecurrentSizes::y_shape() const {
+  return batch_first ? Shape{batch, steps, directions, hidden} : Shape{steps, directions, batch, hidden};
+}
+Shape RecurrentSizes::state_shape() const { return batch_first ? Shape{batch, directions, hidden} : Shape{directions, batch, hidden}; }
+
+void check_recurrent_inputs(const Run& run, const RecurrentSizes& s) {
+  const auto check = [&](int i, const char* what, const Shape& expected) {
+    if (run.has(i)) run.require(run.in(i).shape() == expected, what, " is ", run.in(i).shape().str(), "; ", expected.str(), " expected");
+  };
+  check(3, "B", Shape{s.directions, 2 * s.width()});
+  check(4, "sequence_lens", Shape{s.batch});
+  check(5, "initial_h", s.state_shape());
+  if (!run.has(4)) return;
+  const int32_t* lengths = run.in(4).data<int32_t>();
+  for (int64_t i = 0; i < s.batch; ++i)
+    run.require(lengths[i] >= 0 && lengths[i] <= s.steps, "sequence_lens[", i, "] is ", lengths[i], "; 0..", s.steps, " expected");
+}
+
+// --- weights
+
+namespace {
+
+int64_t line_up(int64_t floats) { return checked_add(floats, kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine; }
+
+// Matrices [directions, gates * hidden, k] packed direction by direction and part by part.
+Tensor pack_weights(const Tensor& weights, const std::vector<int>& parts, int gates) {
+  const int64_t k = weights.dim(2);
+  const int64_t hidden = weights.dim(1) / gates;
+  int64_t step = 0;
+  for (int part : parts) step = checked_add(step, line_up(packed_b_size(k, part * hidden)));
+  Tensor packed(DType::kFloat32, Shape{checked_mul(weights.dim(0), step)});
+  const FloatIn from(weights);
+  float* to = packed.data<float>();
+  const float* matrix = from.data();
+  for (int64_t d = 0; d < weights.dim(0); ++d)
+    for (int part : parts) {
+      pack_b(k, part * hidden, matrix, k, true, to);
+      matrix += part * hidden * k;
+      to += line_up(packed_b_size(k, part * hidden));
+    }
+  return packed;
+}
+
+const float* packed_part(const Tensor& packed, const std::vector<int>& parts, int64_t k, int64_t hidden, int direction, int part) {
+  int64_t step = 0, skip = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t size = line_up(packed_b_size(k, parts[i] * hidden));
+    if (static_cast<int>(i) < part) skip += size;
+    step += size;
+  }
+  return packed.data<float>() + direction * step + skip;
+}
+
+class FloatProducts : public RecurrentProducts<float> {
+ public:
+  FloatProducts(const RecurrentSizes& sizes, const std::vector<int>& parts, Tensor w, Tensor r)
+      : sizes_(sizes), parts_(parts), whole_{sizes.gates}, w_(std::move(w)), r_(std::move(r)) {}
+
+  void project(int direction, int64_t rows, const float* x, const float* bias, float* y) const override {
+    Gemm g;
+    g.m = rows, g.n = sizes_.width(), g.k = sizes_.inputs;
+    g.a = x, g.lda = sizes_.inputs;
+    g.packed_b = packed_part(w_, whole_, sizes_.inputs, sizes_.hidden, direction, 0);
+    g.c = y, g.ldc = g.n;
+    g.epilogue.column_bias = bias;
+    gemm(g);
+  }
+
+  void recur(int direction, int part, int64_t rows, const float* h, const float* addend, int64_t addend_stride, float* y,
+             int64_t y_stride) const override {
+    Gemm g;
+    g.m = rows, g.n = parts_[static_cast<size_t>(part)] * sizes_.hidden, g.k = sizes_.hidden;
+    g.a = h, g.lda = sizes_.hidden;
+    g.packed_b = packed_part(r_, parts_, sizes_.hidden, sizes_.hidden, direction, part);
+    g.c = y, g.ldc = y_stride;
+    g.epilogue.residual = addend;
+    g.epilogue.residual_stride = addend_stride;
+    gemm(g);
+  }
+
+ private:
+  const RecurrentSizes& sizes_;
+  const std::vector<int>& parts_;
+  std::vector<int> whole_;
+  Tensor w_, r_;
+};
+
+class DoubleProducts : public RecurrentProducts<double> {
+ public:
+  DoubleProducts(const RecurrentSizes& sizes, const std::vector<int>& parts, const double* w, const double* r)
+      : sizes_(sizes), parts_(parts), w_(w), r_(r) {}
+
+  void project(int direction, int64_t rows, const double* x, const double* bias, double* y) const override {
+    const int64_t n = sizes_.width();
+    multiply(x, w_ + direction * n * sizes_.inputs, rows, n, sizes_.inputs, bias, 0, y, n);
+  }
+
+  void recur(int direction, int part, int64_t rows, const double* h, const double* addend, int64_t addend_stride, double* y,
+             int64_t y_stride) const override {
+    int64_t skip = 0;
+    for (int i = 0; i < part; ++i) skip += parts_[static_cast<size_t>(i)] * sizes_.hidden;
+    multiply(h, r_ + (direction * sizes_.width() + skip) * sizes_.hidden, rows, parts_[static_cast<size_t>(part)] * sizes_.hidden,
+             sizes_.hidden, addend, addend_stride, y, y_stride);
+  }
+
+ private:
+  static void multiply(const double* a, const double* b, int64_t m, int64_t n, int64_t k, const double* addend, int64_t addend_stride,
+                       double* y, int64_t y_stride) {
+    for (int64_t i = 0; i < m; ++i) {
+      PlainProduct<double> p;
+      p.m = 1, p.n = n, p.k = k;
+      p.a = a + i * k, p.a_column = 1;
+      p.b = b, p.b_row = 1, p.b_column = k;
+      p.c = y + i * y_stride;
+      plain_product(p, 0, 1);
+      if (addend != nullptr)
+        for (int64_t j = 0; j < n; ++j) p.c[j] += addend[i * addend_stride + j];
+    }
+  }
+
+  const RecurrentSizes& sizes_;
+  const std::vector<int>& parts_;
+  const double* w_;
+  const double* r_;
+};
+
+void check_weights(const Run& run, const RecurrentSizes& s) {
+  const Shape w{s.directions, s.width(), s.inputs};
+  const Shape r{s.directions, s.width(), s.hidden};
+  run.require(run.in(1).shape() == w, "W is ", run.in(1).shape().str(), "; ", w.str(), " expected");
+  run.require(run.in(2).shape() == r, "R is ", run.in(2).shape().str(), "; ", r.str(), " expected");
+}
+
+}  // namespace
+
+WeightCache::WeightCache(Prepare& p, std::vector<int> parts) : parts_(std::move(parts)) {
+  int gates = 0;
+  for (int part : parts_) gates += part;
+  const auto packable = [&](int i) {
+    const Tensor* weights = p.constant(i);
+    return weights != nullptr && weights->dtype() != DType::kFloat64 && weights->rank() == 3 && weights->dim(1) % gates == 0;
+  };
+  if (packable(1)) w_ = p.shared("w", [&] { return pack_weights(*p.constant(1), {gates}, gates); });
+  if (packable(2)) r_ = p.shared("r", [&] { return pack_weights(*p.constant(2), parts_, gates); });
+}
+
+std::unique_ptr<RecurrentProducts<float>> WeightCache::floats(const Run& run, const RecurrentSizes& sizes) const {
+  check_weights(run, sizes);
+  return std::make_unique<FloatProducts>(sizes, parts_, w_.defined() ? w_ : pack_weights(run.in(1), {sizes.gates}, sizes.gates),
+                                         r_.defined() ? r_ : pack_weights(run.in(2), parts_, sizes.gates));
+}
+
+std::unique_ptr<RecurrentProducts<double>> WeightCache::doubles(const Run& run, const RecurrentSizes& sizes) const {
+  check_weights(run, sizes);
+  return std::make_unique<DoubleProducts>(sizes, parts_, run.in(1).data<double>(), run.in(2).data<double>());
+}
+
+// --- biases
+
+template <typename T>
+Tensor joined_bias(const Tensor& b, int directions, int gates, int kept) {
+  const int64_t width = b.size() / (2 * directions);
+  const int64_t both = width / gates * (gates - kept);
+  Tensor joined(dtype_of<T>, Shape{directions, width});
+  const Tensor converted = b.dtype() == dtype_of<T> ? b : to_f32(b);
+  const T* from = static_cast<const T*>(converted.raw());
+  T* to = joined.data<T>();
+  for (int d = 0; d < directions; ++d, from += 2 * width, to += width)
+    for (int64_t i = 0; i < width; ++i) to[i] = i < both ? from[i] + from[width + i] : from[i];
+  return joined;
+}
+template Tensor joined_bias<float>(const Tensor&, int, int, int);
+template Tensor joined_bias<double>(const Tensor&, int, int, int);
+
+BiasCache::BiasCache(Prepare& p, const RecurrentSpec& spec, int kept)
+    : directions_(spec.directions), gates_(spec.gates), kept_(kept) {
+  const Tensor* b = p.constant(3);
+  if (b == nullptr || b->size() % (2 * directions_ * gates_) != 0) return;
+  bias_ = p.shared("bias", [&] {
+    return b->dtype() == DType::kFloat64 ? joined_bias<double>(*b, directions_, gates_, kept_)
+                                         : joined_bias<float>(*b, directions_, gates_, kept_);
+  });
+}
+
+Tensor BiasCache::get(const Run& run) const {
+  if (bias_.defined() || !run.has(3)) return bias_;
+  return run.in(3).dtype() == DType::kFloat64 ? joined_bias<double>(run.in(3), directions_, gates_, kept_)
+                                              : joined_bias<float>(run.in(3), directions_, gates_, kept_);
+}
+
+// --- time
+
+template <typename T>
+void run_recurrent(const RecurrentSpec& spec, const RecurrentSizes& s, const RecurrentProducts<T>& products,
+                   const RecurrentCell<T>& cell, const RecurrentData<T>& data) {
+  const int64_t rows = s.steps * s.batch;
+  const int64_t width = s.width();
+  const int64_t projected_size = checked_mul(rows, width);
+  const auto bytes = static_cast<size_t>(checked_mul(checked_mul(projected_size, s.directions), sizeof(T)));
+  T* projected = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
+  if (rows > 0)
+    for (int d = 0; d < s.directions; ++d)
+      products.project(d, rows, data.x, data.bias ? data.bias + d * width : nullptr, projected + d * projected_size);
+
+  const int64_t blocks = (s.batch + kBlockRows - 1) / kBlockRows;
+  parallel_for(s.directions * blocks, 1, [&](int64_t from, int64_t to) {
+    const int64_t block_size = std::min(kBlockRows, s.batch);
+    const auto state = static_cast<size_t>(block_size * s.hidden);
+    T* scratch = static_cast<T*>(thread_scratch(ScratchSlot::kOperator2, state * static_cast<size_t>(s.gates + 3) * sizeof(T)));
+    for (int64_t task = from; task < to; ++task) {
+      const int d = static_cast<int>(task / blocks);
+      const int64_t first = task % blocks * kBlockRows;
+      RecurrentStep<T> step{s, products, d, std::min(kBlockRows, s.batch - first), nullptr, (s.batch_first ? s.steps : 1) * width,
+                            scratch, scratch + state, scratch + 2 * state, data.lengths ? data.lengths + first : nullptr, 0};
+      const auto load = [&](T* to_state, const T* from_state) {
+        for (int64_t r = 0; r < step.rows; ++r) {
+          T* row = to_state + r * s.hidden;
+          if (from_state == nullptr) std::fill(row, row + s.hidden, T{0});
+          else std::copy_n(from_state + s.state_row(d, first + r) * s.hidden, s.hidden, row);
+        }
+      };
+      load(step.h, data.initial_h);
+      load(step.c, data.initial_c);
+      for (int64_t i = 0; i < s.steps; ++i) {
+        step.t = spec.backward(d) ? s.steps - 1 - i : i;
+        step.projected = projected + d * projected_size + s.x_row(step.t, first) * width;
+        cell.step(step);
+        if (data.y == nullptr) continue;
+        for (int64_t r = 0; r < step.rows; ++r) {
+          T* y = data.y + s.y_row(step.t, d, first + r) * s.hidden;
+          if (step.active(r)) std::copy_n(step.h + r * s.hidden, s.hidden, y);
+          else std::fill(y, y + s.hidden, T{0});
+        }
+      }
+      const auto keep = [&](const T* from_state, T* to_state) {
+        for (int64_t r = 0; r < step.rows && to_state != nullptr; ++r)
+          std::copy_n(from_state + r * s.hidden, s.hidden, to_state + s.state_row(d, first + r) * s.hidden);
+      };
+      keep(step.h, data.last_h);
+      keep(step.c, data.last_c);
+    }
+  });
+}
+template void run_recurrent(const RecurrentSpec&, const RecurrentSizes&, const RecurrentProducts<float>&, const RecurrentCell<float>&,
+                            const RecurrentData<float>&);
+template void run_recurrent(const RecurrentSpec&, const RecurrentSizes&, const RecurrentProducts<double>&,
+                            const RecurrentCell<double>&, const RecurrentData<double>&);
+
+// --- inputs and outputs
+
+template <typename T>
+RecurrentIo<T>::RecurrentIo(Run& run, const RecurrentSizes& sizes, int initial_c_input)
+    : run_(run), sizes_(sizes), initial_c_input_(initial_c_input) {
+  held_.reserve(8);
+}
+
+template <typename T>
+const T* RecurrentIo<T>::input(int i) {
+  if (!run_.has(i)) return nullptr;
+  if constexpr (std::is_same_v<T, double>) {
+    return run_.in(i).template data<double>();
+  } else {
+    if (run_.in(i).dtype() == DType::kFloat32) return run_.in(i).template data<float>();
+    held_.push_back(to_f32(run_.in(i)));
+    return held_.back().template data<float>();
+  }
+}
+
+template <typename T>
+T* RecurrentIo<T>::output(int i, const Shape& shape) {
+  if (!run_.wants(i)) return nullptr;
+  const Tensor& y = run_.out(i, shape);
+  if (y.dtype() == dtype_of<T>) return y.template data<T>();
+  results_[i] = Tensor(dtype_of<T>, shape);
+  return results_[i].template data<T>();
+}
+
+template <typename T>
+RecurrentData<T> RecurrentIo<T>::data(const T* bias) {
+  RecurrentData<T> data;
+  data.x = input(0);
+  data.bias = bias;
+  data.lengths = run_.has(4) ? run_.in(4).template data<int32_t>() : nullptr;
+  data.initial_h = input(5);
+  data.initial_c = initial_c_input_ == kNone ? nullptr : input(initial_c_input_);
+  data.y = output(0, sizes_.y_shape());
+  data.last_h = output(1, sizes_.state_shape());
+  data.last_c = output(2, sizes_.state_shape());
+  return data;
+}
+
+template <typename T>
+void RecurrentIo<T>::store() {
+  for (int i = 0; i < 3; ++i)
+    if (results_[i].defined())
+      store_f32(static_cast<const float*>(results_[i].raw()), run_.out(i, i == 0 ? sizes_.y_shape() : sizes_.state_shape()));
+}
+template class RecurrentIo<float>;
+template class RecurrentIo<double>;
+
+}  // namespace sx

@@ -1,0 +1,178 @@
+// What RNN, GRU and LSTM share: attributes, shapes, weights, and the walk over directions, batch rows and time.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/epilogue.h"
+#include "ops/infer.h"
+#include "ops/kernel.h"
+
+namespace sx {
+
+// An activation of a cell: y = out_scale * kind(in_scale * x).
+struct CellActivation {
+  Activation kind = Activation::kNone;
+  float alpha = 0.0f, beta = 0.0f;
+  float in_scale = 1.0f, out_scale = 1.0f;
+};
+void activate(const CellActivation& activation, float* x, int64_t n);
+void activate(const CellActivation& activation, double* x, int64_t n);
+
+struct RecurrentSpec {
+  int gates = 1;
+  int directions = 1;
+  bool backward_first = false;  // the only direction runs backwards
+  bool batch_first = false;
+  float clip = 0.0f;  // 0: none
+  int64_t hidden = 0;  // 0: as the weights say
+  std::vector<std::vector<CellActivation>> activations;  // [direction][function]
+
+  // `functions` are the default activations of one direction.
+  RecurrentSpec(const NodeView& node, int gates, const std::vector<std::string>& functions);
+  bool backward(int direction) const { return backward_first || direction == 1; }
+  template <typename T>
+  void clip_values(T* x, int64_t n) const {
+    if (clip <= 0.0f) return;
+    const T limit = clip;
+    for (int64_t i = 0; i < n; ++i) x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+  }
+};
+
+// `hidden_axis` is the axis of R that measures the hidden state.
+void infer_recurrent(InferContext& c, const RecurrentSpec& spec, size_t hidden_axis = 2);
+// direction, hidden_size, layout, activations ... and the inputs X, W, R, B, sequence_lens, initial_h.
+OpDef& add_recurrent_attrs(OpDef& op);
+
+// The extents of one run and where things stand in memory.
+struct RecurrentSizes {
+  int64_t steps, batch, inputs, hidden;
+  int directions, gates;
+  bool batch_first;
+
+  RecurrentSizes(const Run& run, const RecurrentSpec& spec, int64_t hidden);
+  int64_t width() const { return gates * hidden; }
+  int64_t x_row(int64_t t, int64_t b) const { return batch_first ? b * steps + t : t * batch + b; }
+  int64_t y_row(int64_t t, int d, int64_t b) const {
+    return batch_first ? (b * steps + t) * directions + d : (t * directions + d) * batch + b;
+  }
+  int64_t state_row(int d, int64_t b) const { return batch_first ? b * directions + d : d * batch + b; }
+  Shape y_shape() const;
+  Shape state_shape() const;
+};
+
+// The weights of all directions, ready to multiply.
+template <typename T>
+class RecurrentProducts {
+ public:
+  virtual ~RecurrentProducts() = default;
+  // y[rows, gates * hidden] = x[rows, inputs] W^T + bias
+  virtual void project(int direction, int64_t rows, const T* x, const T* bias, T* y) const = 0;
+  // y[rows, :] = h[rows, hidden] R^T + addend for the gates of one part of R; the strides are between rows.
+  virtual void recur(int direction, int part, int64_t rows, const T* h, const T* addend, int64_t addend_stride, T* y,
+                     int64_t y_stride) const = 0;
+};
+
+// Weights W [directions, gates * hidden, inputs] and R [directions, gates * hidden, hidden]. R is cut into parts of
+// `parts[i]` gates that are multiplied one at a time. Constant weights are packed once.
+class WeightCache {
+ public:
+  WeightCache(Prepare& p, std::vector<int> parts);
+  // For f32; the weights of this run where they are not constant.
+  std::unique_ptr<RecurrentProducts<float>> floats(const Run& run, const RecurrentSizes& sizes) const;
+  std::unique_ptr<RecurrentProducts<double>> doubles(const Run& run, const RecurrentSizes& sizes) const;
+
+ private:
+  std::vector<int> parts_;
+  Tensor w_, r_;
+};
+
+// The state of `rows` sequences of one direction at one time.
+template <typename T>
+struct RecurrentStep {
+  const RecurrentSizes& sizes;
+  const RecurrentProducts<T>& products;
+  int direction;
+  int64_t rows;
+  const T* projected;  // x W^T + bias of the first row
+  int64_t projected_stride;
+  T* h;      // [rows, hidden]
+  T* c;      // [rows, hidden]
+  T* gates;  // [rows, (gates + 1) * hidden] of scratch
+  const int32_t* lengths;  // of the rows' sequences, or null
+  int64_t t;
+  // A finished sequence keeps its state.
+  bool active(int64_t row) const { return lengths == nullptr || t < lengths[row]; }
+};
+
+template <typename T>
+class RecurrentCell {
+ public:
+  virtual ~RecurrentCell() = default;
+  // Brings h and c of the active rows from time t - 1 to t.
+  virtual void step(const RecurrentStep<T>& s) const = 0;
+};
+
+template <typename T>
+struct RecurrentData {
+  const T* x;
+  const T* bias;                 // [directions, gates * hidden], or null
+  const int32_t* lengths;        // [batch] or null
+  const T* initial_h;            // or null
+  const T* initial_c;            // or null
+  T* y;                          // any of these may be null
+  T* last_h;
+  T* last_c;
+};
+
+// [directions, gates * hidden]: the sum of the input and recurrent biases of B [directions, 2 * gates * hidden], in the
+// dtype of T. The last `kept` gates take the input bias alone.
+template <typename T>
+Tensor joined_bias(const Tensor& b, int directions, int gates, int kept);
+extern template Tensor joined_bias<float>(const Tensor&, int, int, int);
+extern template Tensor joined_bias<double>(const Tensor&, int, int, int);
+// joined_bias() of input 3: of the initializer when the plan is made, else of each run's tensor.
+class BiasCache {
+ public:
+  BiasCache(Prepare& p, const RecurrentSpec& spec, int kept);
+  // Undefined where there is no bias.
+  Tensor get(const Run& run) const;
+
+ private:
+  int directions_, gates_, kept_;
+  Tensor bias_;
+};
+
+// Checks inputs 3 (bias), 4 (lengths) and 5 (initial h) against the sizes.
+void check_recurrent_inputs(const Run& run, const RecurrentSizes& sizes);
+template <typename T>
+void run_recurrent(const RecurrentSpec& spec, const RecurrentSizes& sizes, const RecurrentProducts<T>& products,
+                   const RecurrentCell<T>& cell, const RecurrentData<T>& data);
+extern template void run_recurrent(const RecurrentSpec&, const RecurrentSizes&, const RecurrentProducts<float>&,
+                                   const RecurrentCell<float>&, const RecurrentData<float>&);
+extern template void run_recurrent(const RecurrentSpec&, const RecurrentSizes&, const RecurrentProducts<double>&,
+                                   const RecurrentCell<double>&, const RecurrentData<double>&);
+
+// Inputs and outputs of a run as T: f64 as it is, everything else as f32.
+template <typename T>
+class RecurrentIo {
+ public:
+  RecurrentIo(Run& run, const RecurrentSizes& sizes, int initial_c_input);
+  const T* input(int i);  // null where it is absent
+  RecurrentData<T> data(const T* bias);
+  void store();
+
+ private:
+  T* output(int i, const Shape& shape);
+
+  Run& run_;
+  const RecurrentSizes& sizes_;
+  int initial_c_input_;
+  std::vector<Tensor> held_;
+  Tensor results_[3];  // f32 results of a half-precision run
+};
+extern template class RecurrentIo<float>;
+extern template class RecurrentIo<double>;
+
+}  // namespace sx
