@@ -1,0 +1,418 @@
+// y = transform(aggregate over trees of the weights of the leaf that x reaches + base values)
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "base/scratch.h"
+#include "ops/ml_trees.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+constexpr int64_t kBlock = 64;  // rows whose sums are held in scratch memory at a time
+
+// --- Reading the attributes
+
+// Trees numbered by (tree id, node id), as the operators up to version 3 have them. `kind` is "class" or "target".
+TreeSource read_numbered(const NodeView& node, const std::string& kind) {
+  static const std::unordered_map<std::string, TreeMode> kModes = {
+      {"BRANCH_LEQ", TreeMode::kLeq}, {"BRANCH_LT", TreeMode::kLt}, {"BRANCH_GTE", TreeMode::kGte},
+      {"BRANCH_GT", TreeMode::kGt},   {"BRANCH_EQ", TreeMode::kEq}, {"BRANCH_NEQ", TreeMode::kNeq}};
+  const std::vector<int64_t> trees = ints_attr(node, "nodes_treeids");
+  const std::vector<int64_t> ids = ints_attr(node, "nodes_nodeids");
+  const std::vector<int64_t> features = ints_attr(node, "nodes_featureids");
+  const std::vector<int64_t> yes = ints_attr(node, "nodes_truenodeids");
+  const std::vector<int64_t> no = ints_attr(node, "nodes_falsenodeids");
+  const std::vector<int64_t> missing = ints_attr(node, "nodes_missing_value_tracks_true");
+  const std::vector<double> values = numbers_attr(node, "nodes_values");
+  const auto modes = node.attr_or("nodes_modes", std::vector<std::string>());
+  const size_t count = trees.size();
+  auto check = [&](const char* name, size_t size, bool optional = false) {
+    node.require(size == count || (optional && size == 0), "attribute '", name, "' has ", size, " entries; ", count,
+                 " expected, as nodes_treeids has");
+  };
+  node.require(count > 0, "has no tree nodes");
+  check("nodes_nodeids", ids.size());
+  check("nodes_featureids", features.size());
+  check("nodes_truenodeids", yes.size());
+  check("nodes_falsenodeids", no.size());
+  check("nodes_values", values.size());
+  check("nodes_modes", modes.size());
+  check("nodes_missing_value_tracks_true", missing.size(), true);
+
+  TreeSource source;
+  std::unordered_map<int64_t, std::unordered_map<int64_t, int64_t>> places;  // tree, node: child as in TreeSource
+  for (size_t i = 0; i < count; ++i) {
+    auto& tree = places[trees[i]];
+    const bool first = tree.empty();
+    int64_t place;
+    if (modes[i] == "LEAF") {
+      place = -1 - static_cast<int64_t>(source.leaves.size());
+      source.leaves.emplace_back();
+    } else {
+      auto mode = kModes.find(modes[i]);
+      node.require(mode != kModes.end(), "node ", i, " has the mode '", modes[i], "'; LEAF, BRANCH_LEQ, BRANCH_LT, BRANCH_GTE, "
+                   "BRANCH_GT, BRANCH_EQ or BRANCH_NEQ expected");
+      place = static_cast<int64_t>(source.nodes.size());
+      TreeSource::Node branch;
+      branch.feature = features[i];
+      branch.split = values[i];
+      branch.mode = mode->second;
+      branch.missing_is_true = !missing.empty() && missing[i] != 0;
+      source.nodes.push_back(branch);
+    }
+    node.require(tree.emplace(ids[i], place).second, "tree ", trees[i], " has two nodes of id ", ids[i]);
+    if (first) source.roots.push_back(place);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const auto& tree = places[trees[i]];
+    const int64_t place = tree.at(ids[i]);
+    if (place < 0) continue;
+    auto child = [&](int64_t id) {
+      auto found = tree.find(id);
+      node.require(found != tree.end(), "node ", ids[i], " of tree ", trees[i], " has the child ", id, ", which does not exist");
+      return found->second;
+    };
+    source.nodes[static_cast<size_t>(place)].yes = child(yes[i]);
+    source.nodes[static_cast<size_t>(place)].no = child(no[i]);
+  }
+
+  const std::vector<int64_t> vote_trees = ints_attr(node, kind + "_treeids");
+  const std::vector<int64_t> vote_nodes = ints_attr(node, kind + "_nodeids");
+  const std::vector<int64_t> targets = ints_attr(node, kind + "_ids");
+  const std::vector<double> weights = numbers_attr(node, kind + "_weights");
+  node.require(vote_nodes.size() == vote_trees.size() && targets.size() == vote_trees.size() && weights.size() == vote_trees.size(),
+               "its ", kind, "_treeids, ", kind, "_nodeids, ", kind, "_ids and ", kind, "_weights have ", vote_trees.size(), ", ",
+               vote_nodes.size(), ", ", targets.size(), " and ", weights.size(), " entries; as many of each expected");
+  for (size_t i = 0; i < targets.size(); ++i) {
+    auto tree = places.find(vote_trees[i]);
+    const bool known = tree != places.end() && tree->second.count(vote_nodes[i]) != 0;
+    node.require(known, "a weight is given to node ", vote_nodes[i], " of tree ", vote_trees[i], ", which does not exist");
+    const int64_t place = tree->second.at(vote_nodes[i]);
+    if (place < 0) source.leaves[static_cast<size_t>(-1 - place)].push_back({targets[i], weights[i]});
+  }
+  return source;
+}
+
+std::vector<double> numbers_of(const NodeView& node, const std::string& name) {
+  if (!node.has_attr(name)) return {};
+  const Tensor& tensor = node.attr<Tensor>(name);
+  std::vector<double> values(static_cast<size_t>(tensor.size()));
+  read_as(tensor, 0, tensor.size(), values.data());
+  return values;
+}
+
+// Trees whose nodes and leaves are numbered through, as TreeEnsemble has them.
+TreeSource read_indexed(const NodeView& node) {
+  const std::vector<int64_t>& features = node.attr_ints("nodes_featureids");
+  const std::vector<int64_t>& yes = node.attr_ints("nodes_truenodeids");
+  const std::vector<int64_t>& no = node.attr_ints("nodes_falsenodeids");
+  const std::vector<int64_t>& yes_leaf = node.attr_ints("nodes_trueleafs");
+  const std::vector<int64_t>& no_leaf = node.attr_ints("nodes_falseleafs");
+  const std::vector<int64_t> modes = node.attr<Tensor>("nodes_modes").integers();
+  const std::vector<double> splits = numbers_of(node, "nodes_splits");
+  const std::vector<int64_t> missing = ints_attr(node, "nodes_missing_value_tracks_true");
+  const std::vector<double> members = numbers_of(node, "membership_values");
+  const size_t count = features.size();
+  for (size_t size : {yes.size(), no.size(), yes_leaf.size(), no_leaf.size(), modes.size(), splits.size()})
+    node.require(size == count, "a list of node properties has ", size, " entries; ", count, " expected, as nodes_featureids has");
+  node.require(missing.empty() || missing.size() == count, "nodes_missing_value_tracks_true has ", missing.size(), " entries; ", count,
+               " expected");
+  TreeSource source;
+  source.sets = members;
+  size_t member = 0;
+  for (size_t i = 0; i < count; ++i) {
+    TreeSource::Node branch;
+    branch.feature = features[i];
+    branch.split = splits[i];
+    node.require(modes[i] >= 0 && modes[i] <= 6, "node ", i, " has the mode ", modes[i], "; 0 to 6 expected");
+    branch.mode = static_cast<TreeMode>(modes[i]);
+    branch.missing_is_true = !missing.empty() && missing[i] != 0;
+    // A leaf's index that is negative would name a node: leaves are the negative children of TreeSource.
+    node.require(yes[i] >= 0 && no[i] >= 0, "node ", i, " has a negative child");
+    branch.yes = yes_leaf[i] != 0 ? -1 - yes[i] : yes[i];
+    branch.no = no_leaf[i] != 0 ? -1 - no[i] : no[i];
+    if (branch.mode == TreeMode::kMember) {
+      node.require(member < members.size(), "node ", i, " tests membership but membership_values has no set for it");
+      branch.set_begin = static_cast<int64_t>(member);
+      while (member < members.size() && !std::isnan(members[member])) ++member;
+      branch.set_count = static_cast<int64_t>(member) - branch.set_begin;
+      ++member;
+    }
+    source.nodes.push_back(branch);
+  }
+  const std::vector<double> weights = numbers_of(node, "leaf_weights");
+  const std::vector<int64_t>& targets = node.attr_ints("leaf_targetids");
+  node.require(weights.size() == targets.size(), "leaf_weights has ", weights.size(), " entries; ", targets.size(), " expected");
+  for (size_t i = 0; i < weights.size(); ++i) source.leaves.push_back({{targets[i], weights[i]}});
+  source.roots = node.attr_ints("tree_roots");
+  for (int64_t root : source.roots) node.require(root >= 0, "a root is ", root);
+  return source;
+}
+
+// --- Running
+
+// Calls finish(row, sums, seen) for every row; sums and seen hold one entry for each target.
+template <typename T, typename Finish>
+void for_each_row(const Run& run, const Trees<T>& trees, const Tensor& x, Rows rows, const Finish& finish) {
+  run.require(rows.width >= trees.features(), "its trees test feature ", trees.features() - 1, " but ", x.shape().str(), " has ",
+              rows.width, " features");
+  const bool direct = x.dtype() == dtype_of<T>;
+  const int64_t targets = trees.targets();
+  parallel_for(rows.count, trees.grain(), [&](int64_t begin, int64_t end) {
+    const int64_t block = std::min(kBlock, end - begin);
+    const int64_t numbers = checked_add(checked_mul(block, targets), direct ? 0 : checked_mul(block, rows.width));
+    auto* sums = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(checked_mul(numbers, sizeof(T)))));
+    auto* seen = static_cast<uint8_t*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(block * targets)));
+    T* converted = sums + block * targets;
+    for (int64_t first = begin; first < end; first += block) {
+      const int64_t count = std::min(block, end - first);
+      const T* data = converted;
+      if (direct) data = static_cast<const T*>(x.raw()) + first * rows.width;
+      else read_as(x, first * rows.width, count * rows.width, converted);
+      trees.run(data, count, rows.width, sums, seen);
+      for (int64_t i = 0; i < count; ++i) finish(first + i, sums + i * targets, seen + i * targets);
+    }
+  });
+}
+
+// --- Regression
+
+struct Regression {
+  TreeAggregate aggregate;
+  PostTransform transform;
+  std::vector<double> base;
+  int64_t targets;
+};
+
+template <typename T, typename Out>
+Kernel regression_kernel(const NodeView& node, const TreeSource& source, Regression how) {
+  node.require(how.base.empty() || static_cast<int64_t>(how.base.size()) == how.targets, "base_values has ", how.base.size(),
+               " entries; ", how.targets, " expected");
+  // A single score passes through LOGISTIC and SOFTMAX as it is, as in ONNX Runtime.
+  if (how.targets == 1 && how.transform != PostTransform::kProbit) how.transform = PostTransform::kNone;
+  auto trees = std::make_shared<const Trees<T>>(node, source, how.targets, how.aggregate);
+  return [trees, how](Run& run) {
+    const Tensor& x = run.in(0);
+    const Rows rows = rows_of(run, x);
+    const Tensor& y = run.out(0, Shape{rows.count, how.targets});
+    for_each_row(run, *trees, x, rows, [&](int64_t row, T* sums, const uint8_t* seen) {
+      for (int64_t k = 0; k < how.targets; ++k) {
+        if (how.aggregate == TreeAggregate::kAverage) sums[k] /= static_cast<T>(trees->tree_count());
+        // A target that no leaf votes for keeps 0.
+        if (!how.base.empty() && (seen[k] != 0 || how.targets == 1)) sums[k] += static_cast<T>(how.base[static_cast<size_t>(k)]);
+      }
+      apply_transform(how.transform, sums, how.targets);
+      for (int64_t k = 0; k < how.targets; ++k) {
+        if constexpr (std::is_same_v<Out, Float16>) y.data<Float16>()[row * how.targets + k] = Float16(static_cast<float>(sums[k]));
+        else y.data<Out>()[row * how.targets + k] = static_cast<Out>(sums[k]);
+      }
+    });
+  };
+}
+
+TreeAggregate aggregate_of(const NodeView& node, const std::string& name) {
+  static const char* const kNames[] = {"AVERAGE", "SUM", "MIN", "MAX"};
+  for (int i = 0; i < 4; ++i)
+    if (name == kNames[i]) return static_cast<TreeAggregate>(i);
+  node.error("aggregate_function is '", name, "'; AVERAGE, SUM, MIN or MAX expected");
+}
+
+int64_t target_count(const NodeView& node) {
+  const int64_t targets = node.attr_or<int64_t>("n_targets", 1);
+  node.require(targets > 0, "n_targets is ", targets, "; a positive number expected");
+  return targets;
+}
+
+void infer_regressor(InferContext& c) { c.out(0, DType::kFloat32, SymShape{rows_of(c, 0), Dim(target_count(c))}); }
+
+Kernel make_regressor(Prepare& p) {
+  const TreeSource source = read_numbered(p, "target");
+  Regression how{aggregate_of(p, p.attr_string("aggregate_function")), post_transform_of(p, p.attr_string("post_transform")),
+                 numbers_attr(p, "base_values"), target_count(p)};
+  return p.dtype(0) == DType::kFloat64 ? regression_kernel<double, float>(p, source, std::move(how))
+                                       : regression_kernel<float, float>(p, source, std::move(how));
+}
+
+void infer_ensemble(InferContext& c) { c.out(0, c.dtype(0), SymShape{rows_of(c, 0), Dim(target_count(c))}); }
+
+Kernel make_ensemble(Prepare& p) {
+  const TreeSource source = read_indexed(p);
+  const int64_t aggregate = p.attr_int("aggregate_function");
+  const int64_t transform = p.attr_int("post_transform");
+  p.require(aggregate >= 0 && aggregate <= 3, "aggregate_function is ", aggregate, "; 0 to 3 expected");
+  p.require(transform >= 0 && transform <= 4, "post_transform is ", transform, "; 0 to 4 expected");
+  Regression how{static_cast<TreeAggregate>(aggregate), static_cast<PostTransform>(transform), {}, target_count(p)};
+  switch (p.dtype(0)) {
+    case DType::kFloat64: return regression_kernel<double, double>(p, source, std::move(how));
+    case DType::kFloat16: return regression_kernel<float, Float16>(p, source, std::move(how));
+    default: return regression_kernel<float, float>(p, source, std::move(how));
+  }
+}
+
+// --- Classification
+
+struct Classification {
+  ClassLabels labels;
+  PostTransform transform;
+  std::vector<double> base;
+  bool positive = true;      // no weight is negative
+  bool one_class = false;    // two labels, and all leaves vote for one and the same
+};
+
+// With two labels, trees usually vote for one of them only and the other's score follows. The rules are those of ONNX Runtime.
+template <typename T>
+size_t finish_two(const Classification& how, T* sums, const uint8_t* seen) {
+  const bool both = seen[1] != 0;
+  const std::vector<double>& base = how.base;
+  if (base.size() == 2) {
+    if (both) {
+      sums[1] = static_cast<T>(base[1]) + sums[0];
+      sums[0] = seen[0] != 0 ? -sums[1] : T(0);
+    } else {
+      sums[0] += static_cast<T>(base[0]);
+    }
+  } else if (base.size() == 1 && seen[0] != 0) {
+    sums[0] += static_cast<T>(base[0]);
+  }
+  const T score = both ? sums[1] : sums[0];
+  const bool chosen = score > (how.one_class && how.positive ? T(0.5f) : T(0));
+  if (both || base.size() == 2) {
+    apply_transform(how.transform, sums, 2);
+  } else if (how.transform == PostTransform::kProbit) {
+    apply_transform(how.transform, sums, 1);
+    sums[1] = 0;
+  } else {
+    const bool complement = how.one_class && how.positive && how.transform != PostTransform::kLogistic;
+    split_score(how.transform, complement ? SecondClass::kComplement : SecondClass::kNegation, sums);
+  }
+  return chosen ? 1 : 0;
+}
+
+template <typename T>
+size_t finish_many(const Classification& how, T* sums, const uint8_t* seen) {
+  size_t best = 0;
+  bool found = false;
+  for (size_t k = 0; k < how.labels.size(); ++k) {
+    if (!how.base.empty()) sums[k] += static_cast<T>(how.base[k]);
+    if (how.base.empty() && seen[k] == 0) continue;
+    if (!found || sums[k] > sums[best]) best = k;
+    found = true;
+  }
+  if (how.labels.size() > 1 || how.transform == PostTransform::kProbit)
+    apply_transform(how.transform, sums, static_cast<int64_t>(how.labels.size()));
+  return best;
+}
+
+template <typename T>
+Kernel classification_kernel(const NodeView& node, const TreeSource& source, const Classification& how) {
+  const auto classes = static_cast<int64_t>(how.labels.size());
+  auto trees = std::make_shared<const Trees<T>>(node, source, classes, TreeAggregate::kSum);
+  return [trees, how, classes](Run& run) {
+    const Tensor& x = run.in(0);
+    const Rows rows = rows_of(run, x);
+    const Tensor* labels = run.wants(0) ? &run.out(0, Shape{rows.count}) : nullptr;
+    const Tensor* scores = run.wants(1) ? &run.out(1, Shape{rows.count, classes}) : nullptr;
+    for_each_row(run, *trees, x, rows, [&](int64_t row, T* sums, const uint8_t* seen) {
+      const size_t best = classes == 2 ? finish_two(how, sums, seen) : finish_many(how, sums, seen);
+      if (labels != nullptr) how.labels.put(*labels, row, best);
+      if (scores != nullptr)
+        for (int64_t k = 0; k < classes; ++k) scores->data<float>()[row * classes + k] = static_cast<float>(sums[k]);
+    });
+  };
+}
+
+ClassLabels labels_of(const NodeView& node) {
+  ClassLabels labels = ClassLabels::read(node, "classlabels_int64s", "classlabels_strings");
+  node.require(labels.size() > 0, "has no class labels");
+  return labels;
+}
+
+void infer_classifier(InferContext& c) {
+  const ClassLabels labels = labels_of(c);
+  const Dim rows = rows_of(c, 0);
+  c.out(0, labels.dtype(), SymShape{rows});
+  c.out(1, DType::kFloat32, SymShape{rows, Dim(static_cast<int64_t>(labels.size()))});
+}
+
+Kernel make_classifier(Prepare& p) {
+  const TreeSource source = read_numbered(p, "class");
+  Classification how{labels_of(p), post_transform_of(p, p.attr_string("post_transform")), numbers_attr(p, "base_values")};
+  const size_t classes = how.labels.size();
+  p.require(how.base.empty() || how.base.size() == classes || (classes == 2 && how.base.size() == 1), "base_values has ",
+            how.base.size(), " entries; ", classes, " expected");
+  const std::vector<int64_t> ids = ints_attr(p, "class_ids");
+  how.one_class = classes == 2 && !ids.empty() && std::all_of(ids.begin(), ids.end(), [&](int64_t id) { return id == ids[0]; });
+  for (double weight : numbers_attr(p, "class_weights")) how.positive = how.positive && weight >= 0;
+  return p.dtype(0) == DType::kFloat64 ? classification_kernel<double>(p, source, how) : classification_kernel<float>(p, source, how);
+}
+
+// What both operators of the numbered kind have.
+OpDef numbered(const char* name, const std::string& kind) {
+  OpDef op(name, kMlDomain);
+  op.since(3)
+      .attr("post_transform", "NONE")
+      .optional_attr("nodes_treeids", AttrKind::kInts)
+      .optional_attr("nodes_nodeids", AttrKind::kInts)
+      .optional_attr("nodes_featureids", AttrKind::kInts)
+      .optional_attr("nodes_values", AttrKind::kFloats)
+      .optional_attr("nodes_values_as_tensor", AttrKind::kTensor)
+      .optional_attr("nodes_hitrates", AttrKind::kFloats)
+      .optional_attr("nodes_hitrates_as_tensor", AttrKind::kTensor)
+      .optional_attr("nodes_modes", AttrKind::kStrings)
+      .optional_attr("nodes_truenodeids", AttrKind::kInts)
+      .optional_attr("nodes_falsenodeids", AttrKind::kInts)
+      .optional_attr("nodes_missing_value_tracks_true", AttrKind::kInts)
+      .optional_attr("base_values", AttrKind::kFloats)
+      .optional_attr("base_values_as_tensor", AttrKind::kTensor)
+      .optional_attr(kind + "_treeids", AttrKind::kInts)
+      .optional_attr(kind + "_nodeids", AttrKind::kInts)
+      .optional_attr(kind + "_ids", AttrKind::kInts)
+      .optional_attr(kind + "_weights", AttrKind::kFloats)
+      .optional_attr(kind + "_weights_as_tensor", AttrKind::kTensor)
+      .in("X", "T", kMlNumbers);
+  return op;
+}
+
+}  // namespace
+
+void define_ml_tree_ensemble(OpList& ops) {
+  ops.add(numbered("TreeEnsembleClassifier", "class")
+              .optional_attr("classlabels_int64s", AttrKind::kInts)
+              .optional_attr("classlabels_strings", AttrKind::kStrings)
+              .out("Y", "", kMlLabels)
+              .out("Z", "", DType::kFloat32)
+              .infer(infer_classifier)
+              .kernel(make_classifier));
+  ops.add(numbered("TreeEnsembleRegressor", "target")
+              .attr("aggregate_function", "SUM")
+              .optional_attr("n_targets", AttrKind::kInt)
+              .out("Y", "", DType::kFloat32)
+              .infer(infer_regressor)
+              .kernel(make_regressor));
+  ops.add(OpDef("TreeEnsemble", kMlDomain)
+              .since(5, 5)
+              .attr("aggregate_function", 1)
+              .attr("post_transform", 0)
+              .optional_attr("n_targets", AttrKind::kInt)
+              .required_attr("tree_roots", AttrKind::kInts)
+              .required_attr("nodes_featureids", AttrKind::kInts)
+              .required_attr("nodes_splits", AttrKind::kTensor)
+              .required_attr("nodes_modes", AttrKind::kTensor)
+              .required_attr("nodes_truenodeids", AttrKind::kInts)
+              .required_attr("nodes_falsenodeids", AttrKind::kInts)
+              .required_attr("nodes_trueleafs", AttrKind::kInts)
+              .required_attr("nodes_falseleafs", AttrKind::kInts)
+              .optional_attr("nodes_missing_value_tracks_true", AttrKind::kInts)
+              .optional_attr("nodes_hitrates", AttrKind::kTensor)
+              .optional_attr("membership_values", AttrKind::kTensor)
+              .required_attr("leaf_targetids", AttrKind::kInts)
+              .required_attr("leaf_weights", AttrKind::kTensor)
+              .in("X", "T", DType::kFloat32 | DType::kFloat64 | DType::kFloat16)
+              .out("Y", "T")
+              .infer(infer_ensemble)
+              .kernel(make_ensemble));
+}
+
+}  // namespace sx
