@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "ir/graph.h"
 #include "onnx/declared_types.h"
+#include "onnx/model_info.h"
 
 namespace sx {
 
@@ -32,17 +33,8 @@ struct OverridableInitializer {
   Type type;  // as declared for the input
 };
 
-struct ImportedModel {
+struct ImportedModel : ModelInfo {
   std::unique_ptr<Graph> graph;
-  int64_t ir_version = 0;
-  std::map<std::string, int64_t> opset_imports;  // by domain; "" is ai.onnx
-  std::string producer_name;
-  std::string producer_version;
-  std::string domain;
-  std::optional<int64_t> model_version;
-  std::string doc;
-  std::string graph_doc;  // the graph's name is Graph::name
-  std::map<std::string, std::string> metadata;
   std::vector<OverridableInitializer> overridable;
   // For reports to the caller, in the order of the graph's inputs and outputs: declared symbols, inferred numbers.
   std::vector<Type> input_types;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -119,43 +120,71 @@ class WireReader {
   std::string_view bytes_;
 };
 
-// Appends fields to a message.
+// Appends fields to a message. Large contents may be referred to instead of copied: such memory must outlive the writer.
 class WireWriter {
  public:
-  const std::string& text() const { return text_; }
-  std::string take() { return std::move(text_); }
+  size_t size() const { return text_.size() + referred_; }
 
   void number(int field, int64_t value) {
     tag(field, 0);
     varint(static_cast<uint64_t>(value));
   }
   void real(int field, float value) {
+    char bits[sizeof(value)];
+    std::memcpy(bits, &value, sizeof(value));
     tag(field, 5);
-    text_.append(reinterpret_cast<const char*>(&value), sizeof(value));
+    text_.append(bits, sizeof(value));
   }
   void bytes(int field, std::string_view value) {
     tag(field, 2);
     varint(value.size());
     text_.append(value);
   }
-  void message(int field, const WireWriter& message) { bytes(field, message.text_); }
+  void refer(int field, std::string_view value) {
+    tag(field, 2);
+    varint(value.size());
+    parts_.emplace_back(text_.size(), value);
+    referred_ += value.size();
+  }
   // Left out when empty.
   void name(int field, const std::string& value) {
     if (!value.empty()) bytes(field, value);
+  }
+  void message(int field, const WireWriter& message) {
+    tag(field, 2);
+    varint(message.size());
+    for (const auto& [at, part] : message.parts_) parts_.emplace_back(text_.size() + at, part);
+    referred_ += message.referred_;
+    text_.append(message.text_);
   }
   void packed(int field, const std::vector<int64_t>& values) {
     WireWriter list;
     for (int64_t value : values) list.varint(static_cast<uint64_t>(value));
     bytes(field, list.text_);
   }
+
+  // Calls sink(string_view) with the message's pieces in order.
+  template <typename F>
+  void write(F&& sink) const {
+    size_t from = 0;
+    for (const auto& [at, part] : parts_) {
+      sink(std::string_view(text_).substr(from, at - from));
+      sink(part);
+      from = at;
+    }
+    sink(std::string_view(text_).substr(from));
+  }
+
+ private:
+  void tag(int field, int kind) { varint(static_cast<uint64_t>(field) << 3 | static_cast<uint64_t>(kind)); }
   void varint(uint64_t value) {
     for (; value >= 0x80; value >>= 7) text_ += static_cast<char>(value | 0x80);
     text_ += static_cast<char>(value);
   }
 
- private:
-  void tag(int field, int kind) { varint(static_cast<uint64_t>(field) << 3 | static_cast<uint64_t>(kind)); }
   std::string text_;
+  std::vector<std::pair<size_t, std::string_view>> parts_;  // contents that belong before a position of text_
+  size_t referred_ = 0;
 };
 
 }  // namespace sx
