@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 __version__: str
-protobuf_version: str
 
 class InfoRow(TypedDict):
     producer_name: str

@@ -39,7 +39,7 @@ def get_device() -> str:
 
 def get_build_info() -> str:
     """One line about this build."""
-    return f"Sardonyx {_core.__version__}, protobuf {_core.protobuf_version}, {platform.machine()}"
+    return f"Sardonyx {_core.__version__}, {platform.machine()}"
 
 
 def print_debug_info() -> None:
