@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/cpu.h"
+#include "kernels/epilogue.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -13,6 +13,7 @@ constexpr int kLanes = 4;
 
 typedef float F __attribute__((vector_size(kLanes * 4)));
 typedef int32_t I __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t U __attribute__((vector_size(kLanes * 4)));
 typedef float UnalignedF __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 typedef int32_t UnalignedI __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 

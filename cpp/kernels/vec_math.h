@@ -52,7 +52,8 @@ SX_INLINE F log_positive(F x) {
   const I tiny = x < 1.17549435e-38f;
   const F scaled = tiny ? x * 8388608.0f : x;
   const I offset = tiny ? splat(int32_t{23}) : I{};
-  const I shifted = bits(scaled) - 0x3f3504f3;  // the bits of sqrt(1/2)
+  // Less the bits of sqrt(1/2); unsigned, because negative x comes here too (its result is not used) and wraps.
+  const I shifted = reinterpret_cast<I>(reinterpret_cast<U>(scaled) - 0x3f3504f3u);
   const I e = shifted >> 23;
   const F m = from_bits((shifted & 0x007fffff) + 0x3f3504f3);
   const F k = __builtin_convertvector(e - offset, F);

@@ -1,0 +1,98 @@
+// Softmax, normalization and reduction of rows, split over the thread pool.
+#include "kernels/rows.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/thread_pool.h"
+#include "kernels/rows_kernel.h"
+
+#define SX_SIMD_SOURCE "kernels/rows_kernel.simd.h"
+#include "kernels/foreach_isa.h"
+
+namespace sx {
+namespace {
+
+SX_DEFINE_FOR_ISA(RowsKernel, kRowsKernel)
+
+// Rows that make up a few microseconds of work.
+int64_t row_grain(int64_t n, int64_t elements) { return std::max<int64_t>(1, elements / std::max<int64_t>(n, 1)); }
+
+}  // namespace
+
+void softmax_rows(const SoftmaxRows& problem, Isa isa) {
+  const RowsKernel& kernel = for_isa(isa);
+  const int64_t n = problem.n;
+  parallel_for(problem.rows, row_grain(n, 4096), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t mask_at = problem.mask_period > 0 ? row % problem.mask_period : row;
+      const float* mask = problem.mask ? problem.mask + mask_at * problem.mask_row : nullptr;
+      kernel.softmax(problem.x + row * n, mask, problem.y + row * n, n, problem.scale, problem.log,
+                     problem.zero_dead_rows);
+    }
+  });
+}
+
+void normalize_rows(const NormRows& problem, Isa isa) {
+  const RowsKernel& kernel = for_isa(isa);
+  const int64_t n = problem.n;
+  const float count = static_cast<float>(n);
+  parallel_for(problem.rows, row_grain(n, 8192), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* x = problem.x + row * n;
+      float* y = problem.y + row * n;
+      if (problem.skip) {
+        float* sum = problem.sum ? problem.sum + row * n : y;
+        kernel.add_skip(x, problem.skip + row * n, problem.skip_bias, sum, n);
+        x = sum;
+      }
+      const float mean = problem.rms ? 0.0f : kernel.sum(x, n) / count;
+      const float inv_std = 1.0f / std::sqrt(kernel.sum_square(x, n, mean) / count + problem.epsilon);
+      kernel.normalize(x, y, n, mean, inv_std, problem.scale, problem.bias);
+      if (problem.mean) problem.mean[row] = mean;
+      if (problem.inv_std) problem.inv_std[row] = inv_std;
+    }
+  });
+}
+
+void normalize_groups(const ChannelNorm& problem, Isa isa) {
+  const RowsKernel& kernel = for_isa(isa);
+  const int64_t channels = problem.channels / problem.groups;
+  const int64_t n = channels * problem.size;
+  const float count = static_cast<float>(n);
+  parallel_for(problem.images * problem.groups, row_grain(n, 8192), [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const float* x = problem.x + item * n;
+      const float mean = kernel.sum(x, n) / count;
+      const float inv_std = 1.0f / std::sqrt(kernel.sum_square(x, n, mean) / count + problem.epsilon);
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t channel = item % problem.groups * channels + c;
+        const float scale = inv_std * (problem.scale ? problem.scale[channel] : 1.0f);
+        const float bias = (problem.bias ? problem.bias[channel] : 0.0f) - mean * scale;
+        kernel.affine(x + c * problem.size, problem.y + item * n + c * problem.size, problem.size, scale, bias);
+      }
+    }
+  });
+}
+
+void reduce_rows(Reduction kind, const float* x, int64_t rows, int64_t n, float* y, Isa isa) {
+  const auto reduce = for_isa(isa).reduce[static_cast<int>(kind)];
+  parallel_for(rows, row_grain(n, 16384), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) y[row] = reduce(x + row * n, n);
+  });
+}
+
+void reduce_middle(Reduction kind, const float* x, int64_t outer, int64_t n, int64_t inner, float* y, Isa isa) {
+  if (outer <= 0 || inner <= 0) return;
+  const auto reduce = for_isa(isa).reduce_columns[static_cast<int>(kind)];
+  constexpr int64_t kColumns = 256;
+  const int64_t pieces = (inner + kColumns - 1) / kColumns;
+  parallel_for(outer * pieces, row_grain(n * std::min(inner, kColumns), 16384), [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t o = task / pieces, from = task % pieces * kColumns;
+      reduce(x + o * n * inner + from, n, inner, std::min(kColumns, inner - from), y + o * inner + from);
+    }
+  });
+}
+
+}  // namespace sx

@@ -1,0 +1,29 @@
+// The per-ISA functions under softmax, normalization and reduction; each works on one row on the calling thread.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/rows.h"
+
+namespace sx {
+
+constexpr int kReductionCount = static_cast<int>(Reduction::kLogSumExp) + 1;
+
+struct RowsKernel {
+  void (*softmax)(const float* x, const float* mask, float* y, int64_t n, float scale, bool log, bool zero_dead);
+  // out = x + skip + bias; bias may be null.
+  void (*add_skip)(const float* x, const float* skip, const float* bias, float* out, int64_t n);
+  // The sum of x, and the sum of (x - shift)^2.
+  float (*sum)(const float* x, int64_t n);
+  float (*sum_square)(const float* x, int64_t n, float shift);
+  // y = (x - mean) * inv_std * scale + bias; scale and bias may be null.
+  void (*normalize)(const float* x, float* y, int64_t n, float mean, float inv_std, const float* scale,
+                    const float* bias);
+  // y = x * scale + bias
+  void (*affine)(const float* x, float* y, int64_t n, float scale, float bias);
+  float (*reduce[kReductionCount])(const float* x, int64_t n);
+  // y[i] = reduction over j of x[j * stride + i] for i < columns.
+  void (*reduce_columns[kReductionCount])(const float* x, int64_t n, int64_t stride, int64_t columns, float* y);
+};
+
+}  // namespace sx

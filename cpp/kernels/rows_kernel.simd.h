@@ -1,0 +1,275 @@
+// Softmax, normalization and reduction of one row for one ISA.
+namespace sx {
+namespace SX_ISA {
+
+#include "kernels/vec.h"
+#include "kernels/vec_math.h"
+
+namespace rows_f32 {
+
+constexpr float kInfinity = __builtin_inff();
+
+SX_INLINE int lanes_left(int64_t n, int64_t i) { return static_cast<int>(n - i < kLanes ? n - i : kLanes); }
+
+SX_INLINE F load_or(const float* p, int count, float fill) {
+  if (count == kLanes) return load(p);
+  float lanes[kLanes];
+  store(lanes, splat(fill));
+  for (int i = 0; i < count; ++i) lanes[i] = p[i];
+  return load(lanes);
+}
+SX_INLINE void store_some(float* p, F v, int count) {
+  if (count == kLanes) {
+    store(p, v);
+  } else {
+    store_n(p, v, count);
+  }
+}
+
+// Sums with four vectors in flight: element i goes to lane i % (4 * kLanes).
+template <typename Term>
+SX_INLINE float sum_terms(int64_t n, const Term& term) {
+  F acc[4] = {F{}, F{}, F{}, F{}};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) acc[v] = acc[v] + term.at(i + v * kLanes, kLanes);
+  }
+  for (int v = 0; i < n; i += kLanes, ++v) acc[v] = acc[v] + term.at(i, lanes_left(n, i));
+  return sum_lanes((acc[0] + acc[1]) + (acc[2] + acc[3]));
+}
+
+struct Values {
+  const float* x;
+  SX_INLINE F at(int64_t i, int count) const { return count == kLanes ? load(x + i) : load_n(x + i, count); }
+};
+struct Magnitudes {
+  const float* x;
+  SX_INLINE F at(int64_t i, int count) const { return abs(load_or(x + i, count, 0.0f)); }
+};
+struct SquaresFrom {
+  const float* x;
+  float shift;
+  SX_INLINE F at(int64_t i, int count) const {
+    const F d = load_or(x + i, count, shift) - splat(shift);
+    return d * d;
+  }
+};
+struct Exponentials {
+  const float* x;
+  float shift;
+  SX_INLINE F at(int64_t i, int count) const { return exp(load_or(x + i, count, -kInfinity) - splat(shift)); }
+};
+
+float sum(const float* x, int64_t n) { return sum_terms(n, Values{x}); }
+float sum_square(const float* x, int64_t n, float shift) { return sum_terms(n, SquaresFrom{x, shift}); }
+
+// A step of a running extreme that keeps NaN once it has met one.
+struct Larger {
+  static constexpr float kStart = -kInfinity;
+  static SX_INLINE F step(F acc, F x) { return (x > acc) | (x != x) ? x : acc; }
+  static SX_INLINE float step(float acc, float x) { return x > acc || x != x ? x : acc; }
+};
+struct Smaller {
+  static constexpr float kStart = kInfinity;
+  static SX_INLINE F step(F acc, F x) { return (x < acc) | (x != x) ? x : acc; }
+  static SX_INLINE float step(float acc, float x) { return x < acc || x != x ? x : acc; }
+};
+
+template <typename Order>
+float extreme(const float* x, int64_t n) {
+  F a = splat(Order::kStart), b = a;
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    a = Order::step(a, load(x + i));
+    b = Order::step(b, load(x + i + kLanes));
+  }
+  for (; i < n; i += kLanes) a = Order::step(a, load_or(x + i, lanes_left(n, i), Order::kStart));
+  a = Order::step(a, b);
+  float result = a[0];
+  for (int lane = 1; lane < kLanes; ++lane) result = Order::step(result, a[lane]);
+  return result;
+}
+
+float product(const float* x, int64_t n) {
+  F a = splat(1.0f);
+  for (int64_t i = 0; i < n; i += kLanes) a = a * load_or(x + i, lanes_left(n, i), 1.0f);
+  return prod_lanes(a);
+}
+
+// The shift that keeps exponentials in range; an infinite extreme is no shift.
+SX_INLINE float finite_or_zero(float x) { return x - x == 0.0f ? x : 0.0f; }
+
+template <Reduction kKind>
+float reduce(const float* x, int64_t n) {
+  if constexpr (kKind == Reduction::kSum) return sum(x, n);
+  if constexpr (kKind == Reduction::kMean) return sum(x, n) / static_cast<float>(n);
+  if constexpr (kKind == Reduction::kMax) return extreme<Larger>(x, n);
+  if constexpr (kKind == Reduction::kMin) return extreme<Smaller>(x, n);
+  if constexpr (kKind == Reduction::kProd) return product(x, n);
+  if constexpr (kKind == Reduction::kSumSquare) return sum_square(x, n, 0.0f);
+  if constexpr (kKind == Reduction::kL1) return sum_terms(n, Magnitudes{x});
+  if constexpr (kKind == Reduction::kL2) return __builtin_sqrtf(sum_square(x, n, 0.0f));
+  if constexpr (kKind == Reduction::kLogSumExp) {
+    const float shift = finite_or_zero(extreme<Larger>(x, n));
+    return log(splat(sum_terms(n, Exponentials{x, shift})))[0] + shift;
+  }
+}
+
+template <Reduction kKind>
+SX_INLINE F step(F acc, F x) {
+  if constexpr (kKind == Reduction::kMax) return Larger::step(acc, x);
+  if constexpr (kKind == Reduction::kMin) return Smaller::step(acc, x);
+  if constexpr (kKind == Reduction::kProd) return acc * x;
+  if constexpr (kKind == Reduction::kSumSquare || kKind == Reduction::kL2) return acc + x * x;
+  if constexpr (kKind == Reduction::kL1) return acc + abs(x);
+  return acc + x;
+}
+
+template <Reduction kKind, int kV>
+SX_INLINE void reduce_some_columns(const float* x, int64_t n, int64_t stride, int count, float* y) {
+  constexpr float start = kKind == Reduction::kMax   ? -kInfinity
+                          : kKind == Reduction::kMin ? kInfinity
+                                                     : (kKind == Reduction::kProd ? 1.0f : 0.0f);
+  F acc[kV];
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) acc[v] = splat(start);
+  if constexpr (kKind == Reduction::kLogSumExp) {
+    F shift[kV];
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) shift[v] = splat(-kInfinity);
+    for (int64_t j = 0; j < n; ++j) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kV; ++v) {
+        shift[v] = Larger::step(shift[v], load_or(x + j * stride + v * kLanes, count, -kInfinity));
+      }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) shift[v] = shift[v] - shift[v] == 0.0f ? shift[v] : F{};
+    for (int64_t j = 0; j < n; ++j) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kV; ++v) acc[v] = acc[v] + exp(load_or(x + j * stride + v * kLanes, count, 0.0f) - shift[v]);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) store_some(y + v * kLanes, log(acc[v]) + shift[v], count);
+    return;
+  }
+  for (int64_t j = 0; j < n; ++j) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      const float* from = x + j * stride + v * kLanes;
+      acc[v] = step<kKind>(acc[v], count == kLanes ? load(from) : load_n(from, count));
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) {
+    if constexpr (kKind == Reduction::kMean) acc[v] = acc[v] / static_cast<float>(n);
+    if constexpr (kKind == Reduction::kL2) acc[v] = sqrt(acc[v]);
+    store_some(y + v * kLanes, acc[v], count);
+  }
+}
+
+template <Reduction kKind>
+void reduce_columns(const float* x, int64_t n, int64_t stride, int64_t columns, float* y) {
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= columns; i += 4 * kLanes) reduce_some_columns<kKind, 4>(x + i, n, stride, kLanes, y + i);
+  for (; i < columns; i += kLanes) reduce_some_columns<kKind, 1>(x + i, n, stride, lanes_left(columns, i), y + i);
+}
+
+void softmax(const float* x, const float* mask, float* y, int64_t n, float scale, bool log_result, bool zero_dead) {
+  F top = splat(-kInfinity);
+  const bool plain = mask == nullptr && scale == 1.0f;
+  const F by = splat(scale);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = lanes_left(n, i);
+    F v = load_or(x + i, count, -kInfinity);
+    if (!plain) {
+      v = v * by;
+      if (mask) v = v + load_or(mask + i, count, 0.0f);
+      store_some(y + i, v, count);
+      // A negative scale turns the lanes past the end around.
+      if (count < kLanes) v = load_or(y + i, count, -kInfinity);
+    }
+    top = max(top, v);
+  }
+  const float* values = plain ? x : y;
+  const float shift = max_lanes(top);
+  if (shift == -kInfinity && zero_dead) {
+    for (int64_t i = 0; i < n; ++i) y[i] = log_result ? -kInfinity : 0.0f;
+    return;
+  }
+  if (log_result) {
+    const float sum_all = sum_terms(n, Exponentials{values, shift});
+    const F total = log(splat(sum_all));
+    for (int64_t i = 0; i < n; i += kLanes) {
+      const int count = lanes_left(n, i);
+      store_some(y + i, (load_or(values + i, count, 0.0f) - splat(shift)) - total, count);
+    }
+    return;
+  }
+  F total = F{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const F e = exp(load(values + i) - splat(shift));
+    store(y + i, e);
+    total = total + e;
+  }
+  if (i < n) {
+    const int count = lanes_left(n, i);
+    const F e = exp(load_or(values + i, count, -kInfinity) - splat(shift));
+    store_n(y + i, e, count);
+    total = total + load_n(y + i, count);
+  }
+  const F inverse = splat(1.0f / sum_lanes(total));
+  for (i = 0; i < n; i += kLanes) {
+    const int count = lanes_left(n, i);
+    store_some(y + i, load_or(y + i, count, 0.0f) * inverse, count);
+  }
+}
+
+void add_skip(const float* x, const float* skip, const float* bias, float* out, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = lanes_left(n, i);
+    F v = load_or(x + i, count, 0.0f) + load_or(skip + i, count, 0.0f);
+    if (bias) v = v + load_or(bias + i, count, 0.0f);
+    store_some(out + i, v, count);
+  }
+}
+
+void normalize(const float* x, float* y, int64_t n, float mean, float inv_std, const float* scale, const float* bias) {
+  const F m = splat(mean), s = splat(inv_std);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = lanes_left(n, i);
+    F v = (load_or(x + i, count, 0.0f) - m) * s;
+    if (scale) v = v * load_or(scale + i, count, 0.0f);
+    if (bias) v = v + load_or(bias + i, count, 0.0f);
+    store_some(y + i, v, count);
+  }
+}
+
+void affine(const float* x, float* y, int64_t n, float scale, float bias) {
+  const F s = splat(scale), b = splat(bias);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = lanes_left(n, i);
+    store_some(y + i, fma(load_or(x + i, count, 0.0f), s, b), count);
+  }
+}
+
+template <int... kKind>
+constexpr RowsKernel make_table(std::integer_sequence<int, kKind...>) {
+  return {softmax,
+          add_skip,
+          sum,
+          sum_square,
+          normalize,
+          affine,
+          {reduce<static_cast<Reduction>(kKind)>...},
+          {reduce_columns<static_cast<Reduction>(kKind)>...}};
+}
+
+}  // namespace rows_f32
+
+constexpr RowsKernel kRowsKernel = rows_f32::make_table(std::make_integer_sequence<int, kReductionCount>());
+
+}  // namespace SX_ISA
+}  // namespace sx
