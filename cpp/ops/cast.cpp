@@ -351,7 +351,7 @@ void infer_cast_to(InferContext& c, DType to) {
   c.out(0, to, c.type(0).shape);
   const DType from = c.dtype(0);
   const bool integers = (from == DType::kInt64 || from == DType::kInt32 || from == DType::kBool) && (to == DType::kInt64 || to == DType::kInt32);
-  if (integers && c.facts(0).elements) c.out_elements(0, *c.facts(0).elements);
+  if (integers && c.facts(0).elements) note_elements(c, to, *c.facts(0).elements);
 }
 
 void infer_cast(InferContext& c) { infer_cast_to(c, target(c)); }
