@@ -1,6 +1,5 @@
 // Equal, Less, Greater, LessOrEqual, GreaterOrEqual: a ? b as bool; Where: condition ? x : y.
-#include <cstring>
-
+#include "ops/elements.h"
 #include "ops/elementwise.h"
 #include "ops/registry.h"
 
@@ -99,13 +98,9 @@ void select(const void* condition_all, const void* x_all, const void* y_all, voi
   }
 }
 
-struct Bytes16 { uint64_t low, high; };
-
 Kernel make_where(Prepare& p) {
   void (*loop)(const void*, const void*, const void*, void*, const Tile&) = nullptr;
-  if (p.dtype(1) == DType::kString) loop = select<std::string>;
-  else if (size_of(p.dtype(1)) == 16) loop = select<Bytes16>;
-  else with_unsigned(p.dtype(1), [&](auto zero) { loop = select<decltype(zero)>; });
+  with_storage(p.dtype(1), [&](auto zero) { loop = select<decltype(zero)>; });
   return [loop](Run& run) {
     const Broadcast plan = plan_broadcast(run, {&run.in(0).shape(), &run.in(1).shape(), &run.in(2).shape()});
     Tensor& y = run.out(0, plan.shape);

@@ -175,6 +175,14 @@ void upgrade_legacy_broadcast(UpgradeContext& c) {
   if (!axes.empty()) c.set_input(1, c.emit("Unsqueeze", {c.draft().inputs[1], c.constant(Tensor::vector(axes))}));
 }
 
+void note_elements(InferContext& c, DType dtype, std::vector<Dim> elements) {
+  if (dtype == DType::kInt32) {
+    for (Dim& element : elements)
+      if (element.known() && (element.value() < INT32_MIN || element.value() > INT32_MAX)) element = Dim();
+  }
+  c.out_elements(0, std::move(elements));
+}
+
 InferFn infer_elementwise(Dim (*f)(const Dim&, const Dim&)) {
   return [f](InferContext& c) {
     broadcast_like(0)(c);
@@ -192,7 +200,7 @@ InferFn infer_elementwise(Dim (*f)(const Dim&, const Dim&)) {
       }
       result = std::move(next);
     }
-    if (any) c.out_elements(0, std::move(*result));
+    if (any) note_elements(c, c.dtype(0), std::move(*result));
   };
 }
 

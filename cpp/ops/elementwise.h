@@ -119,6 +119,8 @@ void drop_consumed_inputs(UpgradeContext& c);
 // Before opset 7, attributes `broadcast` and `axis` said where B stands within A's dimensions.
 void upgrade_legacy_broadcast(UpgradeContext& c);
 
+// Notes the elements of output 0, but for those that wrap around in the output's type `dtype`.
+void note_elements(InferContext& c, DType dtype, std::vector<Dim> elements);
 // Output 0 has the broadcast shape and dtype of the inputs; the elements of integer vectors go through `f`.
 InferFn infer_elementwise(Dim (*f)(const Dim&, const Dim&));
 

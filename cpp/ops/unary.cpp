@@ -119,7 +119,7 @@ void infer_neg(InferContext& c) {
   if (!c.facts(0).elements) return;
   std::vector<Dim> elements;
   for (const Dim& dim : *c.facts(0).elements) elements.push_back(Dim(0) - dim);
-  c.out_elements(0, std::move(elements));
+  note_elements(c, c.dtype(0), std::move(elements));
 }
 
 // --- Not, BitwiseNot

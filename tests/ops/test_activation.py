@@ -4,7 +4,7 @@ import math
 
 import ml_dtypes
 import numpy as np
-from harness import Case, check, const, raises
+from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(1)
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]

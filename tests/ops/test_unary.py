@@ -5,7 +5,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from harness import Case, check, raises
+from tests.ops.harness import Case, check, raises
 
 rng = np.random.default_rng(0)
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]

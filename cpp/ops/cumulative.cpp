@@ -1,0 +1,105 @@
+// CumSum, CumProd: y[j] = x[0] op ... op x[j] along an axis.
+#include <type_traits>
+
+#include "ops/elementwise.h"
+#include "ops/float_io.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+template <typename T, bool product>
+T combine(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {
+    using U = std::make_unsigned_t<T>;
+    return static_cast<T>(product ? U(a) * U(b) : U(a) + U(b));
+  } else {
+    return product ? a * b : a + b;
+  }
+}
+
+struct Direction {
+  bool exclusive, reverse;
+};
+
+// x and y may be the same array.
+template <typename T, bool product>
+void cumulate(const T* x, int64_t outer, int64_t n, int64_t inner, T* y, Direction direction) {
+  const int64_t grain = std::max<int64_t>(1, kElementGrain / 2 / std::max<int64_t>(n, 1));
+  parallel_for(outer * inner, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t start = k / inner * n * inner + k % inner;
+      T sum = product ? T(1) : T(0);
+      for (int64_t j = 0; j < n; ++j) {
+        const int64_t at = start + (direction.reverse ? n - 1 - j : j) * inner;
+        const T next = combine<T, product>(sum, x[at]);
+        y[at] = direction.exclusive ? sum : next;
+        sum = next;
+      }
+    }
+  });
+}
+
+void infer_cumulative(InferContext& c) {
+  if (const auto axis = c.integers(1); axis && c.has_shape(0)) {
+    c.require(axis->size() == 1, "axis has ", axis->size(), " elements; one expected");
+    c.axis(axis->front(), c.rank(0));
+  }
+  c.out(0, c.type(0));
+}
+
+template <bool product>
+Kernel make_cumulative(Prepare& p) {
+  const Direction direction{p.attr_int("exclusive") != 0, p.attr_int("reverse") != 0};
+  const NodeView node(p.node());
+  return [=](Run& run) {
+    const Tensor& x = run.in(0);
+    run.require(run.in(1).size() == 1, "axis has ", run.in(1).size(), " elements; one expected");
+    const int axis = node.axis(run.in(1).scalar_as_int(), x.rank());
+    const int64_t outer = x.shape().size(0, axis);
+    const int64_t n = x.dim(axis);
+    const int64_t inner = x.shape().size(axis + 1, x.rank());
+    Tensor& y = run.out(0, x.shape());
+    if (x.size() == 0) return;
+    auto compute = [&](const auto* from, auto* to) {
+      cumulate<std::remove_pointer_t<decltype(to)>, product>(from, outer, n, inner, to, direction);
+    };
+    switch (x.dtype()) {
+      case DType::kFloat64: return compute(x.data<double>(), y.data<double>());
+      case DType::kInt32: return compute(x.data<int32_t>(), y.data<int32_t>());
+      case DType::kInt64: return compute(x.data<int64_t>(), y.data<int64_t>());
+      case DType::kUInt32: return compute(x.data<uint32_t>(), y.data<uint32_t>());
+      case DType::kUInt64: return compute(x.data<uint64_t>(), y.data<uint64_t>());
+      default: {
+        const FloatIn in(x);
+        const FloatOut out(y);
+        compute(in.data(), out.data());
+        out.store();
+      }
+    }
+  };
+}
+
+template <bool product>
+OpDef cumulative(const char* name, int since, int first) {
+  OpDef op(name);
+  op.since(since, first)
+      .attr("exclusive", 0)
+      .attr("reverse", 0)
+      .in("x", "T", kFloats | DType::kInt32 | DType::kInt64 | DType::kUInt32 | DType::kUInt64)
+      .in("axis", "T2", DType::kInt32 | DType::kInt64)
+      .out("y", "T")
+      .in_place({0})
+      .infer(infer_cumulative)
+      .kernel(make_cumulative<product>);
+  return op;
+}
+
+}  // namespace
+
+void define_cumulative(OpList& ops) {
+  ops.add(cumulative<false>("CumSum", 14, 11));
+  ops.add(cumulative<true>("CumProd", 26, 26));
+}
+
+}  // namespace sx

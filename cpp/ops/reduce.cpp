@@ -1,0 +1,327 @@
+// y = reduction of x over axes: ReduceSum, Mean, Max, Min, Prod, L1, L2, LogSum, LogSumExp, SumSquare.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "kernels/rows.h"
+#include "kernels/unary.h"
+#include "ops/elementwise.h"
+#include "ops/float_io.h"
+#include "ops/int_input.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+enum class Kind { kSum, kMean, kMax, kMin, kProd, kL1, kL2, kLogSum, kLogSumExp, kSumSquare };
+
+// --- which axes
+
+// Axis by axis whether it is reduced.
+std::vector<bool> reduced_axes(const NodeView& node, const std::vector<int64_t>& axes, bool noop, int rank) {
+  std::vector<bool> reduced(static_cast<size_t>(rank), axes.empty() && !noop);
+  for (int64_t given : axes) {
+    auto flag = reduced.begin() + node.axis(given, rank);
+    node.require(!*flag, "axis ", given, " is given twice");
+    *flag = true;
+  }
+  return reduced;
+}
+
+Shape reduced_shape(const Shape& x, const std::vector<bool>& reduced, bool keepdims) {
+  Shape shape;
+  for (int i = 0; i < x.rank(); ++i) {
+    if (!reduced[static_cast<size_t>(i)]) shape.push_back(x[i]);
+    else if (keepdims) shape.push_back(1);
+  }
+  return shape;
+}
+
+// Neighbouring axes of one kind merged: kept and reduced extents in turn.
+struct Group {
+  int64_t extent;
+  bool reduced;
+};
+struct Groups {
+  Group items[kMaxRank];
+  int count = 0;
+  int64_t reduced = 1;  // elements that make up one result
+};
+Groups merge_axes(const Shape& x, const std::vector<bool>& reduced) {
+  Groups groups;
+  for (int i = 0; i < x.rank(); ++i) {
+    const bool flag = reduced[static_cast<size_t>(i)];
+    if (flag) groups.reduced *= x[i];
+    if (x[i] == 1) continue;
+    if (groups.count > 0 && groups.items[groups.count - 1].reduced == flag) groups.items[groups.count - 1].extent *= x[i];
+    else groups.items[groups.count++] = {x[i], flag};
+  }
+  return groups;
+}
+
+// --- one stage: y[o, i] = reduction over j of x[o, j, i]
+
+template <typename T>
+using Wrapping = std::conditional_t<std::is_integral_v<T> && !std::is_same_v<T, bool>, std::make_unsigned<T>, std::common_type<T>>;
+
+template <typename T>
+T identity(Kind kind) {
+  switch (kind) {
+    case Kind::kProd: return T(1);
+    case Kind::kMax:
+      return std::numeric_limits<T>::has_infinity ? static_cast<T>(-std::numeric_limits<T>::infinity()) : std::numeric_limits<T>::lowest();
+    case Kind::kMin:
+      return std::numeric_limits<T>::has_infinity ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
+    default: return T(0);
+  }
+}
+
+template <typename T>
+T empty_result(Kind kind) {
+  if (std::is_floating_point_v<T> && kind == Kind::kMean) return std::numeric_limits<T>::quiet_NaN();
+  if (std::is_floating_point_v<T> && (kind == Kind::kLogSum || kind == Kind::kLogSumExp)) return -std::numeric_limits<T>::infinity();
+  return identity<T>(kind);
+}
+
+template <typename T, typename Step>
+void accumulate(const T* x, int64_t outer, int64_t n, int64_t inner, T* y, T start, Step step) {
+  const int64_t grain = std::max<int64_t>(1, kElementGrain / std::max<int64_t>(n, 1));
+  parallel_for(outer * inner, grain, [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t row = begin / inner;
+      const int64_t from = begin % inner;
+      const int64_t count = std::min(inner - from, end - begin);
+      const T* in = x + row * n * inner + from;
+      T* out = y + begin;
+      for (int64_t i = 0; i < count; ++i) out[i] = start;
+      for (int64_t j = 0; j < n; ++j, in += inner)
+        for (int64_t i = 0; i < count; ++i) out[i] = step(out[i], in[i]);
+      begin += count;
+    }
+  });
+}
+
+// The sums and products of integers wrap around.
+template <typename T>
+void reduce_stage(Kind kind, const T* x, int64_t outer, int64_t n, int64_t inner, T* y) {
+  using U = typename Wrapping<T>::type;
+  const T start = identity<T>(kind);
+  switch (kind) {
+    case Kind::kSum: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) + U(b)); });
+    case Kind::kProd: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) * U(b)); });
+    case Kind::kMax: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return a > b || a != a ? a : b; });
+    case Kind::kMin: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return a < b || a != a ? a : b; });
+    case Kind::kL1:
+      return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(b < 0 ? U(a) - U(b) : U(a) + U(b)); });
+    case Kind::kSumSquare:
+      return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) + U(b) * U(b)); });
+    default: assertion_failed("a reduction of one stage", __FILE__, __LINE__);
+  }
+}
+
+void reduce_stage(Kind kind, const float* x, int64_t outer, int64_t n, int64_t inner, float* y) {
+  Reduction reduction = Reduction::kSum;
+  switch (kind) {
+    case Kind::kProd: reduction = Reduction::kProd; break;
+    case Kind::kMax: reduction = Reduction::kMax; break;
+    case Kind::kMin: reduction = Reduction::kMin; break;
+    case Kind::kL1: reduction = Reduction::kL1; break;
+    case Kind::kSumSquare: reduction = Reduction::kSumSquare; break;
+    case Kind::kLogSumExp: reduction = Reduction::kLogSumExp; break;
+    default: break;
+  }
+  if (inner == 1) reduce_rows(reduction, x, outer, n, y);
+  else reduce_middle(reduction, x, outer, n, inner, y);
+}
+
+// log(sum(exp(x))) for f64 and integers, by the greatest element.
+template <typename T>
+void log_sum_exp_stage(const T* x, int64_t outer, int64_t n, int64_t inner, T* y) {
+  parallel_for(outer * inner, std::max<int64_t>(1, 2048 / std::max<int64_t>(n, 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const T* in = x + k / inner * n * inner + k % inner;
+      double greatest = -std::numeric_limits<double>::infinity();
+      for (int64_t j = 0; j < n; ++j) greatest = std::max(greatest, static_cast<double>(in[j * inner]));
+      if (!std::isfinite(greatest)) {
+        y[k] = static_cast<T>(greatest);
+        for (int64_t j = 0; j < n; ++j)
+          if (in[j * inner] != in[j * inner]) y[k] = in[j * inner];
+        continue;
+      }
+      double sum = 0;
+      for (int64_t j = 0; j < n; ++j) sum += std::exp(static_cast<double>(in[j * inner]) - greatest);
+      y[k] = static_cast<T>(std::log(sum) + greatest);
+    }
+  });
+}
+void log_sum_exp_stage(const float* x, int64_t outer, int64_t n, int64_t inner, float* y) {
+  reduce_stage(Kind::kLogSumExp, x, outer, n, inner, y);
+}
+
+// --- whole reductions
+
+// What a stage computes, and what the stages after the first do with its results.
+Kind first_stage(Kind kind) {
+  if (kind == Kind::kMean || kind == Kind::kLogSum) return Kind::kSum;
+  return kind == Kind::kL2 ? Kind::kSumSquare : kind;
+}
+Kind next_stage(Kind first) { return first == Kind::kL1 || first == Kind::kSumSquare ? Kind::kSum : first; }
+
+template <typename T>
+void finish(Kind kind, T* y, int64_t size, int64_t count) {
+  if (kind != Kind::kMean && kind != Kind::kL2 && kind != Kind::kLogSum) return;
+  parallel_for(size, kElementGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (kind == Kind::kMean) y[i] = static_cast<T>(y[i] / static_cast<T>(count));
+      else if (std::is_same_v<T, float>) y[i] = static_cast<T>(kind == Kind::kL2 ? std::sqrt(static_cast<float>(y[i])) : std::log(static_cast<float>(y[i])));
+      else y[i] = static_cast<T>(kind == Kind::kL2 ? std::sqrt(static_cast<double>(y[i])) : std::max(std::log(static_cast<double>(y[i])), std::is_integral_v<T> ? 0.0 : -std::numeric_limits<double>::infinity()));
+    }
+  });
+}
+
+template <typename T>
+void reduce(Kind kind, const T* x, Groups groups, T* y, int64_t size) {
+  if (groups.reduced == 0) return std::fill(y, y + size, empty_result<T>(kind));
+  if (size == 0) return;
+  Kind stage = first_stage(kind);
+  Tensor held;
+  bool done = false;
+  // The last reduced group goes first; without one, a group of extent 1 is reduced.
+  while (!done) {
+    int at = groups.count - 1;
+    while (at >= 0 && !groups.items[at].reduced) --at;
+    int64_t outer = 1;
+    int64_t inner = 1;
+    int reduced_before = 0;
+    for (int i = 0; i < at; ++i) {
+      outer *= groups.items[i].extent;
+      reduced_before += groups.items[i].reduced;
+    }
+    for (int i = at + 1; i < groups.count; ++i) inner *= groups.items[i].extent;
+    const int64_t n = at >= 0 ? groups.items[at].extent : 1;
+    done = reduced_before == 0;
+    Tensor next;
+    if (!done) next = Tensor(dtype_of<T>, Shape{outer * inner});
+    T* to = done ? y : next.data<T>();
+    if (at < 0) std::swap(outer, inner);
+    if (stage == Kind::kLogSumExp) log_sum_exp_stage(x, outer, n, inner, to);
+    else reduce_stage(stage, x, outer, n, inner, to);
+    if (done) break;
+    held = next;
+    x = held.data<T>();
+    stage = next_stage(stage);
+    for (int i = at; i + 1 < groups.count; ++i) groups.items[i] = groups.items[i + 1];
+    --groups.count;
+  }
+  finish(kind, y, size, groups.reduced);
+}
+
+void reduce_bools(Kind kind, const bool* x, const Groups& groups, bool* y, int64_t size) {
+  // Truth is 1: the greatest is "any", the least is "all".
+  reduce(kind, reinterpret_cast<const uint8_t*>(x), groups, reinterpret_cast<uint8_t*>(y), size);
+  for (int64_t i = 0; i < size && groups.reduced == 0; ++i) y[i] = kind == Kind::kMin;
+}
+
+template <Kind kind>
+Kernel make_reduce(Prepare& p) {
+  const bool keepdims = p.attr_int("keepdims") != 0;
+  const bool noop = p.attr_int("noop_with_empty_axes") != 0;
+  const IntInput axes_input(p, 1);
+  const NodeView node(p.node());
+  return [=](Run& run) {
+    const Tensor& x = run.in(0);
+    std::vector<int64_t> buffer;
+    const std::vector<bool> axes = reduced_axes(node, axes_input.get(run, buffer), noop, x.rank());
+    const Groups groups = merge_axes(x.shape(), axes);
+    Tensor& y = run.out(0, reduced_shape(x.shape(), axes, keepdims));
+    if (is_float(x.dtype()) && x.dtype() != DType::kFloat64) {
+      const FloatIn in(x);
+      const FloatOut out(y);
+      reduce(kind, in.data(), groups, out.data(), y.size());
+      return out.store();
+    }
+    switch (x.dtype()) {
+      case DType::kFloat64: return reduce(kind, x.data<double>(), groups, y.data<double>(), y.size());
+      case DType::kInt32: return reduce(kind, x.data<int32_t>(), groups, y.data<int32_t>(), y.size());
+      case DType::kInt64: return reduce(kind, x.data<int64_t>(), groups, y.data<int64_t>(), y.size());
+      case DType::kUInt32: return reduce(kind, x.data<uint32_t>(), groups, y.data<uint32_t>(), y.size());
+      case DType::kUInt64: return reduce(kind, x.data<uint64_t>(), groups, y.data<uint64_t>(), y.size());
+      default: break;
+    }
+    if constexpr (kind == Kind::kMax || kind == Kind::kMin) {
+      if (x.dtype() == DType::kInt8) return reduce(kind, x.data<int8_t>(), groups, y.data<int8_t>(), y.size());
+      if (x.dtype() == DType::kUInt8) return reduce(kind, x.data<uint8_t>(), groups, y.data<uint8_t>(), y.size());
+      return reduce_bools(kind, x.data<bool>(), groups, y.data<bool>(), y.size());
+    }
+  };
+}
+
+// --- inference
+
+Dim combine(Kind kind, const Dim& a, const Dim& b) {
+  switch (kind) {
+    case Kind::kSum: return a + b;
+    case Kind::kProd: return a * b;
+    case Kind::kMax: return max(a, b);
+    case Kind::kMin: return min(a, b);
+    default: return Dim();
+  }
+}
+
+template <Kind kind>
+void infer_reduce(InferContext& c) {
+  const bool keepdims = c.attr_int("keepdims") != 0;
+  const bool noop = c.attr_int("noop_with_empty_axes") != 0;
+  if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
+  const auto axes = c.has(1) ? c.integers(1) : std::vector<int64_t>();
+  if (!axes) return c.out(0, c.dtype(0), keepdims ? std::optional<SymShape>(SymShape(c.shape(0).size())) : std::nullopt);
+  const std::vector<bool> reduced = reduced_axes(c, *axes, noop, c.rank(0));
+  SymShape shape;
+  for (size_t i = 0; i < reduced.size(); ++i) {
+    if (!reduced[i]) shape.push_back(c.shape(0)[i]);
+    else if (keepdims) shape.push_back(Dim(1));
+  }
+  c.out(0, c.dtype(0), shape);
+  const auto elements = c.elements(0);
+  if (!elements || elements->empty() || reduced.size() != 1 || !reduced[0]) return;
+  Dim result = elements->front();
+  for (size_t i = 1; i < elements->size(); ++i) result = combine(kind, result, (*elements)[i]);
+  if ((kind == Kind::kSum || kind == Kind::kProd || kind == Kind::kMax || kind == Kind::kMin) && !result.unknown())
+    note_elements(c, c.dtype(0), {result});
+}
+
+template <Kind kind>
+OpDef reduction(const char* name, int since, DTypeSet types) {
+  OpDef op(name);
+  op.since(since)
+      .attr("keepdims", 1)
+      .attr("noop_with_empty_axes", 0)
+      .in("data", "T", types)
+      .optional_in("axes", "", DType::kInt64)
+      .out("reduced", "T")
+      .infer(infer_reduce<kind>)
+      .kernel(make_reduce<kind>)
+      .upgrade(kind == Kind::kSum ? 13 : 18, ints_to_input("axes", 1));
+  return op;
+}
+
+}  // namespace
+
+void define_reduce(OpList& ops) {
+  const DTypeSet wide = kFloats | DType::kInt32 | DType::kInt64 | DType::kUInt32 | DType::kUInt64;
+  const DTypeSet ordered = wide | DType::kInt8 | DType::kUInt8 | DType::kBool;
+  ops.add(reduction<Kind::kSum>("ReduceSum", 13, wide));
+  ops.add(reduction<Kind::kMean>("ReduceMean", 18, wide));
+  ops.add(reduction<Kind::kMax>("ReduceMax", 20, ordered));
+  ops.add(reduction<Kind::kMin>("ReduceMin", 20, ordered));
+  ops.add(reduction<Kind::kProd>("ReduceProd", 18, wide));
+  ops.add(reduction<Kind::kL1>("ReduceL1", 18, wide));
+  ops.add(reduction<Kind::kL2>("ReduceL2", 18, wide));
+  // Integers were allowed before opset 28.
+  ops.add(reduction<Kind::kLogSum>("ReduceLogSum", 28, wide));
+  ops.add(reduction<Kind::kLogSumExp>("ReduceLogSumExp", 28, wide));
+  ops.add(reduction<Kind::kSumSquare>("ReduceSumSquare", 18, wide));
+}
+
+}  // namespace sx

@@ -1,0 +1,159 @@
+// y = exp(x - max) / sum along an axis; LogSoftmax is its logarithm, Hardmax is 1 at the first greatest element.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/scratch.h"
+#include "kernels/rows.h"
+#include "kernels/unary.h"
+#include "ops/elementwise.h"
+#include "ops/float_io.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+enum class Kind { kSoftmax, kLogSoftmax, kHardmax };
+
+struct Extents {
+  int64_t outer, n, inner;
+};
+
+// The axis is not the last one: whole rows of `inner` elements are combined.
+void softmax_middle(bool log, const float* x, const Extents& e, float* y) {
+  const int64_t block = e.n * e.inner;
+  parallel_for(e.outer, std::max<int64_t>(1, kElementGrain / 4 / block), [&](int64_t begin, int64_t end) {
+    const size_t row_bytes = static_cast<size_t>(e.inner) * sizeof(float);
+    float* greatest = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, 2 * row_bytes));
+    float* sum = greatest + e.inner;
+    for (int64_t o = begin; o < end; ++o) {
+      const float* in = x + o * block;
+      float* out = y + o * block;
+      std::copy(in, in + e.inner, greatest);
+      for (int64_t j = 1; j < e.n; ++j)
+        for (int64_t i = 0; i < e.inner; ++i) greatest[i] = greatest[i] > in[j * e.inner + i] ? greatest[i] : in[j * e.inner + i];
+      for (int64_t j = 0; j < e.n; ++j)
+        for (int64_t i = 0; i < e.inner; ++i) out[j * e.inner + i] = in[j * e.inner + i] - greatest[i];
+      if (!log) apply(Activation::kExp, out, out, block);
+      std::fill(sum, sum + e.inner, 0.0f);
+      for (int64_t j = 0; j < e.n; ++j) {
+        const float* row = out + j * e.inner;
+        if (log) {
+          apply(Activation::kExp, row, greatest, e.inner);
+          row = greatest;
+        }
+        for (int64_t i = 0; i < e.inner; ++i) sum[i] += row[i];
+      }
+      if (log) apply(Activation::kLog, sum, sum, e.inner);
+      for (int64_t j = 0; j < e.n; ++j) {
+        float* row = out + j * e.inner;
+        if (log) {
+          for (int64_t i = 0; i < e.inner; ++i) row[i] -= sum[i];
+        } else {
+          for (int64_t i = 0; i < e.inner; ++i) row[i] /= sum[i];
+        }
+      }
+    }
+  });
+}
+
+void softmax(bool log, const float* x, const Extents& e, float* y) {
+  if (e.inner != 1) return softmax_middle(log, x, e, y);
+  SoftmaxRows rows;
+  rows.rows = e.outer;
+  rows.n = e.n;
+  rows.x = x;
+  rows.y = y;
+  rows.log = log;
+  softmax_rows(rows);
+}
+
+void softmax(bool log, const double* x, const Extents& e, double* y) {
+  parallel_for(e.outer * e.inner, std::max<int64_t>(1, kElementGrain / 16 / e.n), [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t at = k / e.inner * e.n * e.inner + k % e.inner;
+      double greatest = x[at];
+      for (int64_t j = 1; j < e.n; ++j) greatest = std::fmax(greatest, x[at + j * e.inner]);
+      double sum = 0;
+      for (int64_t j = 0; j < e.n; ++j) sum += std::exp(x[at + j * e.inner] - greatest);
+      const double log_sum = std::log(sum);
+      for (int64_t j = 0; j < e.n; ++j) {
+        const double shifted = x[at + j * e.inner] - greatest;
+        y[at + j * e.inner] = log ? shifted - log_sum : std::exp(shifted) / sum;
+      }
+    }
+  });
+}
+
+template <typename T>
+void hardmax(const T* x, const Extents& e, T* y) {
+  parallel_for(e.outer * e.inner, std::max<int64_t>(1, kElementGrain / 2 / e.n), [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t at = k / e.inner * e.n * e.inner + k % e.inner;
+      int64_t best = 0;
+      for (int64_t j = 1; j < e.n; ++j)
+        if (x[at + j * e.inner] > x[at + best * e.inner]) best = j;
+      for (int64_t j = 0; j < e.n; ++j) y[at + j * e.inner] = j == best ? T(1) : T(0);
+    }
+  });
+}
+
+template <Kind kind>
+Kernel make_softmax(Prepare& p) {
+  const int64_t axis_attribute = p.attr_int("axis");
+  const NodeView node(p.node());
+  return [=](Run& run) {
+    const Tensor& x = run.in(0);
+    const int axis = node.axis(axis_attribute, x.rank());
+    const Extents extents{x.shape().size(0, axis), x.dim(axis), x.shape().size(axis + 1, x.rank())};
+    Tensor& y = run.out(0, x.shape());
+    if (x.size() == 0) return;
+    auto compute = [&](const auto* from, auto* to) {
+      if constexpr (kind == Kind::kHardmax) hardmax(from, extents, to);
+      else softmax(kind == Kind::kLogSoftmax, from, extents, to);
+    };
+    if (x.dtype() == DType::kFloat64) return compute(x.data<double>(), y.data<double>());
+    const FloatIn in(x);
+    const FloatOut out(y);
+    compute(in.data(), out.data());
+    out.store();
+  };
+}
+
+void infer_softmax(InferContext& c) {
+  if (c.has_shape(0)) c.axis(c.attr_int("axis"), c.rank(0));
+  c.out(0, c.type(0));
+}
+
+// Before opset 13, everything from `axis` (1 by default) on was one axis.
+void flatten_first(UpgradeContext& c) {
+  const int64_t axis = c.take<int64_t>("axis", 1);
+  const int rank = c.input(0).type.rank();
+  c.set("axis", int64_t{-1});
+  if (rank >= 0 && (axis == rank - 1 || axis == -1)) return;
+  const ValueId x = c.draft().inputs[0];
+  const ValueId shape = c.emit("Shape", {x});
+  c.set_input(0, c.emit("Flatten", {x}, {{"axis", axis}}));
+  const ValueId result = c.draft().outputs[0];
+  const ValueId flat = c.detach_output(0);
+  c.emit_after(result, "Reshape", {flat, shape});
+}
+
+template <Kind kind>
+OpDef softmax_operator(const char* name) {
+  OpDef op(name);
+  op.since(13).attr("axis", -1).in("input", "T", kFloats).out("output", "T").infer(infer_softmax).kernel(make_softmax<kind>);
+  if (kind != Kind::kHardmax) op.in_place({0});
+  op.upgrade(13, flatten_first);
+  return op;
+}
+
+}  // namespace
+
+void define_softmax(OpList& ops) {
+  ops.add(softmax_operator<Kind::kSoftmax>("Softmax"));
+  ops.add(softmax_operator<Kind::kLogSoftmax>("LogSoftmax"));
+  ops.add(softmax_operator<Kind::kHardmax>("Hardmax"));
+}
+
+}  // namespace sx
