@@ -1,0 +1,240 @@
+// DFT: y[k] = sum of x[n] exp(-2 pi i n k / N) along an axis, and its inverse; STFT: the DFT of windowed frames of a signal.
+#include <algorithm>
+
+#include "base/scratch.h"
+#include "ops/elements.h"
+#include "ops/fft.h"
+#include "ops/infer.h"
+#include "ops/kernel.h"
+#include "ops/registry.h"
+#include "ops/upgrade.h"
+
+namespace sx {
+namespace {
+
+// A single integer where it is known, else unknown.
+Dim known_integer(const InferContext& c, int i) {
+  const auto elements = c.has(i) ? c.elements(i) : std::nullopt;
+  return elements && elements->size() == 1 ? (*elements)[0] : Dim();
+}
+
+Dim half(const Dim& length) { return floor_div(length, Dim(2)) + Dim(1); }
+
+// The axis to transform: neither the last one, which holds real and imaginary part, nor out of range.
+int signal_axis(const NodeView& node, int64_t given, int rank) {
+  const int axis = node.axis(given, rank);
+  node.require(axis != rank - 1, "axis ", given, " is the last one, which holds real and imaginary parts");
+  return axis;
+}
+
+void infer_dft(InferContext& c) {
+  if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
+  c.require(c.rank(0) >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
+  const bool inverse = c.attr_int("inverse") != 0, onesided = c.attr_int("onesided") != 0;
+  SymShape shape = c.shape(0);
+  c.require(!shape.back().known() || shape.back().value() == 1 || shape.back().value() == 2, "the input is ", c.type(0).str(),
+            "; a last axis of 1 (real) or 2 (complex) expected");
+  shape.back() = Dim(inverse && onesided ? 1 : 2);
+  const Dim given = c.has(2) ? known_integer(c, 2) : Dim(-2);
+  if (!given.known()) {
+    for (size_t i = 0; i + 1 < shape.size(); ++i) shape[i] = Dim();
+    return c.out(0, c.dtype(0), shape);
+  }
+  Dim& extent = shape[static_cast<size_t>(signal_axis(c, given.value(), c.rank(0)))];
+  Dim length = extent;
+  if (c.has(1)) length = known_integer(c, 1);
+  else if (inverse && onesided) length = (extent - Dim(1)) * Dim(2);
+  extent = onesided && !inverse ? half(length) : length;
+  c.out(0, c.dtype(0), shape);
+}
+
+// The tables for a length: those of the plan where the length was known, else new ones.
+class FftCache {
+ public:
+  void prepare(int64_t length) {
+    if (length > 0) known_ = std::make_shared<const Fft>(length);
+  }
+  std::shared_ptr<const Fft> get(int64_t length) const {
+    return known_ && known_->length() == length ? known_ : std::make_shared<const Fft>(length);
+  }
+
+ private:
+  std::shared_ptr<const Fft> known_;
+};
+
+template <typename T>
+double number(T x) {
+  return static_cast<double>(static_cast<Arithmetic<T>>(x));
+}
+
+// How the elements of one line lie in memory: `stride` values apart, `parts` (1 or 2) values each.
+struct LineLayout {
+  int64_t stride;
+  int64_t parts;
+  int64_t length;  // elements that there are; missing ones are zero
+};
+
+struct Transform {
+  std::shared_ptr<const Fft> fft;
+  bool inverse = false;
+  bool hermitian = false;   // the input is the first half of a spectrum of a real signal
+  const double* window = nullptr;
+};
+
+template <typename T>
+void transform_line(const Transform& t, const T* from, LineLayout in, T* to, LineLayout out) {
+  const int64_t n = t.fft->length();
+  const auto bytes = static_cast<size_t>(n + t.fft->work_size()) * sizeof(Complex);
+  auto* x = static_cast<Complex*>(thread_scratch(ScratchSlot::kOperator, bytes));
+  const int64_t present = std::min(in.length, t.hermitian ? n / 2 + 1 : n);
+  for (int64_t i = 0; i < present; ++i) {
+    const T* element = from + i * in.stride;
+    const double weight = t.window != nullptr ? t.window[i] : 1.0;
+    x[i] = Complex(number(element[0]) * weight, in.parts == 2 ? number(element[1]) * weight : 0.0);
+  }
+  std::fill(x + present, x + n, Complex());
+  if (t.hermitian) {
+    x[0] = x[0].real();
+    if (n % 2 == 0) x[n / 2] = x[n / 2].real();
+    for (int64_t i = n / 2 + 1; i < n; ++i) x[i] = std::conj(x[n - i]);
+  }
+  t.fft->transform(x, x + n, t.inverse);
+  const double scale = t.inverse ? 1.0 / static_cast<double>(n) : 1.0;
+  for (int64_t i = 0; i < out.length; ++i) {
+    T* element = to + i * out.stride;
+    element[0] = T(static_cast<Arithmetic<T>>(x[i].real() * scale));
+    if (out.parts == 2) element[1] = T(static_cast<Arithmetic<T>>(x[i].imag() * scale));
+  }
+}
+
+constexpr int64_t kLineGrain = 2048;  // elements of a transform that are worth a task
+
+Kernel make_dft(Prepare& p) {
+  const NodeView node(p.node());
+  const bool inverse = node.attr_int("inverse") != 0, onesided = node.attr_int("onesided") != 0;
+  FftCache cache;
+  if (p.constant(1)) cache.prepare(p.constant(1)->scalar_as_int());
+  else if (p.shape(0) && !p.has(1) && !p.has(2) && p.shape(0)->rank() >= 2 && !(inverse && onesided)) cache.prepare((*p.shape(0))[p.shape(0)->rank() - 2]);
+  return [node, inverse, onesided, cache](Run& run) {
+    const Tensor& x = run.in(0);
+    run.require(x.rank() >= 2 && (x.shape().back() == 1 || x.shape().back() == 2), "the input has shape ", x.shape().str(),
+                "; a last axis of 1 (real) or 2 (complex) expected");
+    const int axis = signal_axis(node, run.has(2) ? run.in(2).scalar_as_int() : -2, x.rank());
+    const int64_t extent = x.dim(axis);
+    const int64_t length = run.has(1) ? run.in(1).scalar_as_int() : inverse && onesided ? 2 * (extent - 1) : extent;
+    run.require(length > 0, "the transform has length ", length);
+    Shape shape = x.shape();
+    shape[axis] = onesided && !inverse ? length / 2 + 1 : length;
+    shape[x.rank() - 1] = inverse && onesided ? 1 : 2;
+    Tensor& y = run.out(0, shape);
+    if (y.size() == 0) return;
+    Transform transform;
+    transform.fft = cache.get(length);
+    transform.inverse = inverse;
+    transform.hermitian = inverse && onesided;
+    const int64_t inner = x.shape().size(axis + 1, x.rank() - 1);
+    const LineLayout in{inner * x.shape().back(), x.shape().back(), extent};
+    const LineLayout out{inner * shape.back(), shape.back(), shape[axis]};
+    with_number(x.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      if constexpr (!std::is_integral_v<T>) {
+        parallel_for(shape.size(0, axis) * inner, std::max<int64_t>(kLineGrain / length, 1), [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            const T* from = x.data<T>() + i / inner * extent * in.stride + i % inner * in.parts;
+            T* to = y.data<T>() + i / inner * out.length * out.stride + i % inner * out.parts;
+            transform_line(transform, from, in, to, out);
+          }
+        });
+      }
+    });
+  };
+}
+
+void infer_stft(InferContext& c) {
+  c.require(c.rank(0) < 0 || c.rank(0) == 3, "the signal is ", c.type(0).str(), "; rank 3 expected");
+  const Dim step = known_integer(c, 1);
+  Dim length;
+  if (c.has(3)) length = known_integer(c, 3);
+  else if (c.has(2)) length = c.has_shape(2) && c.rank(2) == 1 ? c.shape(2)[0] : Dim();
+  else if (c.has_shape(0)) length = c.shape(0)[1];
+  c.require(!step.known() || step.value() > 0, "frame_step is ", step.str());
+  const Dim signal = c.has_shape(0) ? c.shape(0)[1] : Dim();
+  const Dim frames = floor_div(signal - length, step) + Dim(1);
+  c.out(0, c.dtype(0), SymShape{c.has_shape(0) ? c.shape(0)[0] : Dim(), frames.known() && frames.value() < 0 ? Dim() : frames,
+                                c.attr_int("onesided") != 0 ? half(length) : length, Dim(2)});
+}
+
+Kernel make_stft(Prepare& p) {
+  const bool onesided = p.attr_int("onesided") != 0;
+  FftCache cache;
+  if (p.constant(3)) cache.prepare(p.constant(3)->scalar_as_int());
+  else if (!p.has(3) && p.has(2) && p.shape(2) && p.shape(2)->rank() == 1) cache.prepare((*p.shape(2))[0]);
+  return [onesided, cache](Run& run) {
+    const Tensor& x = run.in(0);
+    run.require(x.rank() == 3 && (x.dim(2) == 1 || x.dim(2) == 2), "the signal has shape ", x.shape().str(), "; [B,L,1] or [B,L,2] expected");
+    const int64_t step = run.in(1).scalar_as_int();
+    const int64_t length = run.has(3) ? run.in(3).scalar_as_int() : run.has(2) ? run.in(2).size() : x.dim(1);
+    run.require(step > 0, "frame_step is ", step, "; a positive number expected");
+    run.require(length > 0 && length <= x.dim(1), "frame_length is ", length, " for a signal of ", x.dim(1), " samples");
+    run.require(!run.has(2) || run.in(2).size() == length, "the window has shape ", run.has(2) ? run.in(2).shape().str() : "", " for frames of ", length);
+    const int64_t frames = (x.dim(1) - length) / step + 1;
+    const int64_t bins = onesided ? length / 2 + 1 : length;
+    Tensor& y = run.out(0, Shape{x.dim(0), frames, bins, 2});
+    if (y.size() == 0) return;
+    Transform transform;
+    transform.fft = cache.get(length);
+    const LineLayout in{x.dim(2), x.dim(2), length};
+    const LineLayout out{2, 2, bins};
+    with_number(x.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      if constexpr (!std::is_integral_v<T>) {
+        if (run.has(2)) {
+          auto* window = static_cast<double*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(length) * sizeof(double)));
+          for (int64_t i = 0; i < length; ++i) window[i] = number(run.in(2).data<T>()[i]);
+          transform.window = window;
+        }
+        parallel_for(x.dim(0) * frames, std::max<int64_t>(kLineGrain / length, 1), [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            const T* from = x.data<T>() + (i / frames * x.dim(1) + i % frames * step) * x.dim(2);
+            transform_line(transform, from, in, y.data<T>() + i * bins * 2, out);
+          }
+        });
+      }
+    });
+  };
+}
+
+// DFT-17 names the axis in an attribute and counts from axis 1.
+void axis_to_input(UpgradeContext& c) {
+  if (c.draft().inputs.size() < 2) c.draft().inputs.resize(2, kNone);
+  c.set_input(2, c.constant(Tensor::scalar(c.take<int64_t>("axis", 1))));
+}
+
+}  // namespace
+
+void define_dft(OpList& ops) {
+  const DTypeSet length = DType::kInt32 | DType::kInt64;
+  ops.add(OpDef("DFT")
+              .since(20, 17)
+              .attr("inverse", 0)
+              .attr("onesided", 0)
+              .in("input", "T1", kFloats)
+              .optional_in("dft_length", "T2", length)
+              .optional_in("axis", "", DType::kInt64)
+              .out("output", "T1")
+              .infer(infer_dft)
+              .kernel(make_dft)
+              .upgrade(20, axis_to_input));
+  ops.add(OpDef("STFT")
+              .since(17, 17)
+              .attr("onesided", 1)
+              .in("signal", "T1", kFloats)
+              .in("frame_step", "T2", length)
+              .optional_in("window", "T1", kFloats)
+              .optional_in("frame_length", "T2", length)
+              .out("output", "T1")
+              .infer(infer_stft)
+              .kernel(make_stft));
+}
+
+}  // namespace sx

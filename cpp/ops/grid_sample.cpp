@@ -1,0 +1,243 @@
+// y[n, c, p] = x[n, c] sampled at the position grid[n, p], which counts from -1 to 1 along each spatial axis, last axis first.
+#include <algorithm>
+#include <cmath>
+
+#include "base/scratch.h"
+#include "ops/elements.h"
+#include "ops/infer.h"
+#include "ops/kernel.h"
+#include "ops/registry.h"
+#include "ops/upgrade.h"
+
+namespace sx {
+namespace {
+
+enum class Mode { kNearest, kLinear, kCubic };
+enum class Padding { kZeros, kBorder, kReflection };
+
+struct Settings {
+  Mode mode;
+  Padding padding;
+  bool align_corners;
+};
+
+Settings settings_of(const NodeView& node) {
+  Settings s{};
+  const std::string& mode = node.attr_string("mode");
+  node.require(mode == "nearest" || mode == "linear" || mode == "cubic", "mode is '", mode, "'; nearest, linear or cubic expected");
+  s.mode = mode == "nearest" ? Mode::kNearest : mode == "linear" ? Mode::kLinear : Mode::kCubic;
+  const std::string& padding = node.attr_string("padding_mode");
+  node.require(padding == "zeros" || padding == "border" || padding == "reflection", "padding_mode is '", padding,
+               "'; zeros, border or reflection expected");
+  s.padding = padding == "zeros" ? Padding::kZeros : padding == "border" ? Padding::kBorder : Padding::kReflection;
+  s.align_corners = node.attr_int("align_corners") != 0;
+  return s;
+}
+
+void infer_grid_sample(InferContext& c) {
+  settings_of(c);
+  if (!c.has_shape(0) || !c.has_shape(1)) return c.out(0, c.dtype(0), std::nullopt);
+  const SymShape& x = c.shape(0);
+  const SymShape& grid = c.shape(1);
+  c.require(x.size() >= 3 && grid.size() == x.size(), "X is ", c.type(0).str(), " and grid ", c.type(1).str(),
+            "; equal ranks of 3 or more expected");
+  const Dim axes(static_cast<int64_t>(x.size()) - 2);
+  c.require(!grid.back().known() || grid.back() == axes, "grid is ", c.type(1).str(), "; ", axes.str(), " coordinates expected");
+  SymShape shape{x[0], x[1]};
+  shape.insert(shape.end(), grid.begin() + 1, grid.end() - 1);
+  c.out(0, c.dtype(0), shape);
+}
+
+template <typename A>
+A reflect(A x, A low, A high) {
+  const A range = high - low;
+  if (!(range > 0)) return low;
+  const A distance = x < low ? low - x : x > high ? x - high : A(-1);
+  if (distance < 0) return x;
+  const A turns = std::floor(distance / range);
+  const A rest = distance - turns * range;
+  const bool even = std::fmod(turns, A(2)) == 0;
+  return (x < low) == even ? low + rest : high - rest;
+}
+
+// The elements along one axis that a position is made of, with their weights; index -1 stands for zero.
+template <typename A>
+struct AxisTaps {
+  int64_t index[4];
+  A weight[4];
+};
+
+template <typename A>
+AxisTaps<A> axis_taps(const Settings& s, A normalized, int64_t extent) {
+  const A last = static_cast<A>(extent - 1);
+  const A low = s.align_corners ? A(0) : A(-0.5);
+  const A high = s.align_corners ? last : last + A(0.5);
+  A x = s.align_corners ? (normalized + 1) / 2 * last : ((normalized + 1) * static_cast<A>(extent) - 1) / 2;
+  // NaN and infinity are far outside.
+  constexpr A kFar = A(1e9);
+  if (!(x > -kFar)) x = -kFar;
+  if (x > kFar) x = kFar;
+  if (s.mode == Mode::kNearest) x = std::nearbyint(x);
+  if (x < low || x > high) {
+    if (s.padding == Padding::kBorder) x = std::clamp(x, A(0), last);
+    if (s.padding == Padding::kReflection) x = reflect(x, low, high);
+  }
+  auto resolve = [&](int64_t i) {
+    if (s.padding == Padding::kZeros) return i >= 0 && i < extent ? i : -1;
+    if (s.padding == Padding::kReflection) i = static_cast<int64_t>(reflect(static_cast<A>(i), low, high));
+    return std::clamp<int64_t>(i, 0, extent - 1);
+  };
+  AxisTaps<A> taps{};
+  if (s.mode == Mode::kNearest) {
+    taps.index[0] = resolve(static_cast<int64_t>(x));
+    taps.weight[0] = 1;
+    return taps;
+  }
+  const A base = std::floor(x);
+  const A part = x - base;
+  const auto first = static_cast<int64_t>(base);
+  if (s.mode == Mode::kLinear) {
+    taps.index[0] = resolve(first);
+    taps.index[1] = resolve(first + 1);
+    taps.weight[0] = 1 - part;
+    taps.weight[1] = part;
+    return taps;
+  }
+  constexpr A kA = A(-0.75);
+  auto near = [&](A d) { return ((kA + 2) * d - (kA + 3)) * d * d + 1; };
+  auto far = [&](A d) { return ((kA * d - 5 * kA) * d + 8 * kA) * d - 4 * kA; };
+  for (int k = 0; k < 4; ++k) taps.index[k] = resolve(first - 1 + k);
+  taps.weight[0] = far(part + 1);
+  taps.weight[1] = near(part);
+  taps.weight[2] = near(1 - part);
+  taps.weight[3] = far(2 - part);
+  return taps;
+}
+
+template <typename T, typename A>
+T from_sum(A sum) {
+  if constexpr (std::is_integral_v<T>) {
+    const A rounded = std::trunc(sum);
+    const A limit = std::ldexp(A(1), std::numeric_limits<T>::digits);
+    if (rounded >= limit) return std::numeric_limits<T>::max();
+    if (!(rounded > static_cast<A>(std::numeric_limits<T>::min()))) return std::numeric_limits<T>::min();
+    return static_cast<T>(rounded);
+  } else {
+    return T(static_cast<Arithmetic<T>>(sum));
+  }
+}
+
+constexpr int64_t kBlock = 64;  // positions whose taps are kept at a time, for all channels
+constexpr int64_t kMaxTaps = 4096;
+
+template <typename T, typename G>
+void sample(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y) {
+  using A = std::conditional_t<std::is_same_v<T, double> || std::is_same_v<G, double>, double, float>;
+  const int axes = x.rank() - 2;
+  const int64_t per_axis = s.mode == Mode::kNearest ? 1 : s.mode == Mode::kLinear ? 2 : 4;
+  int64_t taps = 1;
+  for (int i = 0; i < axes; ++i) taps *= per_axis;
+  const int64_t channels = x.dim(1);
+  const int64_t pixels = x.shape().size(2, x.rank());
+  const int64_t points = y.shape().size(2, y.rank());
+  const int64_t blocks = (points + kBlock - 1) / kBlock;
+  const T* from = x.data<T>();
+  const G* positions = grid.data<G>();
+  T* to = y.data<T>();
+  parallel_for(x.dim(0) * blocks, std::max<int64_t>(16384 / (kBlock * taps * channels), 1), [&](int64_t begin, int64_t end) {
+    auto* offsets = static_cast<int64_t*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(kBlock * taps) * sizeof(int64_t)));
+    auto* weights = static_cast<A*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(kBlock * taps) * sizeof(A)));
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t sample = block / blocks;
+      const int64_t first = block % blocks * kBlock;
+      const int64_t count = std::min(kBlock, points - first);
+      for (int64_t p = 0; p < count; ++p) {
+        int64_t* at = offsets + p * taps;
+        A* weight = weights + p * taps;
+        at[0] = 0;
+        weight[0] = 1;
+        int64_t made = 1;
+        int64_t stride = 1;
+        const G* position = positions + (sample * points + first + p) * axes;
+        // The last spatial axis has the first coordinate; each axis multiplies the taps made so far, back to front.
+        for (int i = 0; i < axes; ++i) {
+          const int64_t extent = x.dim(x.rank() - 1 - i);
+          const AxisTaps<A> axis = axis_taps<A>(s, static_cast<A>(static_cast<Arithmetic<G>>(position[i])), extent);
+          for (int64_t k = per_axis - 1; k >= 0; --k) {
+            for (int64_t m = 0; m < made; ++m) {
+              const bool inside = axis.index[k] >= 0;
+              at[k * made + m] = inside ? at[m] + axis.index[k] * stride : 0;
+              weight[k * made + m] = inside ? weight[m] * axis.weight[k] : A(0);
+            }
+          }
+          made *= per_axis;
+          stride *= extent;
+        }
+      }
+      for (int64_t c = 0; c < channels; ++c) {
+        const T* image = from + (sample * channels + c) * pixels;
+        T* write = to + (sample * channels + c) * points + first;
+        for (int64_t p = 0; p < count; ++p) {
+          if (s.mode == Mode::kNearest) {
+            write[p] = weights[p] == A(0) ? T(0) : image[offsets[p]];
+            continue;
+          }
+          A sum = 0;
+          for (int64_t k = p * taps; k < (p + 1) * taps; ++k)
+            if (weights[k] != A(0)) sum += weights[k] * static_cast<A>(static_cast<Arithmetic<T>>(image[offsets[k]]));
+          write[p] = from_sum<T>(sum);
+        }
+      }
+    }
+  });
+}
+
+Kernel make_grid_sample(Prepare& p) {
+  const Settings s = settings_of(p);
+  return [s](Run& run) {
+    const Tensor& x = run.in(0);
+    const Tensor& grid = run.in(1);
+    run.require(x.rank() >= 3 && grid.rank() == x.rank() && grid.dim(0) == x.dim(0) && grid.shape().back() == x.rank() - 2, "X has shape ",
+                x.shape().str(), " and grid ", grid.shape().str(), "; grid should be [N, ..., ", x.rank() - 2, "] of the same rank");
+    const int axes = x.rank() - 2;
+    run.require(s.mode == Mode::kNearest || std::pow(s.mode == Mode::kLinear ? 2 : 4, axes) <= kMaxTaps, "interpolates along ", axes,
+                " axes at once, which is not supported");
+    Shape shape{x.dim(0), x.dim(1)};
+    for (int i = 1; i + 1 < grid.rank(); ++i) shape.push_back(grid.dim(i));
+    Tensor& y = run.out(0, shape);
+    if (y.size() == 0) return;
+    run.require(x.size() > 0, "X of shape ", x.shape().str(), " has nothing to sample");
+    with_number(x.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      switch (grid.dtype()) {
+        case DType::kFloat64: return sample<T, double>(s, x, grid, y);
+        case DType::kFloat16: return sample<T, Float16>(s, x, grid, y);
+        case DType::kBFloat16: return sample<T, BFloat16>(s, x, grid, y);
+        default: return sample<T, float>(s, x, grid, y);
+      }
+    });
+  };
+}
+
+void rename_modes(UpgradeContext& c) {
+  const std::string mode = c.take<std::string>("mode", "bilinear");
+  c.set("mode", mode == "bilinear" ? std::string("linear") : mode == "bicubic" ? std::string("cubic") : mode);
+}
+
+}  // namespace
+
+void define_grid_sample(OpList& ops) {
+  ops.add(OpDef("GridSample")
+              .since(22, 16)
+              .attr("align_corners", 0)
+              .attr("mode", "linear")
+              .attr("padding_mode", "zeros")
+              .in("X", "T1", kNumbers)
+              .in("grid", "T2", kFloats)
+              .out("Y", "T1")
+              .infer(infer_grid_sample)
+              .kernel(make_grid_sample)
+              .upgrade(20, rename_modes));
+}
+
+}  // namespace sx

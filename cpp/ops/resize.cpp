@@ -1,0 +1,512 @@
+// y = x at another resolution: nearest, linear or cubic interpolation along any axes. Upsample of older opsets becomes Resize.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/scratch.h"
+#include "ops/elements.h"
+#include "ops/infer.h"
+#include "ops/kernel.h"
+#include "ops/registry.h"
+#include "ops/resize_taps.h"
+#include "ops/upgrade.h"
+
+namespace sx {
+namespace {
+
+enum class Aspect { kStretch, kNotLarger, kNotSmaller };
+
+template <typename E>
+E choice(const NodeView& node, const char* attribute, std::initializer_list<std::pair<const char*, E>> choices) {
+  const std::string& given = node.attr_string(attribute);
+  std::string known;
+  for (const auto& [name, value] : choices) {
+    if (given == name) return value;
+    known += join(known.empty() ? "" : ", ", name);
+  }
+  node.error(attribute, " is '", given, "'; expected one of ", known);
+}
+
+struct Settings {
+  ResizeRule rule;
+  Aspect aspect = Aspect::kStretch;
+  std::optional<std::vector<int64_t>> axes;
+  float extrapolation = 0;
+};
+
+Settings settings_of(const NodeView& node) {
+  Settings s;
+  s.rule.mode = choice<ResizeMode>(
+      node, "mode", {{"nearest", ResizeMode::kNearest}, {"linear", ResizeMode::kLinear}, {"cubic", ResizeMode::kCubic}});
+  using C = ResizeCoordinates;
+  s.rule.coordinates = choice<C>(node, "coordinate_transformation_mode",
+                                 {{"half_pixel", C::kHalfPixel},
+                                  {"half_pixel_symmetric", C::kHalfPixelSymmetric},
+                                  {"pytorch_half_pixel", C::kPytorchHalfPixel},
+                                  {"align_corners", C::kAlignCorners},
+                                  {"asymmetric", C::kAsymmetric},
+                                  {"tf_half_pixel_for_nn", C::kTfHalfPixelForNn},
+                                  {"tf_crop_and_resize", C::kTfCropAndResize}});
+  using R = ResizeRounding;
+  s.rule.rounding = choice<R>(node, "nearest_mode",
+                              {{"round_prefer_floor", R::kPreferFloor}, {"round_prefer_ceil", R::kPreferCeil}, {"floor", R::kFloor}, {"ceil", R::kCeil}});
+  s.rule.cubic_a = static_cast<double>(node.attr_float("cubic_coeff_a"));
+  s.rule.antialias = node.attr_int("antialias") != 0 && s.rule.mode != ResizeMode::kNearest;
+  s.rule.exclude_outside = node.attr_int("exclude_outside") != 0;
+  s.aspect = choice<Aspect>(node, "keep_aspect_ratio_policy",
+                            {{"stretch", Aspect::kStretch}, {"not_larger", Aspect::kNotLarger}, {"not_smaller", Aspect::kNotSmaller}});
+  if (node.has_attr("axes")) s.axes = node.attr_ints("axes");
+  s.extrapolation = node.attr_float("extrapolation_value");
+  return s;
+}
+
+// The elements of a float tensor; nothing for an absent or empty one, which older models write for "not given".
+std::vector<double> numbers(const Tensor* x) {
+  std::vector<double> values;
+  if (x == nullptr) return values;
+  with_number(x->dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    for (int64_t i = 0; i < x->size(); ++i) values.push_back(static_cast<double>(static_cast<Arithmetic<T>>(x->data<T>()[i])));
+  });
+  return values;
+}
+
+struct Request {
+  std::vector<double> roi;
+  std::vector<double> scales;
+  std::vector<int64_t> sizes;
+};
+
+// What is to be done along each axis of `x`. `fault` takes the parts of a message and throws.
+template <typename Fault>
+std::vector<ResizeAxis> resolve(const Settings& s, const NodeView& node, const Shape& x, const Request& request, Fault fault) {
+  std::vector<ResizeAxis> plan;
+  for (int64_t extent : x) plan.push_back({extent, extent, 1, 0, 1});
+  std::vector<int> axes;
+  if (s.axes) {
+    for (int64_t axis : *s.axes) {
+      axes.push_back(node.axis(axis, x.rank()));
+      node.require(std::count(axes.begin(), axes.end(), axes.back()) == 1, "axis ", axis, " is given twice");
+    }
+  } else {
+    for (int i = 0; i < x.rank(); ++i) axes.push_back(i);
+  }
+  const size_t n = axes.size();
+  if (request.scales.empty() == request.sizes.empty() && n > 0)
+    fault(request.scales.empty() ? "has neither scales nor sizes" : "has both scales and sizes", "; one of them expected");
+  if (!request.scales.empty() && request.scales.size() != n) fault("has ", request.scales.size(), " scales for ", n, " axes");
+  if (!request.sizes.empty() && request.sizes.size() != n) fault("has ", request.sizes.size(), " sizes for ", n, " axes");
+  const bool crops = s.rule.coordinates == ResizeCoordinates::kTfCropAndResize;
+  if (crops && request.roi.size() != 2 * n) fault("has ", request.roi.size(), " roi bounds; two for each of ", n, " axes expected");
+  std::optional<double> common;
+  if (!request.sizes.empty() && s.aspect != Aspect::kStretch) {
+    for (size_t i = 0; i < n; ++i) {
+      const auto ratio = static_cast<double>(request.sizes[i]) / static_cast<double>(x[axes[i]]);
+      if (!common) common = ratio;
+      common = s.aspect == Aspect::kNotLarger ? std::min(*common, ratio) : std::max(*common, ratio);
+    }
+  }
+  for (size_t i = 0; i < n; ++i) {
+    ResizeAxis& axis = plan[static_cast<size_t>(axes[i])];
+    if (crops) {
+      axis.roi_begin = request.roi[i];
+      axis.roi_end = request.roi[n + i];
+    }
+    double extent = 0;
+    if (!request.scales.empty()) {
+      axis.scale = request.scales[i];
+      if (!(axis.scale > 0)) fault("scale ", axis.scale, " of axis ", axes[i], " is not positive");
+      const double covered = crops ? axis.roi_end - axis.roi_begin : 1.0;
+      // The product is rounded to float, as in the specification's shape inference.
+      extent = std::floor(static_cast<double>(static_cast<float>(static_cast<double>(axis.from) * covered * axis.scale)));
+    } else if (common) {
+      axis.scale = *common;
+      extent = std::floor(*common * static_cast<double>(axis.from) + 0.5);
+    } else {
+      extent = static_cast<double>(request.sizes[i]);
+    }
+    if (!(extent >= 0 && extent < 1e15)) fault("axis ", axes[i], " of ", x.str(), " would get the extent ", extent);
+    axis.to = static_cast<int64_t>(extent);
+    if (request.scales.empty() && !common) axis.scale = static_cast<double>(axis.to) / static_cast<double>(axis.from);
+    if (axis.from == 0 && axis.to > 0) fault("axis ", axes[i], " of ", x.str(), " is empty and cannot be resized to ", axis.to);
+  }
+  return plan;
+}
+
+void infer_resize(InferContext& c) {
+  const Settings s = settings_of(c);
+  if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
+  SymShape shape = c.shape(0);
+  const Tensor* scales = c.constant(2);
+  const bool by_scale = c.has(2) && !(scales != nullptr && scales->size() == 0);
+  const auto sizes = c.has(3) ? c.elements(3) : std::nullopt;
+  const bool crops = s.rule.coordinates == ResizeCoordinates::kTfCropAndResize;
+  const auto concrete_x = concrete(c.shape(0));
+  Request request;
+  if (scales != nullptr) request.scales = numbers(scales);
+  if (c.constant(1) != nullptr) request.roi = numbers(c.constant(1));
+  const auto known_sizes = c.has(3) ? c.integers(3) : std::nullopt;
+  if (known_sizes) request.sizes = *known_sizes;
+  const bool all_known = (!c.has(2) || scales != nullptr) && (!c.has(3) || known_sizes) && (!crops || c.constant(1) != nullptr);
+  if (concrete_x && all_known) {
+    const auto plan = resolve(s, c, *concrete_x, request, [&](const auto&... parts) { c.error(parts...); });
+    for (size_t i = 0; i < plan.size(); ++i) shape[i] = Dim(plan[i].to);
+    return c.out(0, c.dtype(0), shape);
+  }
+  std::vector<size_t> axes;
+  if (s.axes) {
+    for (int64_t axis : *s.axes) axes.push_back(static_cast<size_t>(c.axis(axis, c.rank(0))));
+  } else {
+    for (size_t i = 0; i < shape.size(); ++i) axes.push_back(i);
+  }
+  for (size_t i = 0; i < axes.size(); ++i) {
+    Dim& extent = shape[axes[i]];
+    if (by_scale) {
+      const double scale = i < request.scales.size() ? request.scales[i] : 0;
+      if (scale >= 1 && scale == std::floor(scale) && scale < 1e6 && !crops) extent = extent * Dim(static_cast<int64_t>(scale));
+      else if (scale > 0 && 1 / scale == std::floor(1 / scale) && scale > 1e-6 && !crops) extent = floor_div(extent, Dim(static_cast<int64_t>(1 / scale)));
+      else extent = Dim();
+    } else {
+      extent = sizes && s.aspect == Aspect::kStretch && i < sizes->size() ? (*sizes)[i] : Dim();
+    }
+  }
+  c.out(0, c.dtype(0), shape);
+}
+
+// --- nearest: elements are moved
+
+// Whole loops over the axes before the last resized one, then a line of positions, each `unit` elements long.
+template <typename T>
+void resize_nearest(const std::vector<ResizeAxis>& plan, const std::vector<ResizeTaps>& taps, T* to, const T* from, const T& extrapolation) {
+  size_t resized = plan.size();
+  while (resized > 0 && taps[resized - 1].indices.empty()) --resized;
+  int64_t unit = 1;
+  for (size_t i = resized; i < plan.size(); ++i) unit *= plan[i].to;
+  if (resized == 0) return copy_run(to, from, unit);
+  const size_t line = resized - 1;
+  const ResizeTaps& columns = taps[line];
+  const int64_t width = plan[line].to;
+  int64_t rows = 1;
+  for (size_t i = 0; i < line; ++i) rows *= plan[i].to;
+  const bool doubles = unit == 1 && width == 2 * plan[line].from && columns.outside.empty() && [&] {
+    for (int64_t i = 0; i < width; ++i)
+      if (columns.indices[static_cast<size_t>(i)] != i / 2) return false;
+    return true;
+  }();
+  parallel_for(rows, move_grain(width * unit * static_cast<int64_t>(sizeof(T))), [&](int64_t begin, int64_t end) {
+    int64_t previous = -1;
+    for (int64_t row = begin; row < end; ++row) {
+      T* write = to + row * width * unit;
+      int64_t source = 0;
+      int64_t stride = 1;
+      int64_t rest = row;
+      bool outside = false;
+      for (size_t i = line; i-- > 0;) {
+        int64_t at = rest % plan[i].to;
+        rest /= plan[i].to;
+        outside = outside || (!taps[i].outside.empty() && taps[i].outside[static_cast<size_t>(at)]);
+        if (!taps[i].indices.empty()) at = taps[i].indices[static_cast<size_t>(at)];
+        source += at * stride;
+        stride *= plan[i].from;
+      }
+      if (outside) {
+        std::fill(write, write + width * unit, extrapolation);
+        continue;
+      }
+      if (source == previous && to + (row - 1) * width * unit == write - width * unit) {
+        copy_run(write, write - width * unit, width * unit);
+        continue;
+      }
+      previous = -1;
+      const T* read = from + source * plan[line].from * unit;
+      if (doubles) {
+        for (int64_t i = 0; i < width / 2; ++i) write[2 * i] = write[2 * i + 1] = read[i];
+      } else if (unit == 1) {
+        for (int64_t i = 0; i < width; ++i) write[i] = read[columns.indices[static_cast<size_t>(i)]];
+      } else {
+        for (int64_t i = 0; i < width; ++i) copy_run(write + i * unit, read + columns.indices[static_cast<size_t>(i)] * unit, unit);
+      }
+      if (!columns.outside.empty()) {
+        for (int64_t i = 0; i < width; ++i)
+          if (columns.outside[static_cast<size_t>(i)]) std::fill(write + i * unit, write + (i + 1) * unit, extrapolation);
+      }
+      previous = source;
+    }
+  });
+}
+
+// --- linear and cubic: weighted sums, axis by axis
+
+// x as a T: rounded to nearest even and clamped where T is an integer type.
+template <typename T, typename A>
+T finish(A x) {
+  if constexpr (std::is_integral_v<T>) {
+    constexpr A kLow = static_cast<A>(std::numeric_limits<T>::min());
+    const A high = std::nextafter(static_cast<A>(std::ldexp(A(1), std::numeric_limits<T>::digits)), A(0));
+    const A rounded = std::nearbyint(x);
+    if (!(rounded > kLow)) return std::numeric_limits<T>::min();
+    return rounded > high ? std::numeric_limits<T>::max() : static_cast<T>(rounded);
+  } else {
+    return static_cast<T>(x);
+  }
+}
+
+// The weights of taps in the type that sums are made in, laid out once for a whole pass.
+template <typename A>
+const A* weights_in(const ResizeTaps& taps, ScratchSlot slot) {
+  A* weights = static_cast<A*>(thread_scratch(slot, taps.weights.size() * sizeof(A)));
+  for (size_t i = 0; i < taps.weights.size(); ++i) weights[i] = static_cast<A>(taps.weights[i]);
+  return weights;
+}
+
+// One axis: [outer, axis.from, inner] of In to [outer, axis.to, inner] of Out; sums are made in A.
+template <typename A, typename In, typename Out>
+void resize_pass(const ResizeAxis& axis, const ResizeTaps& taps, int64_t outer, int64_t inner, Out* to, const In* from, A extrapolation) {
+  const A* weights = weights_in<A>(taps, ScratchSlot::kPackA);
+  const int64_t n = taps.count;
+  if (inner == 1) {
+    parallel_for(outer, std::max<int64_t>(32768 / (axis.to * n + 1), 1), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const In* read = from + row * axis.from;
+        Out* write = to + row * axis.to;
+        for (int64_t i = 0; i < axis.to; ++i) {
+          A sum = 0;
+          for (int64_t k = i * n; k < (i + 1) * n; ++k) sum += weights[k] * static_cast<A>(read[taps.indices[static_cast<size_t>(k)]]);
+          if (!taps.outside.empty() && taps.outside[static_cast<size_t>(i)]) sum = extrapolation;
+          write[i] = finish<Out>(sum);
+        }
+      }
+    });
+    return;
+  }
+  parallel_for(outer * axis.to, std::max<int64_t>(32768 / (inner * n + 1), 1), [&](int64_t begin, int64_t end) {
+    A* sums = static_cast<A*>(thread_scratch(ScratchSlot::kTile, static_cast<size_t>(inner) * sizeof(A)));
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t i = row % axis.to;
+      Out* write = to + row * inner;
+      if (!taps.outside.empty() && taps.outside[static_cast<size_t>(i)]) {
+        std::fill(write, write + inner, finish<Out>(extrapolation));
+        continue;
+      }
+      std::fill(sums, sums + inner, A(0));
+      for (int64_t k = i * n; k < (i + 1) * n; ++k) {
+        const In* read = from + (row / axis.to * axis.from + taps.indices[static_cast<size_t>(k)]) * inner;
+        const A weight = weights[k];
+        if (weight == A(0)) continue;
+        for (int64_t j = 0; j < inner; ++j) sums[j] += weight * static_cast<A>(read[j]);
+      }
+      for (int64_t j = 0; j < inner; ++j) write[j] = finish<Out>(sums[j]);
+    }
+  });
+}
+
+// Two neighbouring axes with nothing behind them, images: rows are blended first, each just before it is read.
+template <typename A, typename T>
+void resize_image(const ResizeAxis* axes, const ResizeTaps* taps, int64_t planes, T* to, const T* from, A extrapolation) {
+  const ResizeAxis& height = axes[0];
+  const ResizeAxis& width = axes[1];
+  const A* row_weights = weights_in<A>(taps[0], ScratchSlot::kPackA);
+  const A* column_weights = weights_in<A>(taps[1], ScratchSlot::kPackB);
+  const int64_t rows = taps[0].count;
+  const int64_t columns = taps[1].count;
+  const int64_t* picked = taps[1].indices.data();
+  const int64_t work = width.from * rows + width.to * columns;
+  parallel_for(planes * height.to, std::max<int64_t>(32768 / (work + 1), 1), [&](int64_t begin, int64_t end) {
+    A* blend = static_cast<A*>(thread_scratch(ScratchSlot::kTile, static_cast<size_t>(width.from) * sizeof(A)));
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t y = row % height.to;
+      T* write = to + row * width.to;
+      if (!taps[0].outside.empty() && taps[0].outside[static_cast<size_t>(y)]) {
+        std::fill(write, write + width.to, finish<T>(extrapolation));
+        continue;
+      }
+      const T* plane = from + row / height.to * height.from * width.from;
+      for (int64_t k = 0; k < rows; ++k) {
+        const T* read = plane + taps[0].indices[static_cast<size_t>(y * rows + k)] * width.from;
+        const A weight = row_weights[y * rows + k];
+        if (k == 0)
+          for (int64_t x = 0; x < width.from; ++x) blend[x] = weight * static_cast<A>(read[x]);
+        else
+          for (int64_t x = 0; x < width.from; ++x) blend[x] += weight * static_cast<A>(read[x]);
+      }
+      if (columns == 2) {
+        for (int64_t x = 0; x < width.to; ++x)
+          write[x] = finish<T>(column_weights[2 * x] * blend[picked[2 * x]] + column_weights[2 * x + 1] * blend[picked[2 * x + 1]]);
+      } else {
+        for (int64_t x = 0; x < width.to; ++x) {
+          A sum = 0;
+          for (int64_t k = x * columns; k < (x + 1) * columns; ++k) sum += column_weights[k] * blend[picked[k]];
+          write[x] = finish<T>(sum);
+        }
+      }
+      if (!taps[1].outside.empty()) {
+        for (int64_t x = 0; x < width.to; ++x)
+          if (taps[1].outside[static_cast<size_t>(x)]) write[x] = finish<T>(extrapolation);
+      }
+    }
+  });
+}
+
+template <typename A, typename T>
+void resize_smooth(const std::vector<ResizeAxis>& plan, const std::vector<ResizeTaps>& taps, T* to, const T* from, A extrapolation) {
+  std::vector<size_t> resized;
+  for (size_t i = 0; i < plan.size(); ++i)
+    if (!taps[i].indices.empty()) resized.push_back(i);
+  auto product = [&](size_t first, size_t last, bool after) {
+    int64_t size = 1;
+    for (size_t i = first; i < last; ++i) size *= after ? plan[i].to : plan[i].from;
+    return size;
+  };
+  const size_t rank = plan.size();
+  if (resized.empty()) return copy_run(to, from, product(0, rank, true));
+  if (resized.size() == 2 && resized[0] + 2 == rank && resized[1] + 1 == rank)
+    return resize_image(&plan[rank - 2], &taps[rank - 2], product(0, rank - 2, true), to, from, extrapolation);
+  // Passes in order of the axes; those between the first and the last keep their sums in scratch memory.
+  const A* held = nullptr;
+  for (size_t pass = 0; pass < resized.size(); ++pass) {
+    const size_t i = resized[pass];
+    const int64_t outer = product(0, i, true);
+    const int64_t inner = product(i + 1, rank, false);
+    if (pass + 1 == resized.size()) {
+      if (held == nullptr) resize_pass(plan[i], taps[i], outer, inner, to, from, extrapolation);
+      else resize_pass(plan[i], taps[i], outer, inner, to, held, extrapolation);
+      return;
+    }
+    const auto slot = pass % 2 == 0 ? ScratchSlot::kOperator : ScratchSlot::kOperator2;
+    const auto bytes = static_cast<size_t>(checked_mul(checked_mul(outer, checked_mul(plan[i].to, inner)), sizeof(A)));
+    A* next = static_cast<A*>(thread_scratch(slot, bytes));
+    if (held == nullptr) resize_pass(plan[i], taps[i], outer, inner, next, from, extrapolation);
+    else resize_pass(plan[i], taps[i], outer, inner, next, held, extrapolation);
+    held = next;
+  }
+}
+
+// An axis that keeps its extent is left alone unless it is cropped.
+bool unchanged(const ResizeRule& rule, const ResizeAxis& axis) {
+  if (axis.to != axis.from || std::abs(axis.scale - 1) > 1e-9) return false;
+  return rule.coordinates != ResizeCoordinates::kTfCropAndResize || (axis.roi_begin == 0 && axis.roi_end == 1);
+}
+
+std::vector<ResizeTaps> taps_of(const ResizeRule& rule, const std::vector<ResizeAxis>& plan) {
+  std::vector<ResizeTaps> taps;
+  for (const ResizeAxis& axis : plan) taps.push_back(unchanged(rule, axis) || axis.to == 0 ? ResizeTaps() : resize_taps(rule, axis));
+  return taps;
+}
+
+// What a run needs to know; made once where nothing of it changes in the plan.
+struct Prepared {
+  std::vector<ResizeAxis> plan;
+  std::vector<ResizeTaps> taps;
+};
+
+Kernel make_resize(Prepare& p) {
+  const NodeView node(p.node());
+  const Settings s = settings_of(node);
+  const DType dtype = p.dtype(0);
+  node.require(s.rule.mode == ResizeMode::kNearest || kNumbers.has(dtype), "mode '", node.attr_string("mode"), "' of ", name_of(dtype),
+               " elements is not supported; numbers expected");
+  auto prepared = std::make_shared<Prepared>();
+  std::optional<Shape> known = p.shape(0);
+  const bool crops = s.rule.coordinates == ResizeCoordinates::kTfCropAndResize;
+  if (known && (!p.has(2) || p.constant(2)) && (!p.has(3) || p.constant(3)) && (!crops || p.constant(1))) {
+    const Request request{crops ? numbers(p.constant(1)) : std::vector<double>(), numbers(p.constant(2)),
+                          p.constant(3) ? p.constant(3)->integers() : std::vector<int64_t>()};
+    prepared->plan = resolve(s, node, *known, request, [&](const auto&... parts) { node.error(parts...); });
+    prepared->taps = taps_of(s.rule, prepared->plan);
+  } else {
+    known.reset();
+  }
+  return [node, s, known, crops, prepared = std::shared_ptr<const Prepared>(prepared)](Run& run) {
+    const Tensor& x = run.in(0);
+    const Prepared* use = prepared.get();
+    Prepared found;
+    if (!known || *known != x.shape()) {
+      const Request request{crops && run.has(1) ? numbers(&run.in(1)) : std::vector<double>(), run.has(2) ? numbers(&run.in(2)) : std::vector<double>(),
+                            run.has(3) ? run.in(3).integers() : std::vector<int64_t>()};
+      found.plan = resolve(s, node, x.shape(), request, [&](const auto&... parts) { run.error(parts...); });
+      found.taps = taps_of(s.rule, found.plan);
+      use = &found;
+    }
+    Shape shape;
+    for (const ResizeAxis& axis : use->plan) shape.push_back(axis.to);
+    Tensor& y = run.out(0, shape);
+    if (y.size() == 0) return;
+    if (s.rule.mode == ResizeMode::kNearest) {
+      Tensor extrapolation(x.dtype(), Shape{});
+      with_storage(x.dtype(), [&](auto zero) { *static_cast<decltype(zero)*>(extrapolation.raw()) = decltype(zero){}; });
+      if (s.extrapolation != 0 && kNumbers.has(x.dtype()))
+        with_number(x.dtype(), [&](auto zero) { *extrapolation.data<decltype(zero)>() = finish<decltype(zero)>(s.extrapolation); });
+      return with_storage(x.dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        resize_nearest(use->plan, use->taps, static_cast<T*>(y.raw()), static_cast<const T*>(x.raw()), *static_cast<const T*>(extrapolation.raw()));
+      });
+    }
+    with_number(x.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      using A = std::conditional_t<is_half_type<T> || (sizeof(T) < 4) || std::is_same_v<T, float>, float, double>;
+      resize_smooth(use->plan, use->taps, y.data<T>(), x.data<T>(), static_cast<A>(s.extrapolation));
+    });
+  };
+}
+
+// --- older versions
+
+// Resize-10 and Upsample know no coordinate mode: positions are divided by the scale and rounded down, or up where the
+// axis shrinks.
+void name_coordinates(UpgradeContext& c) {
+  bool shrinks = false;
+  if (c.has_input(1))
+    for (double scale : numbers(c.input(1).constant.defined() ? &c.input(1).constant : nullptr)) shrinks = shrinks || scale < 1;
+  c.set("coordinate_transformation_mode", std::string("asymmetric"));
+  c.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
+  const ValueId scales = c.has_input(1) ? c.draft().inputs[1] : kNone;
+  c.draft().inputs.resize(1);
+  c.set_input(2, scales);
+}
+
+void scales_from_extents(UpgradeContext& c) {
+  const float height = c.take<float>("height_scale", 1.0f);
+  const float width = c.take<float>("width_scale", 1.0f);
+  c.set("scales", std::vector<float>{1.0f, 1.0f, height, width});
+  if (c.take<std::string>("mode", "nearest") == "bilinear") c.set("mode", std::string("linear"));
+}
+
+void scales_to_input(UpgradeContext& c) {
+  const auto scales = c.take<std::vector<float>>("scales", {});
+  c.set_input(1, c.constant(Tensor::of<float>(Shape{static_cast<int64_t>(scales.size())}, scales)));
+}
+
+}  // namespace
+
+void define_resize(OpList& ops) {
+  ops.add(OpDef("Resize")
+              .since(19, 10)
+              .attr("antialias", 0)
+              .optional_attr("axes", AttrKind::kInts)
+              .attr("coordinate_transformation_mode", "half_pixel")
+              .attr("cubic_coeff_a", -0.75f)
+              .attr("exclude_outside", 0)
+              .attr("extrapolation_value", 0.0f)
+              .attr("keep_aspect_ratio_policy", "stretch")
+              .attr("mode", "nearest")
+              .attr("nearest_mode", "round_prefer_floor")
+              .in("X", "T1", kAllTypes)
+              .optional_in("roi", "T2", kFloats)
+              .optional_in("scales", "", DType::kFloat32)
+              .optional_in("sizes", "", DType::kInt64)
+              .out("Y", "T1")
+              .infer(infer_resize)
+              .kernel(make_resize)
+              .upgrade(11, name_coordinates));
+  ops.add(OpDef("Upsample")
+              .since(10)
+              .attr("mode", "nearest")
+              .in("X", "T", kAllTypes)
+              .in("scales", "", DType::kFloat32)
+              .out("Y", "T")
+              .upgrade(7, scales_from_extents)
+              .upgrade(9, scales_to_input)
+              .upgrade(10, [](UpgradeContext& c) { c.become("Resize"); }));
+}
+
+}  // namespace sx

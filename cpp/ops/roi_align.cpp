@@ -1,0 +1,177 @@
+// y[r, c] = the average (or maximum) of bilinear samples of x[batch_indices[r], c] in each bin of region r.
+#include <algorithm>
+#include <cmath>
+
+#include "base/scratch.h"
+#include "ops/elements.h"
+#include "ops/infer.h"
+#include "ops/kernel.h"
+#include "ops/registry.h"
+#include "ops/upgrade.h"
+
+namespace sx {
+namespace {
+
+struct Settings {
+  int64_t height, width;  // of the output
+  int64_t sampling_ratio;
+  double spatial_scale;
+  bool half_pixel;
+  bool average;
+};
+
+Settings settings_of(const NodeView& node) {
+  Settings s{};
+  s.height = node.attr_int("output_height");
+  s.width = node.attr_int("output_width");
+  node.require(s.height > 0 && s.width > 0, "the output is ", s.height, " x ", s.width, "; positive extents expected");
+  s.sampling_ratio = node.attr_int("sampling_ratio");
+  s.spatial_scale = static_cast<double>(node.attr_float("spatial_scale"));
+  const std::string& coordinates = node.attr_string("coordinate_transformation_mode");
+  node.require(coordinates == "half_pixel" || coordinates == "output_half_pixel", "coordinate_transformation_mode is '", coordinates,
+               "'; half_pixel or output_half_pixel expected");
+  s.half_pixel = coordinates == "half_pixel";
+  const std::string& mode = node.attr_string("mode");
+  node.require(mode == "avg" || mode == "max", "mode is '", mode, "'; avg or max expected");
+  s.average = mode == "avg";
+  return s;
+}
+
+void infer_roi_align(InferContext& c) {
+  const Settings s = settings_of(c);
+  c.require(c.rank(0) < 0 || c.rank(0) == 4, "X is ", c.type(0).str(), "; rank 4 expected");
+  c.require(c.rank(1) < 0 || c.rank(1) == 2, "rois is ", c.type(1).str(), "; rank 2 expected");
+  c.out(0, c.dtype(0), SymShape{c.has_shape(1) ? c.shape(1)[0] : Dim(), c.has_shape(0) ? c.shape(0)[1] : Dim(), Dim(s.height), Dim(s.width)});
+}
+
+// A sample between two rows (or columns); both weights are 0 outside of the image.
+template <typename A>
+struct LineSample {
+  int64_t low, high;
+  A low_weight, high_weight;
+};
+
+template <typename A>
+LineSample<A> line_sample(A at, int64_t extent) {
+  if (!(at >= A(-1) && at <= static_cast<A>(extent))) return {0, 0, A(0), A(0)};
+  at = std::max(at, A(0));
+  const auto low = static_cast<int64_t>(at);
+  if (low >= extent - 1) return {extent - 1, extent - 1, A(1), A(0)};
+  const A part = at - static_cast<A>(low);
+  return {low, low + 1, 1 - part, part};
+}
+
+template <typename T>
+void align(const Run& run, const Settings& s, const Tensor& x, const Tensor& rois, const int64_t* batch, Tensor& y) {
+  using A = Arithmetic<T>;
+  constexpr int64_t kMaxSamples = 1 << 14;
+  const int64_t channels = x.dim(1), height = x.dim(2), width = x.dim(3);
+  const T* from = x.data<T>();
+  const T* regions = rois.data<T>();
+  T* to = y.data<T>();
+  const auto scale = static_cast<A>(s.spatial_scale);
+  const A offset = s.half_pixel ? A(0.5) : A(0);
+  parallel_for(y.dim(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      A bounds[4];
+      for (int i = 0; i < 4; ++i) bounds[i] = static_cast<A>(regions[r * 4 + i]) * scale - offset;
+      A roi_width = bounds[2] - bounds[0];
+      A roi_height = bounds[3] - bounds[1];
+      if (!s.half_pixel) {
+        roi_width = std::max(roi_width, A(1));
+        roi_height = std::max(roi_height, A(1));
+      }
+      const A bin_height = roi_height / static_cast<A>(s.height);
+      const A bin_width = roi_width / static_cast<A>(s.width);
+      auto samples_in = [&](A bin) {
+        if (s.sampling_ratio > 0) return s.sampling_ratio;
+        run.require(bin < A(kMaxSamples), "region ", r, " is too large");
+        return bin > 0 ? static_cast<int64_t>(std::ceil(bin)) : int64_t{0};
+      };
+      const int64_t down = samples_in(bin_height);
+      const int64_t across = samples_in(bin_width);
+      run.require(down <= kMaxSamples && across <= kMaxSamples, "the sampling ratio ", s.sampling_ratio, " is too large");
+      auto* rows = static_cast<LineSample<A>*>(
+          thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(s.height * down + s.width * across + 1) * sizeof(LineSample<A>)));
+      auto* columns = rows + s.height * down;
+      for (int64_t i = 0; i < s.height * down; ++i) {
+        const A step = (static_cast<A>(i % down) + A(0.5)) * bin_height / static_cast<A>(down);
+        rows[i] = line_sample(bounds[1] + static_cast<A>(i / down) * bin_height + step, height);
+      }
+      for (int64_t i = 0; i < s.width * across; ++i) {
+        const A step = (static_cast<A>(i % across) + A(0.5)) * bin_width / static_cast<A>(across);
+        columns[i] = line_sample(bounds[0] + static_cast<A>(i / across) * bin_width + step, width);
+      }
+      const auto count = static_cast<A>(std::max<int64_t>(down * across, 1));
+      for (int64_t c = 0; c < channels; ++c) {
+        const T* image = from + (batch[r] * channels + c) * height * width;
+        T* write = to + (r * channels + c) * s.height * s.width;
+        for (int64_t bin = 0; bin < s.height * s.width; ++bin) {
+          A result = 0;
+          bool first = true;
+          for (int64_t iy = bin / s.width * down; iy < (bin / s.width + 1) * down; ++iy) {
+            const LineSample<A>& v = rows[iy];
+            const T* low = image + v.low * width;
+            const T* high = image + v.high * width;
+            for (int64_t ix = bin % s.width * across; ix < (bin % s.width + 1) * across; ++ix) {
+              const LineSample<A>& h = columns[ix];
+              const A parts[] = {v.low_weight * h.low_weight * static_cast<A>(low[h.low]), v.low_weight * h.high_weight * static_cast<A>(low[h.high]),
+                                 v.high_weight * h.low_weight * static_cast<A>(high[h.low]), v.high_weight * h.high_weight * static_cast<A>(high[h.high])};
+              if (s.average) {
+                result += parts[0] + parts[1] + parts[2] + parts[3];
+              } else {
+                const A greatest = std::max(std::max(parts[0], parts[1]), std::max(parts[2], parts[3]));
+                result = first ? greatest : std::max(result, greatest);
+                first = false;
+              }
+            }
+          }
+          write[bin] = T(s.average ? result / count : result);
+        }
+      }
+    }
+  });
+}
+
+Kernel make_roi_align(Prepare& p) {
+  const Settings s = settings_of(p);
+  return [s](Run& run) {
+    const Tensor& x = run.in(0);
+    const Tensor& rois = run.in(1);
+    const Tensor& batch = run.in(2);
+    run.require(x.rank() == 4, "X has shape ", x.shape().str(), "; rank 4 expected");
+    run.require(rois.rank() == 2 && rois.dim(1) == 4, "rois has shape ", rois.shape().str(), "; [R,4] expected");
+    run.require(batch.size() == rois.dim(0), "batch_indices has shape ", batch.shape().str(), "; one for each of ", rois.dim(0), " regions expected");
+    Tensor& y = run.out(0, Shape{rois.dim(0), x.dim(1), s.height, s.width});
+    if (y.size() == 0) return;
+    run.require(x.size() > 0, "X of shape ", x.shape().str(), " has nothing to sample");
+    const int64_t* indices = batch.data<int64_t>();
+    for (int64_t i = 0; i < batch.size(); ++i)
+      run.require(indices[i] >= 0 && indices[i] < x.dim(0), "batch_indices[", i, "] is ", indices[i], "; expected 0..", x.dim(0) - 1);
+    with_number(x.dtype(), [&](auto zero) {
+      if constexpr (!std::is_integral_v<decltype(zero)>) align<decltype(zero)>(run, s, x, rois, indices, y);
+    });
+  };
+}
+
+}  // namespace
+
+void define_roi_align(OpList& ops) {
+  ops.add(OpDef("RoiAlign")
+              .since(22, 10)
+              .attr("coordinate_transformation_mode", "half_pixel")
+              .attr("mode", "avg")
+              .attr("output_height", 1)
+              .attr("output_width", 1)
+              .attr("sampling_ratio", 0)
+              .attr("spatial_scale", 1.0f)
+              .in("X", "T1", kFloats)
+              .in("rois", "T1", kFloats)
+              .in("batch_indices", "T2", DType::kInt64)
+              .out("Y", "T1")
+              .infer(infer_roi_align)
+              .kernel(make_roi_align)
+              .upgrade(16, [](UpgradeContext& c) { c.set("coordinate_transformation_mode", std::string("output_half_pixel")); }));
+}
+
+}  // namespace sx
