@@ -123,6 +123,28 @@ template void plain_product(const PlainProduct<uint64_t>&, int64_t, int64_t);
 
 int64_t plain_product_grain(int64_t n, int64_t k) { return std::max<int64_t>(1, (int64_t{1} << 16) / std::max<int64_t>(1, n * k)); }
 
+void multiply(const DenseProduct<float>& p) {
+  Gemm g;
+  g.m = p.m, g.n = p.n, g.k = p.k;
+  g.a = p.a, g.lda = p.lda;
+  g.b = p.b, g.ldb = p.ldb, g.trans_b = p.trans_b;
+  g.c = p.c, g.ldc = p.ldc;
+  g.epilogue.scale = p.scale;
+  gemm(g);
+}
+
+void multiply(const DenseProduct<double>& p) {
+  for (int64_t i = 0; i < p.m; ++i) {
+    PlainProduct<double> row;
+    row.m = 1, row.n = p.n, row.k = p.k;
+    row.a = p.a + i * p.lda, row.a_column = 1;
+    row.b = p.b, row.b_row = p.trans_b ? 1 : p.ldb, row.b_column = p.trans_b ? p.ldb : 1;
+    row.c = p.c + i * p.ldc;
+    plain_product(row, 0, 1);
+    for (int64_t j = 0; j < p.n && p.scale != 1.0f; ++j) row.c[j] *= static_cast<double>(p.scale);
+  }
+}
+
 namespace {
 
 template <typename T>

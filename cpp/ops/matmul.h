@@ -65,4 +65,20 @@ extern template void plain_product(const PlainProduct<uint64_t>&, int64_t, int64
 // The rows that one task of about 50 us of plain_product holds.
 int64_t plain_product_grain(int64_t n, int64_t k);
 
+// c = scale a b, or scale a b' with trans_b, for row-major matrices: f32 by the kernels, f64 plainly.
+template <typename T>
+struct DenseProduct {
+  int64_t m, n, k;
+  const T* a;
+  int64_t lda;
+  const T* b;
+  int64_t ldb;
+  bool trans_b;
+  T* c;
+  int64_t ldc;
+  float scale = 1.0f;
+};
+void multiply(const DenseProduct<float>& p);
+void multiply(const DenseProduct<double>& p);
+
 }  // namespace sx

@@ -259,16 +259,9 @@ class DoubleProducts : public RecurrentProducts<double> {
  private:
   static void multiply(const double* a, const double* b, int64_t m, int64_t n, int64_t k, const double* addend, int64_t addend_stride,
                        double* y, int64_t y_stride) {
-    for (int64_t i = 0; i < m; ++i) {
-      PlainProduct<double> p;
-      p.m = 1, p.n = n, p.k = k;
-      p.a = a + i * k, p.a_column = 1;
-      p.b = b, p.b_row = 1, p.b_column = k;
-      p.c = y + i * y_stride;
-      plain_product(p, 0, 1);
-      if (addend != nullptr)
-        for (int64_t j = 0; j < n; ++j) p.c[j] += addend[i * addend_stride + j];
-    }
+    sx::multiply(DenseProduct<double>{m, n, k, a, k, b, k, true, y, y_stride});
+    for (int64_t i = 0; i < m && addend != nullptr; ++i)
+      for (int64_t j = 0; j < n; ++j) y[i * y_stride + j] += addend[i * addend_stride + j];
   }
 
   const RecurrentSizes& sizes_;

@@ -1,0 +1,373 @@
+// y = softmax(softcap(scale Q K') + mask) V for every head, with grouped heads, key-value caches and windows.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <optional>
+
+#include "base/scratch.h"
+#include "kernels/rows.h"
+#include "kernels/unary.h"
+#include "ops/float_io.h"
+#include "ops/infer.h"
+#include "ops/kernel.h"
+#include "ops/matmul.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+// Inputs and outputs by place.
+enum : int { kQ, kK, kV, kMask, kPastKey, kPastValue, kValidKeys };
+enum : int { kY, kPresentKey, kPresentValue, kScores };
+// What the fourth output shows.
+enum class Shown { kRaw, kCapped, kBiased, kSoftmax };
+
+// Scores that one task holds at a time, about.
+constexpr int64_t kTaskScores = 1 << 16;
+
+struct AttentionSpec {
+  int64_t q_heads = 0, kv_heads = 0;
+  float scale = 0.0f;  // 0: 1 / sqrt(head size)
+  float softcap = 0.0f;
+  bool causal = false;
+  int64_t left = -1, right = -1;
+  Shown shown = Shown::kRaw;
+
+  explicit AttentionSpec(const NodeView& node) {
+    q_heads = node.attr_or<int64_t>("q_num_heads", 0);
+    kv_heads = node.attr_or<int64_t>("kv_num_heads", 0);
+    scale = node.attr_or<float>("scale", 0.0f);
+    softcap = node.attr_float("softcap");
+    causal = node.attr_int("is_causal") != 0;
+    left = node.attr_int("left_window_size");
+    right = node.attr_int("right_window_size");
+    node.require(left >= -1 && right >= -1, "the window sizes are ", left, " and ", right, "; at least -1 expected");
+    const int64_t mode = node.attr_int("qk_matmul_output_mode");
+    node.require(mode >= 0 && mode <= 3, "attribute 'qk_matmul_output_mode' is ", mode, "; expected 0..3");
+    shown = static_cast<Shown>(mode);
+  }
+};
+
+void infer(InferContext& c) {
+  const AttentionSpec spec(c);
+  c.require(c.has(kPastKey) == c.has(kPastValue), "past_key and past_value must be given together");
+  const DType dtype = c.dtype(kQ);
+  if (!c.has_shape(kQ) || !c.has_shape(kK) || !c.has_shape(kV)) {
+    c.out(kY, dtype, std::nullopt);
+    c.out(kPresentKey, dtype, std::nullopt);
+    c.out(kPresentValue, c.dtype(kV), std::nullopt);
+    return c.out(kScores, dtype, std::nullopt);
+  }
+  const int rank = c.rank(kQ);
+  c.require((rank == 3 || rank == 4) && c.rank(kK) == rank && c.rank(kV) == rank, "Q, K and V are ", c.type(kQ).str(), ", ",
+            c.type(kK).str(), " and ", c.type(kV).str(), "; all three must have 3 or all three 4 axes");
+  const SymShape &q = c.shape(kQ), &k = c.shape(kK), &v = c.shape(kV);
+  Dim total = rank == 4 ? k[2] : k[1];
+  if (c.has(kPastKey)) total = c.rank(kPastKey) == 4 ? total + c.shape(kPastKey)[2] : Dim();
+  if (rank == 4) {
+    c.out(kY, dtype, SymShape{q[0], q[1], q[2], v[3]});
+    c.out(kPresentKey, dtype, SymShape{k[0], k[1], total, k[3]});
+    c.out(kPresentValue, c.dtype(kV), SymShape{v[0], v[1], total, v[3]});
+    return c.out(kScores, dtype, SymShape{q[0], q[1], q[2], total});
+  }
+  c.require(spec.q_heads > 0 && spec.kv_heads > 0, "needs the attributes q_num_heads and kv_num_heads for inputs with 3 axes");
+  const Dim value_size = floor_div(v[2], spec.kv_heads);
+  c.out(kY, dtype, SymShape{q[0], q[1], value_size * Dim(spec.q_heads)});
+  c.out(kPresentKey, dtype, SymShape{k[0], Dim(spec.kv_heads), total, floor_div(k[2], spec.kv_heads)});
+  c.out(kPresentValue, c.dtype(kV), SymShape{v[0], Dim(spec.kv_heads), total, value_size});
+  c.out(kScores, dtype, SymShape{q[0], Dim(spec.q_heads), q[1], total});
+}
+
+// One operand as a stack of matrices [batch][head][row][size].
+struct Heads {
+  int64_t batch, heads, rows, size;
+  int64_t batch_step, head_step, row_step;
+
+  Heads(const Run& run, const Shape& x, int64_t head_count, const char* what) {
+    batch = x[0];
+    if (x.rank() == 4) {
+      heads = x[1], rows = x[2], size = x[3];
+      row_step = size, head_step = rows * size, batch_step = heads * head_step;
+    } else {
+      run.require(head_count > 0 && x[2] % head_count == 0, what, " is ", x.str(), ", which ", head_count, " heads cannot share");
+      heads = head_count, rows = x[1], size = x[2] / head_count;
+      head_step = size, row_step = x[2], batch_step = rows * row_step;
+    }
+  }
+  int64_t at(int64_t b, int64_t h, int64_t row) const { return b * batch_step + h * head_step + row * row_step; }
+};
+
+void cap(float* x, int64_t n, float limit) {
+  apply(Activation::kAffine, x, x, n, 1.0f / limit, 0.0f);
+  apply(Activation::kTanh, x, x, n);
+  apply(Activation::kAffine, x, x, n, limit, 0.0f);
+}
+void cap(double* x, int64_t n, float limit) {
+  for (int64_t i = 0; i < n; ++i) x[i] = static_cast<double>(limit) * std::tanh(x[i] / static_cast<double>(limit));
+}
+
+void softmax(float* x, int64_t rows, int64_t n) {
+  SoftmaxRows problem;
+  problem.rows = rows, problem.n = n;
+  problem.x = x, problem.y = x;
+  problem.zero_dead_rows = true;
+  softmax_rows(problem);
+}
+void softmax(double* x, int64_t rows, int64_t n) {
+  for (int64_t i = 0; i < rows; ++i, x += n) {
+    const double top = n > 0 ? *std::max_element(x, x + n) : 0.0;
+    if (std::isinf(top) && top < 0) {
+      std::fill(x, x + n, 0.0);
+      continue;
+    }
+    double sum = 0;
+    for (int64_t j = 0; j < n; ++j) sum += x[j] = std::exp(x[j] - top);
+    for (int64_t j = 0; j < n; ++j) x[j] /= sum;
+  }
+}
+
+// The mask as values to add, broadcast over batch, head and query; keys that it does not name are masked out.
+template <typename T>
+class Mask {
+ public:
+  Mask(const Run& run, int64_t batch, int64_t heads, int64_t rows, int64_t keys) {
+    if (!run.has(kMask)) return;
+    const Tensor& mask = run.in(kMask);
+    const Shape& shape = mask.shape();
+    run.require(shape.rank() >= 1 && shape.rank() <= 4, "the mask is ", shape.str(), "; from 1 to 4 axes expected");
+    width_ = shape.back();
+    run.require(width_ <= keys, "the mask is ", shape.str(), " but there are only ", keys, " keys");
+    const int64_t extents[] = {batch, heads, rows};
+    int64_t step = width_;
+    for (int i = shape.rank() - 2, axis = 2; i >= 0; --i, --axis) {
+      run.require(shape[i] == 1 || shape[i] == extents[axis], "the mask is ", shape.str(), "; it must broadcast to [", batch, ",", heads,
+                  ",", rows, ",", keys, "]");
+      steps_[axis] = shape[i] == 1 ? 0 : step;
+      step *= shape[i];
+    }
+    held_ = Tensor(dtype_of<T>, shape);
+    T* to = held_.data<T>();
+    if (mask.dtype() == DType::kBool) {
+      const auto* from = static_cast<const uint8_t*>(mask.raw());
+      for (int64_t i = 0; i < mask.size(); ++i) to[i] = from[i] ? T{0} : -std::numeric_limits<T>::infinity();
+    } else if (mask.dtype() == dtype_of<T>) {
+      held_ = mask;
+    } else if (is_float(mask.dtype())) {
+      const Tensor from = to_f32(mask);
+      std::copy_n(from.data<float>(), mask.size(), to);
+    } else {
+      const std::vector<int64_t> from = mask.integers();
+      for (size_t i = 0; i < from.size(); ++i) to[i] = static_cast<T>(from[i]);
+    }
+  }
+
+  bool defined() const { return held_.defined(); }
+  // Adds the mask of one row to its scores; a masked score becomes -inf whatever it was.
+  void add(int64_t b, int64_t h, int64_t row, T* scores, int64_t keys) const {
+    const T* mask = held_.data<T>() + b * steps_[0] + h * steps_[1] + row * steps_[2];
+    constexpr T kDead = -std::numeric_limits<T>::infinity();
+    const int64_t known = std::min(keys, width_);
+    for (int64_t j = 0; j < known; ++j) scores[j] = mask[j] == kDead ? kDead : scores[j] + mask[j];
+    std::fill(scores + known, scores + keys, kDead);
+  }
+
+ private:
+  Tensor held_;
+  int64_t width_ = 0;
+  int64_t steps_[3] = {0, 0, 0};
+};
+
+template <typename T>
+class AttentionRun {
+ public:
+  AttentionRun(Run& run, const AttentionSpec& spec)
+      : run_(run),
+        spec_(spec),
+        q_(run, run.in(kQ).shape(), spec.q_heads, "Q"),
+        k_(run, run.in(kK).shape(), spec.kv_heads, "K"),
+        v_(run, run.in(kV).shape(), spec.kv_heads, "V"),
+        past_(run.has(kPastKey) ? run.in(kPastKey).dim(2) : 0),
+        keys_(past_ + k_.rows) {
+    run.require(k_.batch == q_.batch && v_.batch == q_.batch && k_.size == q_.size && v_.rows == k_.rows && v_.heads == k_.heads &&
+                    k_.heads > 0 && q_.heads % k_.heads == 0,
+                "Q, K and V are ", run.in(kQ).shape().str(), ", ", run.in(kK).shape().str(), " and ", run.in(kV).shape().str(),
+                ", which do not fit together");
+    if (!run.has(kValidKeys)) return;
+    valid_ = run.in(kValidKeys).template data<int64_t>();
+    run.require(run.in(kValidKeys).size() == q_.batch, "nonpad_kv_seqlen has ", run.in(kValidKeys).size(), " elements; ", q_.batch, " expected");
+  }
+
+  void compute() {
+    const Tensor q = converted(run_.in(kQ));
+    const Tensor k = cache(kK, kPastKey, kPresentKey, k_);
+    const Tensor v = cache(kV, kPastValue, kPresentValue, v_);
+    const Mask<T> mask(run_, q_.batch, q_.heads, q_.rows, keys_);
+    const bool packed = run_.in(kQ).rank() == 3;
+    const Shape y_shape = packed ? Shape{q_.batch, q_.rows, q_.heads * v_.size} : Shape{q_.batch, q_.heads, q_.rows, v_.size};
+    const Tensor& y = run_.out(kY, y_shape);
+    const Tensor result = y.dtype() == dtype_of<T> ? y : Tensor(dtype_of<T>, y_shape);
+    const Heads out(run_, y_shape, q_.heads, "Y");
+    const Shape score_shape{q_.batch, q_.heads, q_.rows, keys_};
+    Tensor shown;
+    if (run_.wants(kScores)) {
+      const Tensor& scores = run_.out(kScores, score_shape);
+      shown = scores.dtype() == dtype_of<T> ? scores : Tensor(dtype_of<T>, score_shape);
+    }
+    const int64_t block = std::min(q_.rows, std::clamp<int64_t>(kTaskScores / std::max<int64_t>(keys_, 1), 8, 128));
+    if (y.size() > 0 || shown.defined()) {
+      const int64_t blocks = block == 0 ? 0 : (q_.rows + block - 1) / block;
+      parallel_for(q_.batch * q_.heads * blocks, 1, [&](int64_t from, int64_t to) {
+        for (int64_t task = from; task < to; ++task) {
+          const int64_t head = task / blocks;
+          const int64_t first = task % blocks * block;
+          attend(head / q_.heads, head % q_.heads, first, std::min(block, q_.rows - first), q.data<T>(), k.data<T>(), v.data<T>(),
+                 mask, result.template data<T>(), out, shown.defined() ? shown.data<T>() : nullptr);
+        }
+      });
+    }
+    if (y.dtype() != dtype_of<T>) store_f32(static_cast<const float*>(result.raw()), y);
+    if (shown.defined() && run_.out(kScores, score_shape).dtype() != dtype_of<T>)
+      store_f32(static_cast<const float*>(shown.raw()), run_.out(kScores, score_shape));
+  }
+
+ private:
+  static Tensor converted(const Tensor& x) { return x.dtype() == dtype_of<T> ? x : to_f32(x); }
+
+  // The keys or values behind those of the past, [batch, heads, keys, size] where there is a past or the present is
+  // wanted; `heads` then describes that.
+  Tensor cache(int input, int past_input, int output, Heads& heads) {
+    const Tensor fresh = converted(run_.in(input));
+    const Shape shape{heads.batch, heads.heads, keys_, heads.size};
+    if (past_ == 0 && !run_.wants(output)) return fresh;
+    Tensor joined(dtype_of<T>, shape);
+    Tensor past;
+    if (run_.has(past_input)) {
+      const Shape expected{heads.batch, heads.heads, past_, heads.size};
+      run_.require(run_.in(past_input).shape() == expected, "the past is ", run_.in(past_input).shape().str(), "; ", expected.str(), " expected");
+      past = converted(run_.in(past_input));
+    }
+    const int64_t old = past_ * heads.size;
+    parallel_for(heads.batch * heads.heads, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, keys_ * heads.size)), [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        T* place = joined.data<T>() + i * keys_ * heads.size;
+        if (old > 0) std::copy_n(past.data<T>() + i * old, old, place);
+        for (int64_t row = 0; row < heads.rows; ++row)
+          std::copy_n(fresh.data<T>() + heads.at(i / heads.heads, i % heads.heads, row), heads.size, place + old + row * heads.size);
+      }
+    });
+    if (run_.wants(output)) {
+      const Tensor& present = run_.out(output, shape);
+      if (present.dtype() == dtype_of<T>) std::memcpy(present.raw(), joined.raw(), joined.bytes());
+      else store_f32(static_cast<const float*>(joined.raw()), present);
+    }
+    heads = Heads(run_, shape, heads.heads, "the cache");
+    return joined;
+  }
+
+  // The keys [first, last) that the query `row` of image `b` may see.
+  std::pair<int64_t, int64_t> range(int64_t b, int64_t row) const {
+    int64_t first = 0, last = keys_;
+    if (valid_ != nullptr) last = std::min(last, std::max<int64_t>(valid_[b], 0));
+    const int64_t offset = run_.has(kPastKey) ? past_ : valid_ != nullptr ? std::min(std::max<int64_t>(valid_[b], 0), keys_) - q_.rows : 0;
+    const int64_t position = row + offset;
+    if (spec_.causal) last = std::min(last, position + 1);
+    if (spec_.right >= 0 && spec_.right < keys_) last = std::min(last, position + spec_.right + 1);
+    if (spec_.left >= 0 && spec_.left < keys_ + q_.rows) first = std::max(first, position - spec_.left);
+    last = std::max<int64_t>(last, 0);
+    return {std::min(first, last), last};
+  }
+
+  void attend(int64_t b, int64_t h, int64_t first, int64_t rows, const T* q, const T* k, const T* v, const Mask<T>& mask, T* y,
+              const Heads& out, T* shown) const {
+    // Without the fourth output, keys that no row of the block sees need no score.
+    int64_t keys = keys_;
+    if (shown == nullptr) {
+      keys = 0;
+      for (int64_t i = 0; i < rows; ++i) keys = std::max(keys, range(b, first + i).second);
+    }
+    const int64_t group = q_.heads / k_.heads;
+    const auto bytes = static_cast<size_t>(checked_mul(rows, keys_)) * sizeof(T);
+    T* scores = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
+    if (keys > 0) {
+      multiply(DenseProduct<T>{rows, keys, q_.size, q + q_.at(b, h, first), q_.row_step, k + k_.at(b, h / group, 0), k_.row_step, true, scores,
+                          keys, spec_.scale != 0.0f ? spec_.scale : 1.0f / std::sqrt(static_cast<float>(q_.size))});
+    }
+    const auto show = [&](Shown stage) {
+      if (shown != nullptr && spec_.shown == stage)
+        std::copy_n(scores, rows * keys, shown + ((b * q_.heads + h) * q_.rows + first) * keys_);
+    };
+    show(Shown::kRaw);
+    if (spec_.softcap > 0.0f) cap(scores, rows * keys, spec_.softcap);
+    show(Shown::kCapped);
+    for (int64_t i = 0; i < rows; ++i) {
+      T* row = scores + i * keys;
+      if (mask.defined()) mask.add(b, h, first + i, row, keys);
+      const auto [from, to] = range(b, first + i);
+      constexpr T kDead = -std::numeric_limits<T>::infinity();
+      std::fill(row, row + std::min(from, keys), kDead);
+      std::fill(row + std::min(to, keys), row + keys, kDead);
+    }
+    show(Shown::kBiased);
+    softmax(scores, rows, keys);
+    show(Shown::kSoftmax);
+    if (v_.size > 0) {
+      T* to = y + out.at(b, h, first);
+      if (keys == 0) {
+        for (int64_t i = 0; i < rows; ++i) std::fill_n(to + i * out.row_step, v_.size, T{0});
+      } else {
+        multiply(DenseProduct<T>{rows, v_.size, keys, scores, keys, v + v_.at(b, h / group, 0), v_.row_step, false, to, out.row_step});
+      }
+    }
+  }
+
+  Run& run_;
+  const AttentionSpec& spec_;
+  Heads q_, k_, v_;
+  int64_t past_;
+  int64_t keys_;
+  const int64_t* valid_ = nullptr;
+};
+
+Kernel make(Prepare& p) {
+  return [spec = AttentionSpec(p)](Run& run) {
+    const int rank = run.in(kQ).rank();
+    run.require((rank == 3 || rank == 4) && run.in(kK).rank() == rank && run.in(kV).rank() == rank,
+                "Q, K and V must all have 3 or all have 4 axes");
+    run.require(!run.has(kPastKey) || (run.in(kPastKey).rank() == 4 && run.in(kPastValue).rank() == 4),
+                "past_key and past_value must have 4 axes");
+    if (run.in(kQ).dtype() == DType::kFloat64 && run.in(kV).dtype() == DType::kFloat64) AttentionRun<double>(run, spec).compute();
+    else AttentionRun<float>(run, spec).compute();
+  };
+}
+
+}  // namespace
+
+void define_attention(OpList& ops) {
+  ops.add(OpDef("Attention")
+              .since(25, 23)
+              .attr("is_causal", 0)
+              .optional_attr("kv_num_heads", AttrKind::kInt)
+              .attr("left_window_size", -1)
+              .optional_attr("q_num_heads", AttrKind::kInt)
+              .attr("qk_matmul_output_mode", 0)
+              .attr("right_window_size", -1)
+              .optional_attr("scale", AttrKind::kFloat)
+              .attr("softcap", 0.0f)
+              .optional_attr("softmax_precision", AttrKind::kInt)
+              .in("Q", "T1", kFloats)
+              .in("K", "T1", kFloats)
+              .in("V", "T2", kFloats)
+              .optional_in("attn_mask", "U", kNumbers | DType::kBool)
+              .optional_in("past_key", "T1", kFloats)
+              .optional_in("past_value", "T2", kFloats)
+              .optional_in("nonpad_kv_seqlen", "", DType::kInt64)
+              .out("Y", "T1")
+              .optional_out("present_key", "T1")
+              .optional_out("present_value", "T2")
+              .optional_out("qk_matmul_output", "T1")
+              .infer(infer)
+              .kernel(make));
+}
+
+}  // namespace sx

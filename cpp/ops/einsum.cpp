@@ -1,0 +1,365 @@
+// Sums of products over labelled axes, such as "bij,bjk->bik": operand by operand, each pair as one batched product.
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "kernels/gemm/gemm.h"
+#include "ops/float_io.h"
+#include "ops/infer.h"
+#include "ops/kernel.h"
+#include "ops/matmul.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+using Labels = std::vector<int>;
+// Stands for the axes that an ellipsis covers until the ranks are known; those axes are then numbered from
+// kFirstHidden, the last one first.
+constexpr int kEllipsis = -1;
+constexpr int kFirstHidden = 256;
+
+bool contains(const Labels& labels, int label) { return std::find(labels.begin(), labels.end(), label) != labels.end(); }
+
+// The equation with ellipses in place.
+struct Equation {
+  std::vector<Labels> operands;
+  Labels output;
+
+  explicit Equation(const NodeView& node) {
+    std::string text;
+    for (char c : node.attr_string("equation"))
+      if (c != ' ') text += c;
+    const size_t arrow = text.find("->");
+    const std::string left = text.substr(0, arrow);
+    size_t begin = 0;
+    while (true) {
+      const size_t comma = left.find(',', begin);
+      operands.push_back(term(node, left.substr(begin, comma == std::string::npos ? comma : comma - begin)));
+      if (comma == std::string::npos) break;
+      begin = comma + 1;
+    }
+    if (arrow != std::string::npos) {
+      output = term(node, text.substr(arrow + 2));
+      for (size_t i = 0; i < output.size(); ++i) {
+        node.require(std::count(output.begin(), output.end(), output[i]) == 1, "the equation '", text, "' repeats a label in its output");
+        node.require(output[i] == kEllipsis || appears(output[i]) > 0, "the equation '", text, "' has an output label '",
+                     static_cast<char>(output[i]), "' that no operand has");
+      }
+      return;
+    }
+    // Without an arrow: what the ellipses cover, then the labels that appear once, in alphabetical order.
+    if (appears(kEllipsis) > 0) output.push_back(kEllipsis);
+    for (int label = 0; label < kFirstHidden; ++label)
+      if (appears(label) == 1) output.push_back(label);
+  }
+
+  // With the axes of ellipses spelt out for operands of these ranks.
+  Equation expanded(const NodeView& node, const std::vector<int>& ranks) const {
+    node.require(ranks.size() == operands.size(), "the equation names ", operands.size(), " operands; ", ranks.size(), " given");
+    Equation full = *this;
+    int most = 0;
+    for (size_t i = 0; i < operands.size(); ++i) {
+      const int named = static_cast<int>(operands[i].size()) - (contains(operands[i], kEllipsis) ? 1 : 0);
+      const int hidden = ranks[i] - named;
+      node.require(contains(operands[i], kEllipsis) ? hidden >= 0 : hidden == 0, "operand ", i, " has ", ranks[i],
+                   " axes but the equation gives it ", named, " labels");
+      expand(full.operands[i], hidden);
+      most = std::max(most, hidden);
+    }
+    expand(full.output, most);
+    return full;
+  }
+
+ private:
+  static Labels term(const NodeView& node, const std::string& text) {
+    Labels labels;
+    for (size_t i = 0; i < text.size(); ++i) {
+      const char c = text[i];
+      if (c == '.') {
+        node.require(text.compare(i, 3, "...") == 0 && !contains(labels, kEllipsis), "the equation has a stray '.' in '", text, "'");
+        labels.push_back(kEllipsis);
+        i += 2;
+      } else {
+        node.require((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'), "the equation has a '", c, "' in '", text, "'; letters expected");
+        labels.push_back(c);
+      }
+    }
+    return labels;
+  }
+
+  static void expand(Labels& labels, int hidden) {
+    const auto at = std::find(labels.begin(), labels.end(), kEllipsis);
+    if (at == labels.end()) return;
+    Labels axes;
+    for (int i = hidden - 1; i >= 0; --i) axes.push_back(kFirstHidden + i);
+    labels.insert(labels.erase(at), axes.begin(), axes.end());
+  }
+
+  int64_t appears(int label) const {
+    int64_t count = 0;
+    for (const Labels& operand : operands) count += std::count(operand.begin(), operand.end(), label);
+    return count;
+  }
+};
+
+// A contiguous tensor whose axes carry labels; axes of extent one are left out.
+template <typename T>
+struct Term {
+  Labels labels;
+  std::vector<int64_t> extents;
+  const T* data;
+  Tensor held;  // keeps data alive where it is not an input's
+
+  int64_t extent(int label) const {
+    const auto at = std::find(labels.begin(), labels.end(), label);
+    return at == labels.end() ? 1 : extents[static_cast<size_t>(at - labels.begin())];
+  }
+  int64_t extent(const Labels& of) const {
+    int64_t size = 1;
+    for (int label : of) size = checked_mul(size, extent(label));
+    return size;
+  }
+};
+
+Labels joined(std::initializer_list<Labels> parts) {
+  Labels all;
+  for (const Labels& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+template <typename T>
+class Contraction {
+ public:
+  // The term with its axes in the order `target`: repeated labels give the diagonal, missing ones are summed.
+  static Term<T> arrange(const Term<T>& x, const Labels& target) {
+    if (x.labels == target) return x;
+    Term<T> y;
+    y.labels = target;
+    struct Axis {
+      int64_t extent, step;
+    };
+    std::vector<Axis> kept, summed;
+    const auto axis_of = [&](int label) {
+      Axis axis{1, 0};
+      int64_t step = 1;
+      for (size_t i = x.labels.size(); i-- > 0; step *= x.extents[i])
+        if (x.labels[i] == label) axis = {x.extents[i], axis.step + step};
+      return axis;
+    };
+    int64_t size = 1, terms = 1;
+    for (int label : target) {
+      kept.push_back(axis_of(label));
+      y.extents.push_back(kept.back().extent);
+      size = checked_mul(size, kept.back().extent);
+    }
+    for (size_t i = 0; i < x.labels.size(); ++i) {
+      if (contains(target, x.labels[i]) || std::find(x.labels.begin(), x.labels.begin() + static_cast<long>(i), x.labels[i]) !=
+                                               x.labels.begin() + static_cast<long>(i))
+        continue;
+      summed.push_back(axis_of(x.labels[i]));
+      terms *= summed.back().extent;
+    }
+    y.held = Tensor(dtype_of<T>, Shape{size});
+    T* to = y.held.template data<T>();
+    y.data = to;
+    parallel_for(size, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, terms)), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        int64_t from = 0, rest = i;
+        for (size_t axis = kept.size(); axis-- > 0; rest /= kept[axis].extent) from += rest % kept[axis].extent * kept[axis].step;
+        T sum{0};
+        for (int64_t j = 0; j < terms; ++j) {
+          int64_t at = from, rest_term = j;
+          for (size_t axis = summed.size(); axis-- > 0; rest_term /= summed[axis].extent)
+            at += rest_term % summed[axis].extent * summed[axis].step;
+          sum += x.data[at];
+        }
+        to[i] = sum;
+      }
+    });
+    return y;
+  }
+
+  // a and b multiplied, and summed over the labels that are not in `needed`.
+  static Term<T> contract(const Term<T>& a, const Term<T>& b, const Labels& needed) {
+    Labels batch, rows, columns, inner;
+    for (int label : unique(a.labels)) {
+      if (contains(b.labels, label)) (contains(needed, label) ? batch : inner).push_back(label);
+      else if (contains(needed, label)) rows.push_back(label);
+    }
+    for (int label : unique(b.labels))
+      if (!contains(a.labels, label) && contains(needed, label)) columns.push_back(label);
+    // Operands that already stand as a (transposed) stack of matrices are not moved.
+    const Labels a_plain = joined({batch, rows, inner}), a_turned = joined({batch, inner, rows});
+    const Labels b_plain = joined({batch, inner, columns}), b_turned = joined({batch, columns, inner});
+    const bool trans_a = a.labels == a_turned && a.labels != a_plain;
+    const bool trans_b = b.labels == b_turned && b.labels != b_plain;
+    const Term<T> left = trans_a ? a : arrange(a, a_plain);
+    const Term<T> right = trans_b ? b : arrange(b, b_plain);
+    const int64_t count = left.extent(batch), m = left.extent(rows), n = right.extent(columns), k = left.extent(inner);
+    Term<T> y;
+    y.labels = joined({batch, rows, columns});
+    for (int label : y.labels) y.extents.push_back(contains(columns, label) ? right.extent(label) : left.extent(label));
+    y.held = Tensor(dtype_of<T>, Shape{count, m, n});
+    T* to = y.held.template data<T>();
+    y.data = to;
+    if (y.held.size() > 0) multiply(count, m, n, k, left.data, trans_a, right.data, trans_b, to);
+    return y;
+  }
+
+ private:
+  static Labels unique(const Labels& labels) {
+    Labels once;
+    for (int label : labels)
+      if (!contains(once, label)) once.push_back(label);
+    return once;
+  }
+
+  static void multiply(int64_t count, int64_t m, int64_t n, int64_t k, const T* a, bool trans_a, const T* b, bool trans_b, T* c) {
+    if constexpr (std::is_same_v<T, float>) {
+      Gemm g;
+      g.m = m, g.n = n, g.k = k;
+      g.a = a, g.lda = trans_a ? m : k, g.trans_a = trans_a;
+      g.b = b, g.ldb = trans_b ? k : n, g.trans_b = trans_b;
+      g.c = c, g.ldc = n;
+      gemm_batched(g, count, {m * k, k * n, m * n, 0});
+    } else {
+      parallel_for(count * m, plain_product_grain(n, k), [&](int64_t from, int64_t to) {
+        for (int64_t row = from; row < to; ++row) {
+          PlainProduct<T> p;
+          p.m = m, p.n = n, p.k = k;
+          p.a = a + row / m * m * k, p.a_row = trans_a ? 1 : k, p.a_column = trans_a ? m : 1;
+          p.b = b + row / m * k * n, p.b_row = trans_b ? 1 : n, p.b_column = trans_b ? k : 1;
+          p.c = c + row / m * m * n;
+          plain_product(p, row % m, row % m + 1);
+        }
+      });
+    }
+  }
+};
+
+// Elements as T: integers by their low bits, halves as f32.
+template <typename T>
+Tensor elements_as(const Tensor& x) {
+  if (x.dtype() == dtype_of<T>) return x;
+  if constexpr (std::is_same_v<T, float>) {
+    return to_f32(x);
+  } else {
+    if (size_of(x.dtype()) == sizeof(T)) {
+      const auto offset = static_cast<char*>(x.raw()) - static_cast<char*>(x.buffer()->data());
+      return Tensor(dtype_of<T>, x.shape(), x.buffer(), static_cast<size_t>(offset));
+    }
+    Tensor y(dtype_of<T>, x.shape());
+    const std::vector<int64_t> values = x.integers();
+    for (size_t i = 0; i < values.size(); ++i) y.data<T>()[i] = static_cast<T>(values[i]);
+    return y;
+  }
+}
+
+template <typename T>
+void store_elements(const T* from, const Tensor& y) {
+  if constexpr (std::is_same_v<T, float>) {
+    store_f32(from, y);
+  } else {
+    const auto narrow = [&](auto zero) {
+      using U = decltype(zero);
+      U* to = static_cast<U*>(y.raw());
+      for (int64_t i = 0; i < y.size(); ++i) to[i] = static_cast<U>(from[i]);
+    };
+    switch (size_of(y.dtype())) {
+      case 1: return narrow(uint8_t{});
+      case 2: return narrow(uint16_t{});
+      default: return narrow(T{});
+    }
+  }
+}
+
+template <typename T>
+void compute(Run& run, const Equation& equation) {
+  std::vector<int> ranks;
+  for (int i = 0; i < run.inputs(); ++i) ranks.push_back(run.in(i).rank());
+  const Equation full = equation.expanded(NodeView(run.node()), ranks);
+  std::map<int, int64_t> extents;
+  for (int i = 0; i < run.inputs(); ++i) {
+    const Labels& labels = full.operands[static_cast<size_t>(i)];
+    for (int axis = 0; axis < ranks[static_cast<size_t>(i)]; ++axis) {
+      const int64_t extent = run.in(i).dim(axis);
+      int64_t& known = extents.emplace(labels[static_cast<size_t>(axis)], extent).first->second;
+      run.require(known == extent || known == 1 || extent == 1, "operand ", i, " is ", run.in(i).shape().str(),
+                  " but the label of its axis ", axis, " has the extent ", known, " elsewhere");
+      if (known == 1) known = extent;
+    }
+  }
+  std::vector<Term<T>> terms;
+  for (int i = 0; i < run.inputs(); ++i) {
+    Term<T> term;
+    term.held = elements_as<T>(run.in(i));
+    term.data = term.held.template data<T>();
+    for (int axis = 0; axis < ranks[static_cast<size_t>(i)]; ++axis) {
+      if (run.in(i).dim(axis) == 1) continue;
+      term.labels.push_back(full.operands[static_cast<size_t>(i)][static_cast<size_t>(axis)]);
+      term.extents.push_back(run.in(i).dim(axis));
+    }
+    terms.push_back(std::move(term));
+  }
+  Term<T> result = terms[0];
+  for (size_t i = 1; i < terms.size(); ++i) {
+    Labels needed = full.output;
+    for (size_t j = i + 1; j < terms.size(); ++j) needed.insert(needed.end(), terms[j].labels.begin(), terms[j].labels.end());
+    result = Contraction<T>::contract(result, terms[i], needed);
+  }
+  Shape shape;
+  Labels wanted;
+  for (int label : full.output) {
+    const int64_t extent = extents.at(label);
+    shape.push_back(extent);
+    if (extent != 1) wanted.push_back(label);
+  }
+  result = Contraction<T>::arrange(result, wanted);
+  store_elements(result.data, run.out(0, shape));
+}
+
+void infer(InferContext& c) {
+  const Equation equation(c);
+  std::vector<int> ranks;
+  for (int i = 0; i < c.inputs(); ++i) {
+    if (!c.has_shape(i)) return c.out(0, c.dtype(0), std::nullopt);
+    ranks.push_back(c.rank(i));
+  }
+  const Equation full = equation.expanded(c, ranks);
+  std::map<int, Dim> extents;
+  for (int i = 0; i < c.inputs(); ++i) {
+    for (int axis = 0; axis < ranks[static_cast<size_t>(i)]; ++axis) {
+      const Dim& extent = c.shape(i)[static_cast<size_t>(axis)];
+      auto [known, added] = extents.emplace(full.operands[static_cast<size_t>(i)][static_cast<size_t>(axis)], extent);
+      if (!added) known->second = broadcast(c, {known->second}, {extent})[0];
+    }
+  }
+  SymShape out;
+  for (int label : full.output) out.push_back(extents.count(label) != 0 ? extents.at(label) : Dim());
+  c.out(0, c.dtype(0), out);
+}
+
+Kernel make(Prepare& p) {
+  const DType dtype = p.dtype(0);
+  return [equation = Equation(p), dtype](Run& run) {
+    if (dtype == DType::kFloat64) return compute<double>(run, equation);
+    if (is_float(dtype)) return compute<float>(run, equation);
+    if (size_of(dtype) == 8) return compute<uint64_t>(run, equation);
+    compute<uint32_t>(run, equation);
+  };
+}
+
+}  // namespace
+
+void define_einsum(OpList& ops) {
+  ops.add(OpDef("Einsum")
+              .since(28, 12)
+              .required_attr("equation", AttrKind::kString)
+              .variadic_in("Inputs", "T", kNumbers)
+              .out("Output", "T")
+              .infer(infer)
+              .kernel(make));
+}
+
+}  // namespace sx
