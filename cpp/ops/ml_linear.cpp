@@ -1,0 +1,164 @@
+// scores = transform(x coefficients^T + intercepts), and the label of the best score
+#include <algorithm>
+
+#include "base/scratch.h"
+#include "ops/ml_common.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+struct Linear {
+  std::vector<float> coefficients;  // [targets][width]
+  std::vector<float> intercepts;
+  int64_t targets;
+  int64_t width;
+  PostTransform transform;
+};
+
+Linear linear_of(const NodeView& node, int64_t targets) {
+  Linear model{floats_attr(node, "coefficients"), floats_attr(node, "intercepts"), targets, 0,
+               post_transform_of(node, node.attr_string("post_transform"))};
+  const auto given = static_cast<int64_t>(model.coefficients.size());
+  node.require(targets > 0 && given > 0 && given % targets == 0, "has ", given, " coefficients for ", targets, " targets");
+  node.require(model.intercepts.empty() || static_cast<int64_t>(model.intercepts.size()) == targets, "has ", model.intercepts.size(),
+               " intercepts for ", targets, " targets");
+  model.width = given / targets;
+  return model;
+}
+
+// A fixed number of partial sums, whatever the vector width of the machine.
+float dot(const float* a, const float* b, int64_t count) {
+  constexpr int kLanes = 8;
+  float sums[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
+  for (int lane = 0; i < count; ++i, ++lane) sums[lane] += a[i] * b[i];
+  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
+// Calls finish(row, scores); `scores` has room for one entry more than there are targets.
+template <typename Finish>
+void for_each_row(const Run& run, const Linear& model, const Tensor& x, Rows rows, const Finish& finish) {
+  run.require(rows.width == model.width, "its input is ", x.shape().str(), "; ", model.width, " features expected");
+  const int64_t grain = std::max<int64_t>(1, 65536 / (model.width * model.targets));
+  const bool direct = x.dtype() == DType::kFloat32;
+  parallel_for(rows.count, grain, [&](int64_t begin, int64_t end) {
+    const int64_t room = model.targets + 1 + (direct ? 0 : model.width);
+    auto* scores = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(room) * sizeof(float)));
+    float* converted = scores + model.targets + 1;
+    for (int64_t row = begin; row < end; ++row) {
+      const float* features = converted;
+      if (direct) features = x.data<float>() + row * model.width;
+      else read_as(x, row * model.width, model.width, converted);
+      for (int64_t k = 0; k < model.targets; ++k) {
+        const float sum = dot(features, model.coefficients.data() + k * model.width, model.width);
+        scores[k] = model.intercepts.empty() ? sum : sum + model.intercepts[static_cast<size_t>(k)];
+      }
+      finish(row, scores);
+    }
+  });
+}
+
+// --- Regression
+
+int64_t target_count(const NodeView& node) {
+  const int64_t targets = node.attr_int("targets");
+  node.require(targets > 0, "targets is ", targets, "; a positive number expected");
+  return targets;
+}
+
+void infer_regressor(InferContext& c) { c.out(0, DType::kFloat32, SymShape{rows_of(c, 0), Dim(target_count(c))}); }
+
+Kernel make_regressor(Prepare& p) {
+  Linear model = linear_of(p, target_count(p));
+  // A single score passes through LOGISTIC and SOFTMAX as it is, as in ONNX Runtime.
+  if (model.targets == 1 && model.transform != PostTransform::kProbit) model.transform = PostTransform::kNone;
+  return [model = std::make_shared<const Linear>(std::move(model))](Run& run) {
+    const Tensor& x = run.in(0);
+    const Rows rows = rows_of(run, x);
+    float* y = run.out(0, Shape{rows.count, model->targets}).data<float>();
+    for_each_row(run, *model, x, rows, [&](int64_t row, float* scores) {
+      apply_transform(model->transform, scores, model->targets);
+      std::copy_n(scores, model->targets, y + row * model->targets);
+    });
+  };
+}
+
+// --- Classification
+
+struct Classes {
+  ClassLabels labels;
+  int64_t scores;   // columns of the model
+  int64_t columns;  // columns of the output
+};
+
+Classes classes_of(const NodeView& node) {
+  Classes classes{ClassLabels::read(node, "classlabels_ints", "classlabels_strings"), 0, 0};
+  const auto labels = static_cast<int64_t>(classes.labels.size());
+  node.require(labels > 0, "has no class labels");
+  const auto intercepts = static_cast<int64_t>(floats_attr(node, "intercepts").size());
+  // Two classes may come with one row of coefficients, for the second of them.
+  classes.scores = intercepts > 0 ? intercepts : labels;
+  classes.columns = classes.scores == 1 && labels == 2 ? 2 : classes.scores;
+  node.require(classes.columns <= labels || classes.scores == 1, "has ", classes.scores, " scores for ", labels, " class labels");
+  return classes;
+}
+
+void infer_classifier(InferContext& c) {
+  const Classes classes = classes_of(c);
+  const Dim rows = rows_of(c, 0);
+  c.out(0, classes.labels.dtype(), SymShape{rows});
+  c.out(1, DType::kFloat32, SymShape{rows, Dim(classes.columns)});
+}
+
+Kernel make_classifier(Prepare& p) {
+  const Classes classes = classes_of(p);
+  return [classes, model = std::make_shared<const Linear>(linear_of(p, classes.scores))](Run& run) {
+    const Tensor& x = run.in(0);
+    const Rows rows = rows_of(run, x);
+    const Tensor* labels = run.wants(0) ? &run.out(0, Shape{rows.count}) : nullptr;
+    float* z = run.wants(1) ? run.out(1, Shape{rows.count, classes.columns}).data<float>() : nullptr;
+    for_each_row(run, *model, x, rows, [&](int64_t row, float* scores) {
+      size_t best = 0;
+      if (classes.scores == 1) best = scores[0] > 0 && classes.labels.size() > 1 ? 1 : 0;
+      else best = static_cast<size_t>(std::max_element(scores, scores + classes.scores) - scores);
+      if (labels != nullptr) classes.labels.put(*labels, row, best);
+      if (z == nullptr) return;
+      if (classes.columns != classes.scores) {
+        split_score(PostTransform::kNone, SecondClass::kNegation, scores);
+      }
+      apply_transform(model->transform, scores, classes.columns);
+      std::copy_n(scores, classes.columns, z + row * classes.columns);
+    });
+  };
+}
+
+}  // namespace
+
+void define_ml_linear(OpList& ops) {
+  ops.add(OpDef("LinearClassifier", kMlDomain)
+              .required_attr("coefficients", AttrKind::kFloats)
+              .optional_attr("intercepts", AttrKind::kFloats)
+              .attr("multi_class", 0)
+              .optional_attr("classlabels_strings", AttrKind::kStrings)
+              .optional_attr("classlabels_ints", AttrKind::kInts)
+              .attr("post_transform", "NONE")
+              .in("X", "T1", kMlNumbers)
+              .out("Y", "", kMlLabels)
+              .out("Z", "", DType::kFloat32)
+              .infer(infer_classifier)
+              .kernel(make_classifier));
+  ops.add(OpDef("LinearRegressor", kMlDomain)
+              .optional_attr("coefficients", AttrKind::kFloats)
+              .optional_attr("intercepts", AttrKind::kFloats)
+              .attr("targets", 1)
+              .attr("post_transform", "NONE")
+              .in("X", "T", kMlNumbers)
+              .out("Y", "", DType::kFloat32)
+              .infer(infer_regressor)
+              .kernel(make_regressor));
+}
+
+}  // namespace sx
