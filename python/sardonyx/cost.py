@@ -18,7 +18,8 @@ _BITS: dict[int, int] = {
 }  # fmt: skip
 _FREE = {
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Transpose", "Constant", "Shape", "Size", "Slice",
-    "Split", "Concat", "Gather", "Cast", "Expand", "Dropout", "Pad", "ConstantOfShape", "GatherElements", "GatherND", "Tile",
+    "Split", "Concat", "Gather", "Cast", "Expand", "Dropout", "Pad", "ConstantOfShape", "GatherElements", "GatherND",
+    "Tile",
 }  # fmt: skip
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
