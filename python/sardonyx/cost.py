@@ -13,12 +13,13 @@ from onnx import TensorProto, helper, shape_inference
 
 __all__ = ["Cost", "model_cost"]
 
-_BITS = {
+_BITS: dict[int, int] = {
     TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.FLOAT4E2M1: 4, TensorProto.INT2: 2, TensorProto.UINT2: 2,
 }  # fmt: skip
 _FREE = {
-    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Transpose", "Constant", "Shape", "Size", "Slice", "Split",
-    "Concat", "Gather", "Cast", "Expand", "Dropout", "Pad", "ConstantOfShape", "GatherElements", "GatherND", "Tile",
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Transpose", "Constant", "Shape", "Size", "Slice",
+    "Split", "Concat", "Gather", "Cast", "Expand", "Dropout", "Pad", "ConstantOfShape", "GatherElements", "GatherND",
+    "Tile",
 }  # fmt: skip
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 

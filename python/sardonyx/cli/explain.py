@@ -37,7 +37,9 @@ def main(args: argparse.Namespace, output: Output) -> int:
     missed = collections.Counter((row["name"], row["reason"]) for row in events if not row["fired"])
     output.table("passes that fired", ["pass", "times"], [[name, count] for name, count in fired.most_common()])
     output.table(
-        "passes that did not", ["pass", "times", "reason"], [[n, count, why] for (n, why), count in missed.most_common()]
+        "passes that did not",
+        ["pass", "times", "reason"],
+        [[n, count, why] for (n, why), count in missed.most_common()],
     )
     kernels = collections.Counter((row.op, row.kernel) for row in placements)
     output.table(

@@ -49,7 +49,7 @@ def _dtype(port: NodeArg) -> np.dtype[Any]:
     found = re.fullmatch(r"(?:optional\()?tensor\((\w+)\)\)?", port.type)
     if found is None:
         raise UsageError(f"input '{port.name}' is a {port.type}; only tensors can be given here")
-    name = found.group(1)
+    name: str = found.group(1)
     if name == "string":
         return np.dtype(object)
     if name == "bfloat16":
@@ -58,7 +58,10 @@ def _dtype(port: NodeArg) -> np.dtype[Any]:
         return np.dtype(_SESSION_TYPES[name])
     import ml_dtypes
 
-    return np.dtype(getattr(ml_dtypes, {"float8e4m3fn": "float8_e4m3fn", "float8e5m2": "float8_e5m2"}.get(name, name)))
+    dtype: np.dtype[Any] = np.dtype(
+        getattr(ml_dtypes, {"float8e4m3fn": "float8_e4m3fn", "float8e5m2": "float8_e5m2"}.get(name, name))
+    )
+    return dtype
 
 
 def _shape(port: NodeArg, dims: Mapping[str, int]) -> list[int]:
