@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """`python -m sardonyx`: the command line."""
+=======
+"""`python -m sardonyx` is the command line."""
+>>>>>>> build
 
 import sys
 
