@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""`python -m sardonyx`: the command line."""
-=======
 """`python -m sardonyx` is the command line."""
->>>>>>> build
 
 import sys
 
