@@ -1,0 +1,213 @@
+// BatchNormalization: y = (x - mean) / sqrt(var + epsilon) * scale + bias, with given statistics or those of the batch.
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "base/scratch.h"
+#include "kernels/unary.h"
+#include "ops/elementwise.h"
+#include "ops/float_io.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+// x is [images, channels, size].
+struct Extents {
+  int64_t images, channels, size;
+};
+
+// y = factor[c] * x + shift[c]
+template <typename T>
+void affine_channels(const T* x, const Extents& e, const T* factor, const T* shift, T* y) {
+  if (e.size == 1) {
+    parallel_for(e.images, std::max<int64_t>(1, kElementGrain / e.channels), [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n)
+        for (int64_t c = 0; c < e.channels; ++c) y[n * e.channels + c] = x[n * e.channels + c] * factor[c] + shift[c];
+    });
+    return;
+  }
+  parallel_for(e.images * e.channels, std::max<int64_t>(1, kElementGrain / e.size), [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane) {
+      const int64_t c = plane % e.channels;
+      const T* from = x + plane * e.size;
+      T* to = y + plane * e.size;
+      if constexpr (std::is_same_v<T, float>) {
+        apply(Activation::kAffine, from, to, e.size, factor[c], shift[c]);
+      } else {
+        for (int64_t i = 0; i < e.size; ++i) to[i] = factor[c] * from[i] + shift[c];
+      }
+    }
+  });
+}
+
+// The mean and population variance of each channel, summed in double in the order of the data.
+template <typename T>
+void channel_statistics(const T* x, const Extents& e, double* mean, double* variance) {
+  const double count = static_cast<double>(e.images * e.size);
+  parallel_for(e.channels, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, e.images * e.size)), [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      double sum = 0;
+      for (int64_t n = 0; n < e.images; ++n)
+        for (int64_t i = 0; i < e.size; ++i) sum += x[(n * e.channels + c) * e.size + i];
+      mean[c] = sum / count;
+      double squares = 0;
+      for (int64_t n = 0; n < e.images; ++n) {
+        for (int64_t i = 0; i < e.size; ++i) {
+          const double off = x[(n * e.channels + c) * e.size + i] - mean[c];
+          squares += off * off;
+        }
+      }
+      variance[c] = squares / count;
+    }
+  });
+}
+
+// The elements of a tensor of one of kFloats as double.
+void load_doubles(const Tensor& x, double* y) {
+  if (x.dtype() == DType::kFloat64) {
+    std::copy_n(x.data<double>(), x.size(), y);
+  } else {
+    const FloatIn in(x);
+    std::copy_n(in.data(), x.size(), y);
+  }
+}
+
+void store_doubles(const double* x, Tensor& y) {
+  if (y.dtype() == DType::kFloat64) {
+    std::copy_n(x, y.size(), y.data<double>());
+  } else {
+    const FloatOut out(y);
+    std::copy_n(x, y.size(), out.data());
+    out.store();
+  }
+}
+
+template <typename T>
+void normalize(const T* x, const Extents& e, const double* factor, const double* shift, T* y) {
+  if constexpr (std::is_same_v<T, double>) {
+    affine_channels(x, e, factor, shift, y);
+  } else {
+    float* narrow = static_cast<float*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(2 * e.channels) * sizeof(float)));
+    std::copy_n(factor, e.channels, narrow);
+    std::copy_n(shift, e.channels, narrow + e.channels);
+    affine_channels<float>(x, e, narrow, narrow + e.channels, y);
+  }
+}
+
+Kernel make_batch_norm(Prepare& p) {
+  const double epsilon = p.attr_float("epsilon");
+  const double momentum = p.attr_float("momentum");
+  const bool training = p.attr_int("training_mode") != 0;
+  return [=](Run& run) {
+    const Tensor& x = run.in(0);
+    run.require(x.rank() >= 1, "x is a scalar; at least one dimension expected");
+    const Extents e{x.dim(0), x.rank() > 1 ? x.dim(1) : 1, x.rank() > 2 ? x.shape().size(2, x.rank()) : 1};
+    for (int i = 1; i <= 4; ++i)
+      run.require(run.in(i).size() == e.channels, "input ", i, " has the shape ", run.in(i).shape().str(), "; [", e.channels,
+                  "] expected for x of shape ", x.shape().str());
+    const auto channels = static_cast<size_t>(e.channels);
+    double* scale = static_cast<double*>(thread_scratch(ScratchSlot::kOperator, 4 * channels * sizeof(double)));
+    double* bias = scale + channels;
+    double* mean = bias + channels;
+    double* variance = mean + channels;
+    load_doubles(run.in(1), scale);
+    load_doubles(run.in(2), bias);
+    load_doubles(run.in(3), mean);
+    load_doubles(run.in(4), variance);
+    Tensor& y = run.out(0, x.shape());
+    const bool wide = x.dtype() == DType::kFloat64;
+    if (training) {
+      Tensor batch(DType::kFloat64, Shape{2, e.channels});
+      double* batch_mean = batch.data<double>();
+      double* batch_variance = batch_mean + channels;
+      if (wide) channel_statistics(x.data<double>(), e, batch_mean, batch_variance);
+      else channel_statistics(FloatIn(x).data(), e, batch_mean, batch_variance);
+      for (int output = 1; output <= 2; ++output) {
+        double* given = output == 1 ? mean : variance;
+        const double* found = output == 1 ? batch_mean : batch_variance;
+        for (size_t c = 0; c < channels; ++c) given[c] = given[c] * momentum + found[c] * (1 - momentum);
+        if (run.wants(output)) store_doubles(given, run.out(output, Shape{e.channels}));
+        std::copy_n(found, channels, given);
+      }
+    }
+    for (size_t c = 0; c < channels; ++c) {
+      scale[c] /= std::sqrt(variance[c] + epsilon);
+      bias[c] -= mean[c] * scale[c];
+    }
+    if (x.size() == 0) return;
+    if (wide) return normalize(x.data<double>(), e, scale, bias, y.data<double>());
+    const FloatIn in(x);
+    const FloatOut out(y);
+    normalize(in.data(), e, scale, bias, out.data());
+    out.store();
+  };
+}
+
+void infer_batch_norm(InferContext& c) {
+  std::optional<SymShape> statistics;
+  if (c.has_shape(0)) {
+    c.require(c.rank(0) >= 1, "x is a scalar; at least one dimension expected");
+    const Dim channels = c.rank(0) > 1 ? c.shape(0)[1] : Dim(1);
+    statistics = SymShape{channels};
+    for (int i = 1; i <= 4; ++i) {
+      if (!c.has_shape(i)) continue;
+      const bool fits = c.rank(i) == 1 && (!c.shape(i)[0].known() || !channels.known() || c.shape(i)[0] == channels);
+      c.require(fits, "input ", i, " is ", c.type(i).str(), "; [", channels.str(), "] expected for x: ", c.type(0).str());
+    }
+  }
+  c.out(0, c.type(0));
+  c.require(c.attr_int("training_mode") != 0 || c.outputs() <= 1, "has ", c.outputs(), " outputs; only training_mode=1 gives statistics");
+  for (int i = 1; i < c.outputs(); ++i) c.out(i, c.dtype(3), statistics);
+}
+
+// Before opset 14, further outputs meant training; before opset 9, `spatial` 0 meant statistics for every position.
+void upgrade_batch_norm(UpgradeContext& c) {
+  drop_consumed_inputs(c);
+  const bool tests = c.take<int64_t>("is_test", c.opset() < 7 ? 0 : 1) != 0;
+  const bool spatial = c.take<int64_t>("spatial", 1) != 0;
+  std::vector<ValueId>& outputs = c.draft().outputs;
+  bool training = false;
+  for (size_t i = 1; i < outputs.size(); ++i) training = training || outputs[i] != kNone;
+  if (training && !(tests && c.opset() < 7)) {
+    c.set("training_mode", int64_t{1});
+    for (size_t i = 3; i < outputs.size(); ++i)
+      SX_REQUIRE(outputs[i] == kNone || !c.graph().is_output(outputs[i]), kNotImplemented, label(c.draft()),
+                 " gives saved statistics, which only training before opset 14 knew; export the model with opset 14 or later");
+    outputs.resize(std::min<size_t>(outputs.size(), 3));
+  } else {
+    outputs.resize(1);
+  }
+  if (spatial) return;
+  const ValueId x = c.draft().inputs[0];
+  const ValueId shape = c.emit("Shape", {x});
+  c.set_input(0, c.emit("Flatten", {x}, {{"axis", int64_t{1}}}));
+  for (size_t i = 1; i <= 4; ++i) c.set_input(i, c.emit("Reshape", {c.draft().inputs[i], c.constant(Tensor::vector({-1}))}));
+  const ValueId result = outputs[0];
+  const ValueId flat = c.detach_output(0);
+  c.emit_after(result, "Reshape", {flat, shape});
+}
+
+}  // namespace
+
+void define_batch_norm(OpList& ops) {
+  ops.add(OpDef("BatchNormalization")
+              .since(15)
+              .attr("epsilon", 1e-5f)
+              .attr("momentum", 0.9f)
+              .attr("training_mode", 0)
+              .in("X", "T", kFloats)
+              .in("scale", "T1", kFloats)
+              .in("B", "T1", kFloats)
+              .in("input_mean", "T2", kFloats)
+              .in("input_var", "T2", kFloats)
+              .out("Y", "T")
+              .optional_out("running_mean", "T2")
+              .optional_out("running_var", "T2")
+              .in_place({0})
+              .infer(infer_batch_norm)
+              .kernel(make_batch_norm)
+              .upgrade(14, upgrade_batch_norm));
+}
+
+}  // namespace sx
