@@ -23,7 +23,6 @@ ZeroPoints::ZeroPoints(const Run& run, const Tensor& tensor, int64_t count, int6
   const int64_t n = tensor.size();
   run.require(n == 1 || n == count || n == checked_mul(count, matrices), "has ", n, " zero points; 1 or ", count, " expected");
   for (int64_t i = 0; i < n; ++i) values_.push_back(widened(tensor, i));
-  values_.erase(values_.begin());
   step_ = n == count ? 0 : count;
 }
 
