@@ -29,7 +29,8 @@ void apply(Activation function, const float* x, float* y, int64_t n, float alpha
 
 void apply(Binary op, const BinaryRows& rows, Isa isa) {
   if (rows.rows <= 0 || rows.n <= 0) return;
-  const BinaryFunction run = for_isa(isa).binary[static_cast<int>(op)][(rows.a_scalar ? 2 : 0) + (rows.b_scalar ? 1 : 0)];
+  const int form = (rows.a_scalar ? 2 : 0) + (rows.b_scalar ? 1 : 0);
+  const BinaryFunction run = for_isa(isa).binary[static_cast<int>(op)][form];
   const ActivationFunction activate =
       rows.activation == Activation::kNone ? nullptr : activation_function(rows.activation, isa);
   const int64_t pieces = (rows.n + kGrain - 1) / kGrain;

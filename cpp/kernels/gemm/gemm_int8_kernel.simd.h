@@ -1,0 +1,268 @@
+// The 8-bit GEMM microkernel, packing and epilogue for one ISA.
+namespace sx {
+namespace SX_ISA {
+
+#include "kernels/vec.h"
+
+namespace gemm_s8 {
+
+constexpr int kVectors = 2;
+#if SX_ISA_LEVEL >= 2
+constexpr int kRows = 12;
+#else
+constexpr int kRows = 6;
+#endif
+#if SX_ISA_LEVEL >= 3
+constexpr int kGroup = 4;
+#else
+constexpr int kGroup = 2;
+#endif
+
+// acc + the dot product of the bytes or 16-bit halves of each lane.
+template <bool kUnsignedB>
+SX_INLINE I dot(I acc, I a, I b) {
+#if SX_ISA_LEVEL >= 3
+  const __m512i bytes_a = reinterpret_cast<__m512i>(a), bytes_b = reinterpret_cast<__m512i>(b);
+  return reinterpret_cast<I>(kUnsignedB ? _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(acc), bytes_b, bytes_a)
+                                        : _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(acc), bytes_a, bytes_b));
+#elif SX_ISA_LEVEL == 2
+  return acc + reinterpret_cast<I>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#elif SX_ISA_LEVEL == 1
+  return acc + reinterpret_cast<I>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#elif defined(__x86_64__)
+  return acc + reinterpret_cast<I>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+#else
+  const I low_a = reinterpret_cast<I>(reinterpret_cast<U>(a) << 16) >> 16;
+  const I low_b = reinterpret_cast<I>(reinterpret_cast<U>(b) << 16) >> 16;
+  return acc + low_a * low_b + (a >> 16) * (b >> 16);
+#endif
+}
+
+template <int kM, int kV, bool kUnsignedB>
+SX_INLINE void sum_units(int64_t units, const int32_t* a, const int32_t* b, int32_t* sums) {
+  I acc[kM][kV];
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) acc[i][v] = I{};
+  }
+  for (; units > 0; --units) {
+    I bv[kV];
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) bv[v] = load(b + v * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+      const I av = splat(a[i]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kV; ++v) acc[i][v] = dot<kUnsignedB>(acc[i][v], av, bv[v]);
+    }
+    a += kM;
+    b += kV * kLanes;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) store(sums + (i * kV + v) * kLanes, acc[i][v]);
+  }
+}
+
+template <int kM, int kV>
+void tile(int64_t units, const int32_t* a, const int32_t* b, bool b_unsigned, int32_t* sums) {
+  // The sides matter to VNNI only: elsewhere both are 16-bit numbers.
+  if (kGroup == 4 && b_unsigned) {
+    sum_units<kM, kV, true>(units, a, b, sums);
+  } else {
+    sum_units<kM, kV, false>(units, a, b, sums);
+  }
+}
+
+typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+
+SX_INLINE Bytes load_bytes(const void* p, int count) {
+  Bytes v;
+  if (count == kLanes) {
+    __builtin_memcpy(&v, p, kLanes);
+    return v;
+  }
+#if SX_ISA_LEVEL >= 2
+  return reinterpret_cast<Bytes>(_mm_maskz_loadu_epi8(first_lanes(count), p));
+#else
+  uint8_t lanes[kLanes] = {};
+  __builtin_memcpy(lanes, p, count);
+  __builtin_memcpy(&v, lanes, kLanes);
+  return v;
+#endif
+}
+
+SX_INLINE void store_bytes(void* p, Bytes v, int count) {
+  if (count == kLanes) {
+    __builtin_memcpy(p, &v, kLanes);
+    return;
+  }
+  uint8_t lanes[kLanes];
+  __builtin_memcpy(lanes, &v, kLanes);
+  __builtin_memcpy(p, lanes, count);
+}
+
+SX_INLINE int32_t value_of(uint8_t byte, Int8Side side) {
+  const uint8_t flipped = byte ^ side.flip;
+  return side.is_signed ? static_cast<int8_t>(flipped) : flipped;
+}
+
+// The values of `count` bytes, 0 in the other lanes.
+SX_INLINE I values_of(const uint8_t* p, int count, Int8Side side) {
+  const Bytes flipped = load_bytes(p, count) ^ side.flip;
+  const U wide = __builtin_convertvector(flipped, U);
+  I v = reinterpret_cast<I>(wide);
+  if (side.is_signed) v = reinterpret_cast<I>(wide << 24) >> 24;
+  return v;
+}
+
+SX_INLINE I unit_of(const I* values) {
+  U unit = reinterpret_cast<U>(values[0]);
+  if constexpr (kGroup == 4) {
+    unit = (unit & 0xffu) | (reinterpret_cast<U>(values[1]) & 0xffu) << 8 |
+           (reinterpret_cast<U>(values[2]) & 0xffu) << 16 | reinterpret_cast<U>(values[3]) << 24;
+  } else {
+    unit = (unit & 0xffffu) | reinterpret_cast<U>(values[1]) << 16;
+  }
+  return reinterpret_cast<I>(unit);
+}
+
+SX_INLINE void store_some(int32_t* p, I v, int count) {
+  if (count == kLanes) {
+    store(p, v);
+  } else {
+    store_n(p, v, count);
+  }
+}
+
+void pack_columns(const uint8_t* x, const int64_t* k_offsets, int64_t k, const Segment* segments, int count, int width,
+                  Int8Side side, int32_t* packed, int32_t* sums) {
+  for (int64_t k0 = 0; k0 < k; k0 += kGroup, packed += width) {
+    const int depth = static_cast<int>(k - k0 < kGroup ? k - k0 : kGroup);
+    for (int s = 0; s < count; ++s) {
+      const Segment& segment = segments[s];
+      I values[kGroup];
+      for (int t = 0; t < depth; ++t) values[t] = values_of(x + k_offsets[k0 + t] + segment.offset, segment.count, side);
+      for (int t = depth; t < kGroup; ++t) values[t] = I{};
+      store_some(packed + segment.lane, unit_of(values), segment.count);
+      if (sums) {
+        I total = segment.count == kLanes ? load(sums + segment.lane) : load_n(sums + segment.lane, segment.count);
+        for (int t = 0; t < depth; ++t) total = total + values[t];
+        store_some(sums + segment.lane, total, segment.count);
+      }
+    }
+  }
+}
+
+void pack_rows(const uint8_t* x, int64_t row_step, int64_t k_step, int rows, int64_t k, int width, Int8Side side,
+               int32_t* packed, int32_t* sums) {
+  const int64_t whole = k / kGroup;
+  for (int i = 0; i < rows; ++i) {
+    const uint8_t* row = x + i * row_step;
+    int32_t* out = packed + i;
+    int32_t total = 0;
+    if (kGroup == 4 && k_step == 1 && !sums) {
+      const uint32_t flips = side.flip * 0x01010101u;
+      for (int64_t unit = 0; unit < whole; ++unit) {
+        uint32_t bytes;
+        __builtin_memcpy(&bytes, row + unit * 4, 4);
+        out[unit * width] = static_cast<int32_t>(bytes ^ flips);
+      }
+    } else {
+      for (int64_t unit = 0; unit < whole; ++unit) {
+        uint32_t bits = 0;
+        for (int t = 0; t < kGroup; ++t) {
+          const int32_t value = value_of(row[(unit * kGroup + t) * k_step], side);
+          total += value;
+          bits |= (static_cast<uint32_t>(value) & (kGroup == 4 ? 0xffu : 0xffffu)) << (t * (32 / kGroup));
+        }
+        out[unit * width] = static_cast<int32_t>(bits);
+      }
+    }
+    if (whole * kGroup < k) {
+      uint32_t bits = 0;
+      for (int64_t at = whole * kGroup; at < k; ++at) {
+        const int32_t value = value_of(row[at * k_step], side);
+        total += value;
+        bits |= (static_cast<uint32_t>(value) & (kGroup == 4 ? 0xffu : 0xffffu)) << (at % kGroup * (32 / kGroup));
+      }
+      out[whole * width] = static_cast<int32_t>(bits);
+    }
+    if (sums) sums[i] += total;
+  }
+}
+
+SX_INLINE I load_lanes(const int32_t* p, int count) { return count == kLanes ? load(p) : load_n(p, count); }
+SX_INLINE F load_lanes(const float* p, int count) { return count == kLanes ? load(p) : load_n(p, count); }
+
+SX_INLINE I wrapping_multiply_add(int32_t a, I b, I c) {
+  return reinterpret_cast<I>(static_cast<uint32_t>(a) * reinterpret_cast<U>(b) + reinterpret_cast<U>(c));
+}
+
+void finish(int rows, int columns, const int32_t* sums, int64_t sums_stride, const Int8Tail& tail, void* out,
+            int64_t stride) {
+  const Int8Epilogue& epilogue = tail.epilogue;
+  const bool is_unsigned = epilogue.output == Int8Output::kUInt8;
+  const float low = static_cast<float>((is_unsigned ? 0 : -128) - epilogue.zero_point);
+  const float high = static_cast<float>((is_unsigned ? 255 : 127) - epilogue.zero_point);
+  for (int i = 0; i < rows; ++i) {
+    const float row_scale = epilogue.row_scales ? epilogue.scale * epilogue.row_scales[i] : epilogue.scale;
+    for (int j = 0; j < columns; j += kLanes) {
+      const int count = columns - j < kLanes ? columns - j : kLanes;
+      I sum = load_lanes(sums + i * sums_stride + j, count);
+      if (tail.row_factor) sum = wrapping_multiply_add(tail.row_factor[i], load_lanes(tail.column_sums + j, count), sum);
+      if (tail.column_zeros) {
+        sum = wrapping_multiply_add(tail.row_rest[i], load_lanes(tail.column_zeros + j, count), sum);
+      }
+      if (epilogue.bias) {
+        const I bias = epilogue.per_row_bias ? splat(epilogue.bias[i]) : load_lanes(epilogue.bias + j, count);
+        sum = wrapping_multiply_add(1, bias, sum);
+      }
+      const int64_t at = i * stride + j;
+      if (epilogue.output == Int8Output::kInt32) {
+        store_some(static_cast<int32_t*>(out) + at, sum, count);
+        continue;
+      }
+      F scale = splat(row_scale);
+      if (epilogue.column_scales) scale = scale * load_lanes(epilogue.column_scales + j, count);
+      F value = __builtin_convertvector(sum, F) * scale;
+      if (epilogue.output == Int8Output::kFloat32) {
+        if (epilogue.float_bias) {
+          value = value + (epilogue.per_row_bias ? splat(epilogue.float_bias[i])
+                                                 : load_lanes(epilogue.float_bias + j, count));
+        }
+        float* to = static_cast<float*>(out) + at;
+        if (count == kLanes) {
+          store(to, value);
+        } else {
+          store_n(to, value, count);
+        }
+        continue;
+      }
+      const F limited = min(splat(high), max(splat(low), round_even(value)));
+      const I quantized = to_int_nearest(limited) + epilogue.zero_point;
+      store_bytes(static_cast<uint8_t*>(out) + at, __builtin_convertvector(quantized, Bytes), count);
+    }
+  }
+}
+
+using Tile = void (*)(int64_t units, const int32_t* a, const int32_t* b, bool b_unsigned, int32_t* sums);
+#define SX_ROW(m) {tile<m, 1>, tile<m, 2>}
+constexpr Tile kTiles[kRows][2] = {
+    SX_ROW(1), SX_ROW(2), SX_ROW(3), SX_ROW(4), SX_ROW(5), SX_ROW(6),
+#if SX_ISA_LEVEL >= 2
+    SX_ROW(7), SX_ROW(8), SX_ROW(9), SX_ROW(10), SX_ROW(11), SX_ROW(12),
+#endif
+};
+#undef SX_ROW
+
+}  // namespace gemm_s8
+
+constexpr GemmInt8Kernel kGemmInt8Kernel = {gemm_s8::kRows,  gemm_s8::kVectors * kLanes, kLanes,
+                                            gemm_s8::kGroup, gemm_s8::kTiles,            gemm_s8::finish,
+                                            gemm_s8::pack_rows, gemm_s8::pack_columns};
+
+}  // namespace SX_ISA
+}  // namespace sx
