@@ -42,16 +42,16 @@ struct AttentionSpec {
     causal = node.attr_int("is_causal") != 0;
     left = node.attr_int("left_window_size");
     right = node.attr_int("right_window_size");
-    node.require(left >= -1 && right >= -1, "the window sizes are ", left, " and ", right, "; at least -1 expected");
+    SX_CHECK(node, left >= -1 && right >= -1, "the window sizes are ", left, " and ", right, "; at least -1 expected");
     const int64_t mode = node.attr_int("qk_matmul_output_mode");
-    node.require(mode >= 0 && mode <= 3, "attribute 'qk_matmul_output_mode' is ", mode, "; expected 0..3");
+    SX_CHECK(node, mode >= 0 && mode <= 3, "attribute 'qk_matmul_output_mode' is ", mode, "; expected 0..3");
     shown = static_cast<Shown>(mode);
   }
 };
 
 void infer(InferContext& c) {
   const AttentionSpec spec(c);
-  c.require(c.has(kPastKey) == c.has(kPastValue), "past_key and past_value must be given together");
+  SX_CHECK(c, c.has(kPastKey) == c.has(kPastValue), "past_key and past_value must be given together");
   const DType dtype = c.dtype(kQ);
   if (!c.has_shape(kQ) || !c.has_shape(kK) || !c.has_shape(kV)) {
     c.out(kY, dtype, std::nullopt);
@@ -60,8 +60,8 @@ void infer(InferContext& c) {
     return c.out(kScores, dtype, std::nullopt);
   }
   const int rank = c.rank(kQ);
-  c.require((rank == 3 || rank == 4) && c.rank(kK) == rank && c.rank(kV) == rank, "Q, K and V are ", c.type(kQ).str(), ", ",
-            c.type(kK).str(), " and ", c.type(kV).str(), "; all three must have 3 or all three 4 axes");
+  SX_CHECK(c, (rank == 3 || rank == 4) && c.rank(kK) == rank && c.rank(kV) == rank, "Q, K and V are ", c.type(kQ).str(),
+           ", ", c.type(kK).str(), " and ", c.type(kV).str(), "; all three must have 3 or all three 4 axes");
   const SymShape &q = c.shape(kQ), &k = c.shape(kK), &v = c.shape(kV);
   Dim total = rank == 4 ? k[2] : k[1];
   if (c.has(kPastKey)) total = c.rank(kPastKey) == 4 ? total + c.shape(kPastKey)[2] : Dim();
@@ -71,7 +71,8 @@ void infer(InferContext& c) {
     c.out(kPresentValue, c.dtype(kV), SymShape{v[0], v[1], total, v[3]});
     return c.out(kScores, dtype, SymShape{q[0], q[1], q[2], total});
   }
-  c.require(spec.q_heads > 0 && spec.kv_heads > 0, "needs the attributes q_num_heads and kv_num_heads for inputs with 3 axes");
+  SX_CHECK(c, spec.q_heads > 0 && spec.kv_heads > 0,
+           "needs the attributes q_num_heads and kv_num_heads for inputs with 3 axes");
   const Dim value_size = floor_div(v[2], spec.kv_heads);
   c.out(kY, dtype, SymShape{q[0], q[1], value_size * Dim(spec.q_heads)});
   c.out(kPresentKey, dtype, SymShape{k[0], Dim(spec.kv_heads), total, floor_div(k[2], spec.kv_heads)});
@@ -90,7 +91,8 @@ struct Heads {
       heads = x[1], rows = x[2], size = x[3];
       row_step = size, head_step = rows * size, batch_step = heads * head_step;
     } else {
-      run.require(head_count > 0 && x[2] % head_count == 0, what, " is ", x.str(), ", which ", head_count, " heads cannot share");
+      SX_CHECK(run, head_count > 0 && x[2] % head_count == 0, what, " is ", x.str(), ", which ", head_count,
+               " heads cannot share");
       heads = head_count, rows = x[1], size = x[2] / head_count;
       head_step = size, row_step = x[2], batch_step = rows * row_step;
     }
@@ -135,14 +137,14 @@ class Mask {
     if (!run.has(kMask)) return;
     const Tensor& mask = run.in(kMask);
     const Shape& shape = mask.shape();
-    run.require(shape.rank() >= 1 && shape.rank() <= 4, "the mask is ", shape.str(), "; from 1 to 4 axes expected");
+    SX_CHECK(run, shape.rank() >= 1 && shape.rank() <= 4, "the mask is ", shape.str(), "; from 1 to 4 axes expected");
     width_ = shape.back();
-    run.require(width_ <= keys, "the mask is ", shape.str(), " but there are only ", keys, " keys");
+    SX_CHECK(run, width_ <= keys, "the mask is ", shape.str(), " but there are only ", keys, " keys");
     const int64_t extents[] = {batch, heads, rows};
     int64_t step = width_;
     for (int i = shape.rank() - 2, axis = 2; i >= 0; --i, --axis) {
-      run.require(shape[i] == 1 || shape[i] == extents[axis], "the mask is ", shape.str(), "; it must broadcast to [", batch, ",", heads,
-                  ",", rows, ",", keys, "]");
+      SX_CHECK(run, shape[i] == 1 || shape[i] == extents[axis], "the mask is ", shape.str(), "; it must broadcast to [",
+               batch, ",", heads, ",", rows, ",", keys, "]");
       steps_[axis] = shape[i] == 1 ? 0 : step;
       step *= shape[i];
     }
@@ -189,13 +191,15 @@ class AttentionRun {
         v_(run, run.in(kV).shape(), spec.kv_heads, "V"),
         past_(run.has(kPastKey) ? run.in(kPastKey).dim(2) : 0),
         keys_(past_ + k_.rows) {
-    run.require(k_.batch == q_.batch && v_.batch == q_.batch && k_.size == q_.size && v_.rows == k_.rows && v_.heads == k_.heads &&
-                    k_.heads > 0 && q_.heads % k_.heads == 0,
-                "Q, K and V are ", run.in(kQ).shape().str(), ", ", run.in(kK).shape().str(), " and ", run.in(kV).shape().str(),
-                ", which do not fit together");
+    SX_CHECK(run,
+             k_.batch == q_.batch && v_.batch == q_.batch && k_.size == q_.size && v_.rows == k_.rows &&
+                 v_.heads == k_.heads && k_.heads > 0 && q_.heads % k_.heads == 0,
+             "Q, K and V are ", run.in(kQ).shape().str(), ", ", run.in(kK).shape().str(), " and ",
+             run.in(kV).shape().str(), ", which do not fit together");
     if (!run.has(kValidKeys)) return;
     valid_ = run.in(kValidKeys).template data<int64_t>();
-    run.require(run.in(kValidKeys).size() == q_.batch, "nonpad_kv_seqlen has ", run.in(kValidKeys).size(), " elements; ", q_.batch, " expected");
+    SX_CHECK(run, run.in(kValidKeys).size() == q_.batch, "nonpad_kv_seqlen has ", run.in(kValidKeys).size(),
+             " elements; ", q_.batch, " expected");
   }
 
   void compute() {
@@ -204,7 +208,8 @@ class AttentionRun {
     const Tensor v = cache(kV, kPastValue, kPresentValue, v_);
     const Mask<T> mask(run_, q_.batch, q_.heads, q_.rows, keys_);
     const bool packed = run_.in(kQ).rank() == 3;
-    const Shape y_shape = packed ? Shape{q_.batch, q_.rows, q_.heads * v_.size} : Shape{q_.batch, q_.heads, q_.rows, v_.size};
+    const Shape y_shape =
+        packed ? Shape{q_.batch, q_.rows, q_.heads * v_.size} : Shape{q_.batch, q_.heads, q_.rows, v_.size};
     const Tensor& y = run_.out(kY, y_shape);
     const Tensor result = y.dtype() == dtype_of<T> ? y : Tensor(dtype_of<T>, y_shape);
     const Heads out(run_, y_shape, q_.heads, "Y");
@@ -221,8 +226,8 @@ class AttentionRun {
         for (int64_t task = from; task < to; ++task) {
           const int64_t head = task / blocks;
           const int64_t first = task % blocks * block;
-          attend(head / q_.heads, head % q_.heads, first, std::min(block, q_.rows - first), q.data<T>(), k.data<T>(), v.data<T>(),
-                 mask, result.template data<T>(), out, shown.defined() ? shown.data<T>() : nullptr);
+          attend(head / q_.heads, head % q_.heads, first, std::min(block, q_.rows - first), q.data<T>(), k.data<T>(),
+                 v.data<T>(), mask, result.template data<T>(), out, shown.defined() ? shown.data<T>() : nullptr);
         }
       });
     }
@@ -244,18 +249,21 @@ class AttentionRun {
     Tensor past;
     if (run_.has(past_input)) {
       const Shape expected{heads.batch, heads.heads, past_, heads.size};
-      run_.require(run_.in(past_input).shape() == expected, "the past is ", run_.in(past_input).shape().str(), "; ", expected.str(), " expected");
+      SX_CHECK(run_, run_.in(past_input).shape() == expected, "the past is ", run_.in(past_input).shape().str(), "; ",
+               expected.str(), " expected");
       past = converted(run_.in(past_input));
     }
     const int64_t old = past_ * heads.size;
-    parallel_for(heads.batch * heads.heads, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, keys_ * heads.size)), [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        T* place = joined.data<T>() + i * keys_ * heads.size;
-        if (old > 0) std::copy_n(past.data<T>() + i * old, old, place);
-        for (int64_t row = 0; row < heads.rows; ++row)
-          std::copy_n(fresh.data<T>() + heads.at(i / heads.heads, i % heads.heads, row), heads.size, place + old + row * heads.size);
-      }
-    });
+    parallel_for(heads.batch * heads.heads, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, keys_ * heads.size)),
+                 [&](int64_t from, int64_t to) {
+                   for (int64_t i = from; i < to; ++i) {
+                     T* place = joined.data<T>() + i * keys_ * heads.size;
+                     if (old > 0) std::copy_n(past.data<T>() + i * old, old, place);
+                     for (int64_t row = 0; row < heads.rows; ++row)
+                       std::copy_n(fresh.data<T>() + heads.at(i / heads.heads, i % heads.heads, row), heads.size,
+                                   place + old + row * heads.size);
+                   }
+                 });
     if (run_.wants(output)) {
       const Tensor& present = run_.out(output, shape);
       if (present.dtype() == dtype_of<T>) std::memcpy(present.raw(), joined.raw(), joined.bytes());
@@ -269,7 +277,9 @@ class AttentionRun {
   std::pair<int64_t, int64_t> range(int64_t b, int64_t row) const {
     int64_t first = 0, last = keys_;
     if (valid_ != nullptr) last = std::min(last, std::max<int64_t>(valid_[b], 0));
-    const int64_t offset = run_.has(kPastKey) ? past_ : valid_ != nullptr ? std::min(std::max<int64_t>(valid_[b], 0), keys_) - q_.rows : 0;
+    const int64_t offset = run_.has(kPastKey)  ? past_
+                           : valid_ != nullptr ? std::min(std::max<int64_t>(valid_[b], 0), keys_) - q_.rows
+                                               : 0;
     const int64_t position = row + offset;
     if (spec_.causal) last = std::min(last, position + 1);
     if (spec_.right >= 0 && spec_.right < keys_) last = std::min(last, position + spec_.right + 1);
@@ -278,8 +288,8 @@ class AttentionRun {
     return {std::min(first, last), last};
   }
 
-  void attend(int64_t b, int64_t h, int64_t first, int64_t rows, const T* q, const T* k, const T* v, const Mask<T>& mask, T* y,
-              const Heads& out, T* shown) const {
+  void attend(int64_t b, int64_t h, int64_t first, int64_t rows, const T* q, const T* k, const T* v,
+              const Mask<T>& mask, T* y, const Heads& out, T* shown) const {
     // Without the fourth output, keys that no row of the block sees need no score.
     int64_t keys = keys_;
     if (shown == nullptr) {
@@ -290,8 +300,9 @@ class AttentionRun {
     const auto bytes = static_cast<size_t>(checked_mul(rows, keys_)) * sizeof(T);
     T* scores = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
     if (keys > 0) {
-      multiply(DenseProduct<T>{rows, keys, q_.size, q + q_.at(b, h, first), q_.row_step, k + k_.at(b, h / group, 0), k_.row_step, true, scores,
-                          keys, spec_.scale != 0.0f ? spec_.scale : 1.0f / std::sqrt(static_cast<float>(q_.size))});
+      multiply(DenseProduct<T>{rows, keys, q_.size, q + q_.at(b, h, first), q_.row_step, k + k_.at(b, h / group, 0),
+                               k_.row_step, true, scores, keys,
+                               spec_.scale != 0.0f ? spec_.scale : 1.0f / std::sqrt(static_cast<float>(q_.size))});
     }
     const auto show = [&](Shown stage) {
       if (shown != nullptr && spec_.shown == stage)
@@ -316,7 +327,8 @@ class AttentionRun {
       if (keys == 0) {
         for (int64_t i = 0; i < rows; ++i) std::fill_n(to + i * out.row_step, v_.size, T{0});
       } else {
-        multiply(DenseProduct<T>{rows, v_.size, keys, scores, keys, v + v_.at(b, h / group, 0), v_.row_step, false, to, out.row_step});
+        multiply(DenseProduct<T>{rows, v_.size, keys, scores, keys, v + v_.at(b, h / group, 0), v_.row_step, false, to,
+                                 out.row_step});
       }
     }
   }
@@ -332,11 +344,12 @@ class AttentionRun {
 Kernel make(Prepare& p) {
   return [spec = AttentionSpec(p)](Run& run) {
     const int rank = run.in(kQ).rank();
-    run.require((rank == 3 || rank == 4) && run.in(kK).rank() == rank && run.in(kV).rank() == rank,
-                "Q, K and V must all have 3 or all have 4 axes");
-    run.require(!run.has(kPastKey) || (run.in(kPastKey).rank() == 4 && run.in(kPastValue).rank() == 4),
-                "past_key and past_value must have 4 axes");
-    if (run.in(kQ).dtype() == DType::kFloat64 && run.in(kV).dtype() == DType::kFloat64) AttentionRun<double>(run, spec).compute();
+    SX_CHECK(run, (rank == 3 || rank == 4) && run.in(kK).rank() == rank && run.in(kV).rank() == rank,
+             "Q, K and V must all have 3 or all have 4 axes");
+    SX_CHECK(run, !run.has(kPastKey) || (run.in(kPastKey).rank() == 4 && run.in(kPastValue).rank() == 4),
+             "past_key and past_value must have 4 axes");
+    if (run.in(kQ).dtype() == DType::kFloat64 && run.in(kV).dtype() == DType::kFloat64)
+      AttentionRun<double>(run, spec).compute();
     else AttentionRun<float>(run, spec).compute();
   };
 }

@@ -15,7 +15,7 @@
 namespace sx {
 
 ConvSpec::ConvSpec(const NodeView& node) : window(node), groups(node.attr_int("group")) {
-  node.require(groups >= 1, "attribute 'group' is ", groups, "; at least 1 expected");
+  SX_CHECK(node, groups >= 1, "attribute 'group' is ", groups, "; at least 1 expected");
 }
 
 OpDef& add_conv_attrs(OpDef& op) {
@@ -31,10 +31,12 @@ void infer_conv(InferContext& c, int x, int w, DType dtype) {
   const ConvSpec spec(c);
   const int rank = c.has_shape(x) ? c.rank(x) : c.rank(w);
   if (rank < 0) return c.out(0, dtype, std::nullopt);
-  c.require(rank >= 3, "convolves ", c.type(x).str(), "; a batch axis, a channel axis and at least one spatial axis expected");
-  c.require(rank - 2 <= kMaxSpatialRank, "convolves over ", rank - 2, " axes; at most ", kMaxSpatialRank, " are supported");
-  c.require(!c.has_shape(w) || c.rank(w) == rank, "convolves ", c.type(x).str(), " with weights ", c.type(w).str(),
-            "; both must have the same rank");
+  SX_CHECK(c, rank >= 3, "convolves ", c.type(x).str(),
+           "; a batch axis, a channel axis and at least one spatial axis expected");
+  SX_CHECK(c, rank - 2 <= kMaxSpatialRank, "convolves over ", rank - 2, " axes; at most ", kMaxSpatialRank,
+           " are supported");
+  SX_CHECK(c, !c.has_shape(w) || c.rank(w) == rank, "convolves ", c.type(x).str(), " with weights ", c.type(w).str(),
+           "; both must have the same rank");
   spec.window.check_rank(c, rank - 2);
   SymShape out(static_cast<size_t>(rank));
   if (c.has_shape(x)) out[0] = c.shape(x)[0];
@@ -42,18 +44,20 @@ void infer_conv(InferContext& c, int x, int w, DType dtype) {
   if (c.has_shape(x) && c.has_shape(w)) {
     const Dim& channels = c.shape(x)[1];
     const Dim per_group = c.shape(w)[1] * Dim(spec.groups);
-    c.require(!channels.known() || !per_group.known() || channels == per_group, "convolves ", c.type(x).str(), " with weights ",
-              c.type(w).str(), " in ", spec.groups, " groups; the weights fit data with ", per_group.str(), " channels");
+    SX_CHECK(c, !channels.known() || !per_group.known() || channels == per_group, "convolves ", c.type(x).str(),
+             " with weights ", c.type(w).str(), " in ", spec.groups, " groups; the weights fit data with ",
+             per_group.str(), " channels");
   }
   if (out[1].known())
-    c.require(out[1].value() % spec.groups == 0, "has ", out[1].str(), " filters, which ", spec.groups, " groups cannot share");
+    SX_CHECK(c, out[1].value() % spec.groups == 0, "has ", out[1].str(), " filters, which ", spec.groups,
+             " groups cannot share");
   for (int i = 0; i < rank - 2; ++i) {
     const auto axis = static_cast<size_t>(i + 2);
     Dim kernel = spec.window.kernel().empty() ? Dim() : Dim(spec.window.kernel()[static_cast<size_t>(i)]);
     if (c.has_shape(w)) {
       const Dim& stored = c.shape(w)[axis];
-      c.require(!kernel.known() || !stored.known() || kernel == stored, "attribute 'kernel_shape' is ",
-                Shape(spec.window.kernel()).str(), " but the weights are ", c.type(w).str());
+      SX_CHECK(c, !kernel.known() || !stored.known() || kernel == stored, "attribute 'kernel_shape' is ",
+               Shape(spec.window.kernel()).str(), " but the weights are ", c.type(w).str());
       if (stored.known()) kernel = stored;
     }
     if (!kernel.known() || !c.has_shape(x)) continue;
@@ -64,10 +68,10 @@ void infer_conv(InferContext& c, int x, int w, DType dtype) {
 }
 
 ConvShape conv_shape(const NodeView& node, const ConvSpec& spec, const Shape& x, const Shape& w) {
-  node.require(x.rank() >= 3 && x.rank() - 2 <= kMaxSpatialRank && w.rank() == x.rank(), "convolves ", x.str(), " with weights ",
-               w.str(), "; equal ranks from 3 to ", kMaxSpatialRank + 2, " expected");
-  node.require(x[1] > 0 && w[1] > 0 && x[1] / w[1] == spec.groups && x[1] % w[1] == 0 && w[0] % spec.groups == 0, "convolves ",
-               x.str(), " with weights ", w.str(), ", which do not fit together in ", spec.groups, " groups");
+  SX_CHECK(node, x.rank() >= 3 && x.rank() - 2 <= kMaxSpatialRank && w.rank() == x.rank(), "convolves ", x.str(),
+           " with weights ", w.str(), "; equal ranks from 3 to ", kMaxSpatialRank + 2, " expected");
+  SX_CHECK(node, x[1] > 0 && w[1] > 0 && x[1] / w[1] == spec.groups && x[1] % w[1] == 0 && w[0] % spec.groups == 0,
+           "convolves ", x.str(), " with weights ", w.str(), ", which do not fit together in ", spec.groups, " groups");
   ConvShape s;
   s.batch = x[0];
   s.channels = x[1];
@@ -76,8 +80,8 @@ ConvShape conv_shape(const NodeView& node, const ConvSpec& spec, const Shape& x,
   s.rank = x.rank() - 2;
   spec.window.check_rank(node, s.rank);
   for (int i = 0; i < s.rank; ++i) {
-    node.require(spec.window.kernel().empty() || spec.window.kernel()[static_cast<size_t>(i)] == w[i + 2],
-                 "attribute 'kernel_shape' is ", Shape(spec.window.kernel()).str(), " but the weights are ", w.str());
+    SX_CHECK(node, spec.window.kernel().empty() || spec.window.kernel()[static_cast<size_t>(i)] == w[i + 2],
+             "attribute 'kernel_shape' is ", Shape(spec.window.kernel()).str(), " but the weights are ", w.str());
     check_kernel(node, {w[i + 2]});
     const WindowSpec::Axis axis = spec.window.axis(node, i, w[i + 2], x[i + 2]);
     s.in[i] = x[i + 2];
@@ -114,7 +118,8 @@ void plane_f64(const ConvShape& s, const double* x, const double* w, double bias
         int64_t from_row = 0, step = 1, outer = row, outer_tap = tap / s.kernel[last];
         bool inside = true;
         for (int axis = last - 1; axis >= 0 && inside; --axis) {
-          const int64_t at = outer % s.out[axis] * s.stride[axis] + outer_tap % s.kernel[axis] * s.dilation[axis] - s.pad_begin[axis];
+          const int64_t at =
+              outer % s.out[axis] * s.stride[axis] + outer_tap % s.kernel[axis] * s.dilation[axis] - s.pad_begin[axis];
           inside = at >= 0 && at < s.in[axis];
           from_row += at * step;
           step *= s.in[axis];
@@ -139,15 +144,17 @@ Kernel make_f64(const NodeView& node, const ConvSpec& spec) {
     Tensor& y = run.out(0, conv_result(s));
     if (y.size() == 0) return;
     const double* bias = run.has(2) ? run.in(2).data<double>() : nullptr;
-    if (bias != nullptr) run.require(run.in(2).size() == s.filters, "the bias has ", run.in(2).size(), " elements; ", s.filters, " expected");
+    if (bias != nullptr)
+      SX_CHECK(run, run.in(2).size() == s.filters, "the bias has ", run.in(2).size(), " elements; ", s.filters,
+               " expected");
     parallel_for(s.batch * s.filters, 1, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
         const int64_t filter = i % s.filters;
         const int64_t group = filter / (s.filters / s.groups);
         const int64_t first = i / s.filters * s.channels + group * (s.channels / s.groups);
         plane_f64(s, run.in(0).data<double>() + first * s.in_size(),
-                  run.in(1).data<double>() + filter * (s.channels / s.groups) * s.kernel_size(), bias ? bias[filter] : 0.0,
-                  y.data<double>() + i * s.out_size());
+                  run.in(1).data<double>() + filter * (s.channels / s.groups) * s.kernel_size(),
+                  bias ? bias[filter] : 0.0, y.data<double>() + i * s.out_size());
       }
     });
   };
@@ -198,11 +205,13 @@ class FloatConv {
     std::optional<FloatIn> bias, residual;
     Epilogue epilogue = epilogue_;
     if (run.has(2)) {
-      run.require(run.in(2).size() == s.filters, "the bias has ", run.in(2).size(), " elements; ", s.filters, " expected");
+      SX_CHECK(run, run.in(2).size() == s.filters, "the bias has ", run.in(2).size(), " elements; ", s.filters,
+               " expected");
       epilogue.row_bias = bias.emplace(run.in(2)).data();
     }
     if (run.has(3)) {
-      run.require(run.in(3).shape() == result, "the residual is ", run.in(3).shape().str(), " but the result is ", result.str());
+      SX_CHECK(run, run.in(3).shape() == result, "the residual is ", run.in(3).shape().str(), " but the result is ",
+               result.str());
       epilogue.residual = residual.emplace(run.in(3)).data();
     }
     Tensor& y = run.out(0, result);

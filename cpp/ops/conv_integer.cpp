@@ -32,7 +32,9 @@ class Int8Conv {
     });
   }
 
-  ConvShape shape(const Run& run) const { return conv_shape(node_, spec_, run.in(0).shape(), run.in(places_.w).shape()); }
+  ConvShape shape(const Run& run) const {
+    return conv_shape(node_, spec_, run.in(0).shape(), run.in(places_.w).shape());
+  }
 
   void compute(const Run& run, const ConvShape& s, const Int8Epilogue& epilogue, Tensor& y) const {
     const Tensor& x = run.in(0);
@@ -74,10 +76,11 @@ Kernel make_integer(Prepare& p) {
 Kernel make_qlinear(Prepare& p) {
   return [conv = Int8Conv(p, kQLinear)](Run& run) {
     const ConvShape s = conv.shape(run);
-    for (int i : {1, 6, 7}) run.require(run.in(i).size() == 1, "input ", i, " has ", run.in(i).size(), " elements; 1 expected");
+    for (int i : {1, 6, 7})
+      SX_CHECK(run, run.in(i).size() == 1, "input ", i, " has ", run.in(i).size(), " elements; 1 expected");
     const Tensor& w_scale = run.in(4);
-    run.require(w_scale.size() == 1 || w_scale.size() == s.filters, "w_scale has ", w_scale.size(), " elements; 1 or ", s.filters,
-                " expected");
+    SX_CHECK(run, w_scale.size() == 1 || w_scale.size() == s.filters, "w_scale has ", w_scale.size(),
+             " elements; 1 or ", s.filters, " expected");
     Tensor& y = run.out(0, conv_result(s));
     if (y.size() == 0) return;
     const float x_scale = *run.in(1).data<float>();
@@ -89,12 +92,14 @@ Kernel make_qlinear(Prepare& p) {
     if (w_scale.size() == 1) {
       epilogue.scale = x_scale * *w_scales / y_scale;
     } else {
-      auto* scales = static_cast<float*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(s.filters) * sizeof(float)));
+      auto* scales =
+          static_cast<float*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(s.filters) * sizeof(float)));
       for (int64_t i = 0; i < s.filters; ++i) scales[i] = x_scale * w_scales[i] / y_scale;
       epilogue.row_scales = scales;
     }
     if (run.has(8)) {
-      run.require(run.in(8).size() == s.filters, "the bias has ", run.in(8).size(), " elements; ", s.filters, " expected");
+      SX_CHECK(run, run.in(8).size() == s.filters, "the bias has ", run.in(8).size(), " elements; ", s.filters,
+               " expected");
       epilogue.bias = run.in(8).data<int32_t>();
     }
     conv.compute(run, s, epilogue, y);

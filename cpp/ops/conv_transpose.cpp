@@ -22,13 +22,14 @@ struct TransposeSpec {
   }
 
   void check_rank(const NodeView& node, int rank) const {
-    node.require(rank >= 1 && rank <= kMaxSpatialRank, "convolves over ", rank, " axes; from 1 to ", kMaxSpatialRank, " are supported");
+    SX_CHECK(node, rank >= 1 && rank <= kMaxSpatialRank, "convolves over ", rank, " axes; from 1 to ", kMaxSpatialRank,
+             " are supported");
     conv.window.check_rank(node, rank);
     const auto n = static_cast<size_t>(rank);
-    node.require(output_padding.empty() || output_padding.size() == n, "attribute 'output_padding' is ",
-                 Shape(output_padding).str(), "; ", rank, " values expected");
-    node.require(output_shape.empty() || output_shape.size() == n || output_shape.size() == n + 2, "attribute 'output_shape' is ",
-                 Shape(output_shape).str(), "; ", rank, " values expected");
+    SX_CHECK(node, output_padding.empty() || output_padding.size() == n, "attribute 'output_padding' is ",
+             Shape(output_padding).str(), "; ", rank, " values expected");
+    SX_CHECK(node, output_shape.empty() || output_shape.size() == n || output_shape.size() == n + 2,
+             "attribute 'output_shape' is ", Shape(output_shape).str(), "; ", rank, " values expected");
   }
 
   int64_t padding(int axis) const { return output_padding.empty() ? 0 : output_padding[static_cast<size_t>(axis)]; }
@@ -49,8 +50,8 @@ struct TransposeSpec {
     if (!node.has_attr(name)) return {};
     std::vector<int64_t> values = node.attr_ints(name);
     for (int64_t value : values)
-      node.require(value >= 0 && value <= int64_t{1} << 30, "attribute '", name, "' is ", Shape(values).str(),
-                   "; every value must be in 0..", int64_t{1} << 30);
+      SX_CHECK(node, value >= 0 && value <= int64_t{1} << 30, "attribute '", name, "' is ", Shape(values).str(),
+               "; every value must be in 0..", int64_t{1} << 30);
     return values;
   }
 };
@@ -66,8 +67,8 @@ void infer(InferContext& c) {
   const TransposeSpec spec(c);
   const int rank = c.has_shape(0) ? c.rank(0) : c.rank(1);
   if (rank < 0) return c.out(0, c.dtype(0), std::nullopt);
-  c.require(!c.has_shape(1) || c.rank(1) == rank, "convolves ", c.type(0).str(), " with weights ", c.type(1).str(),
-            "; both must have the same rank");
+  SX_CHECK(c, !c.has_shape(1) || c.rank(1) == rank, "convolves ", c.type(0).str(), " with weights ", c.type(1).str(),
+           "; both must have the same rank");
   spec.check_rank(c, rank - 2);
   SymShape out(static_cast<size_t>(rank));
   if (c.has_shape(0)) out[0] = c.shape(0)[0];
@@ -75,32 +76,33 @@ void infer(InferContext& c) {
   if (c.has_shape(0) && c.has_shape(1)) {
     const Dim& channels = c.shape(0)[1];
     const Dim& expected = c.shape(1)[0];
-    c.require(!channels.known() || !expected.known() || channels == expected, "convolves ", c.type(0).str(), " with weights ",
-              c.type(1).str(), "; the weights fit data with ", expected.str(), " channels");
+    SX_CHECK(c, !channels.known() || !expected.known() || channels == expected, "convolves ", c.type(0).str(),
+             " with weights ", c.type(1).str(), "; the weights fit data with ", expected.str(), " channels");
   }
   for (int i = 0; i < rank - 2; ++i) {
     const auto axis = static_cast<size_t>(i);
     Dim kernel = spec.conv.window.kernel().empty() ? Dim() : Dim(spec.conv.window.kernel()[axis]);
     if (c.has_shape(1)) {
       const Dim& stored = c.shape(1)[axis + 2];
-      c.require(!kernel.known() || !stored.known() || kernel == stored, "attribute 'kernel_shape' is ",
-                Shape(spec.conv.window.kernel()).str(), " but the weights are ", c.type(1).str());
+      SX_CHECK(c, !kernel.known() || !stored.known() || kernel == stored, "attribute 'kernel_shape' is ",
+               Shape(spec.conv.window.kernel()).str(), " but the weights are ", c.type(1).str());
       if (stored.known()) kernel = stored;
     }
     if (kernel.known()) check_kernel(c, {kernel.value()});
-    if (kernel.known() && c.has_shape(0)) out[axis + 2] = out_extent(spec, i, rank - 2, kernel.value(), c.shape(0)[axis + 2]);
+    if (kernel.known() && c.has_shape(0))
+      out[axis + 2] = out_extent(spec, i, rank - 2, kernel.value(), c.shape(0)[axis + 2]);
   }
   c.out(0, c.dtype(0), out);
 }
 
 // The convolution whose gradient this is.
 ConvShape transposed_shape(const NodeView& node, const TransposeSpec& spec, const Shape& x, const Shape& w) {
-  node.require(x.rank() >= 3 && w.rank() == x.rank(), "convolves ", x.str(), " with weights ", w.str(),
-               "; equal ranks of at least 3 expected");
+  SX_CHECK(node, x.rank() >= 3 && w.rank() == x.rank(), "convolves ", x.str(), " with weights ", w.str(),
+           "; equal ranks of at least 3 expected");
   spec.check_rank(node, x.rank() - 2);
   const WindowSpec& window = spec.conv.window;
-  node.require(x[1] == w[0] && x[1] > 0 && w[1] > 0 && x[1] % spec.conv.groups == 0, "convolves ", x.str(), " with weights ", w.str(),
-               ", which do not fit together in ", spec.conv.groups, " groups");
+  SX_CHECK(node, x[1] == w[0] && x[1] > 0 && w[1] > 0 && x[1] % spec.conv.groups == 0, "convolves ", x.str(),
+           " with weights ", w.str(), ", which do not fit together in ", spec.conv.groups, " groups");
   ConvShape s;
   s.batch = x[0];
   s.channels = checked_mul(w[1], spec.conv.groups);
@@ -118,7 +120,7 @@ ConvShape transposed_shape(const NodeView& node, const TransposeSpec& spec, cons
       out = asked ? *asked : x[i + 2] * window.stride(i);
       begin = window.share_padding(std::max<int64_t>(0, full - out)).first;
     }
-    node.require(out >= 0, "the result would have the extent ", out, " along spatial axis ", i);
+    SX_CHECK(node, out >= 0, "the result would have the extent ", out, " along spatial axis ", i);
     s.in[i] = out;
     s.out[i] = x[i + 2];
     s.kernel[i] = w[i + 2];
@@ -138,7 +140,8 @@ Shape result_shape(const ConvShape& s) {
 }
 
 // One plane of the result: every tap of every element of x lands somewhere in it or is cut off.
-void plane_f64(const ConvShape& s, const double* x, int64_t x_channels, const double* w, int64_t w_step, double bias, double* y) {
+void plane_f64(const ConvShape& s, const double* x, int64_t x_channels, const double* w, int64_t w_step, double bias,
+               double* y) {
   std::fill(y, y + s.in_size(), bias);
   const int64_t positions = s.out_size();
   const int64_t taps = s.kernel_size();
@@ -148,7 +151,8 @@ void plane_f64(const ConvShape& s, const double* x, int64_t x_channels, const do
         int64_t at = 0, step = 1, rest = position, rest_tap = tap;
         bool inside = true;
         for (int axis = s.rank - 1; axis >= 0 && inside; --axis) {
-          const int64_t to = rest % s.out[axis] * s.stride[axis] + rest_tap % s.kernel[axis] * s.dilation[axis] - s.pad_begin[axis];
+          const int64_t to =
+              rest % s.out[axis] * s.stride[axis] + rest_tap % s.kernel[axis] * s.dilation[axis] - s.pad_begin[axis];
           inside = to >= 0 && to < s.in[axis];
           at += to * step;
           step *= s.in[axis];
@@ -191,7 +195,9 @@ class ConvTranspose {
   void operator()(Run& run) const {
     const ConvShape s = transposed_shape(node_, spec_, run.in(0).shape(), run.in(1).shape());
     const bool has_bias = run.has(2);
-    if (has_bias) run.require(run.in(2).size() == s.channels, "the bias has ", run.in(2).size(), " elements; ", s.channels, " expected");
+    if (has_bias)
+      SX_CHECK(run, run.in(2).size() == s.channels, "the bias has ", run.in(2).size(), " elements; ", s.channels,
+               " expected");
     Tensor& y = run.out(0, result_shape(s));
     if (y.size() == 0) return;
     if (y.dtype() == DType::kFloat64) return run_f64(run, s, has_bias ? run.in(2).data<double>() : nullptr, y);

@@ -55,8 +55,8 @@ class QuantizedMatrices {
     const Tensor& scale = run.in(scale_);
     const Tensor& zero = run.in(zero_);
     const auto per_direction = [&](const Tensor& x, const char* what) {
-      run.require(x.size() == directions || x.size() == directions * w.dim(2), what, " has ", x.size(), " elements; ", directions,
-                  " or ", directions * w.dim(2), " expected");
+      SX_CHECK(run, x.size() == directions || x.size() == directions * w.dim(2), what, " has ", x.size(), " elements; ",
+               directions, " or ", directions * w.dim(2), " expected");
       return x.size() / directions;
     };
     bound.scale_step = per_direction(scale, "a weight scale");
@@ -84,7 +84,10 @@ class QuantizedMatrices {
 class QuantizedProducts : public RecurrentProducts<float> {
  public:
   QuantizedProducts(const RecurrentSizes& sizes, const float* x, QuantizedMatrices::Bound w, QuantizedMatrices::Bound r)
-      : sizes_(sizes), w_(std::move(w)), r_(std::move(r)), x_(DType::kUInt8, Shape{sizes.steps * sizes.batch, sizes.inputs}) {
+      : sizes_(sizes),
+        w_(std::move(w)),
+        r_(std::move(r)),
+        x_(DType::kUInt8, Shape{sizes.steps * sizes.batch, sizes.inputs}) {
     range_ = quantize_dynamically(x, x_.size(), x_.data<uint8_t>());
   }
 
@@ -144,13 +147,16 @@ class DynamicQuantizeLstm {
   void operator()(Run& run) const {
     const Shape& w = run.in(1).shape();
     const Shape& r = run.in(2).shape();
-    run.require(w.rank() == 3 && r.rank() == 3, "W is ", w.str(), " and R is ", r.str(), "; three axes each expected");
+    SX_CHECK(run, w.rank() == 3 && r.rank() == 3, "W is ", w.str(), " and R is ", r.str(),
+             "; three axes each expected");
     const RecurrentSizes sizes(run, spec_, r[1]);
-    const Shape w_expected{sizes.directions, sizes.inputs, sizes.width()}, r_expected{sizes.directions, sizes.hidden, sizes.width()};
-    run.require(w == w_expected, "W is ", w.str(), "; ", w_expected.str(), " expected");
-    run.require(r == r_expected, "R is ", r.str(), "; ", r_expected.str(), " expected");
+    const Shape w_expected{sizes.directions, sizes.inputs, sizes.width()},
+        r_expected{sizes.directions, sizes.hidden, sizes.width()};
+    SX_CHECK(run, w == w_expected, "W is ", w.str(), "; ", w_expected.str(), " expected");
+    SX_CHECK(run, r == r_expected, "R is ", r.str(), "; ", r_expected.str(), " expected");
     check_lstm_inputs(run, sizes);
-    const QuantizedProducts products(sizes, run.in(0).data<float>(), w_.bind(run, sizes.directions), r_.bind(run, sizes.directions));
+    const QuantizedProducts products(sizes, run.in(0).data<float>(), w_.bind(run, sizes.directions),
+                                     r_.bind(run, sizes.directions));
     RecurrentIo<float> io(run, sizes, 6);
     const Tensor bias = bias_.get(run);
     const LstmCell<float> cell(spec_, input_forget_, io.input(7));
@@ -168,25 +174,26 @@ class DynamicQuantizeLstm {
 }  // namespace
 
 void define_dynamic_quantize_lstm(OpList& ops) {
-  add_recurrent_attrs(ops.add(OpDef("DynamicQuantizeLSTM", "com.microsoft")
-                                  .attr("input_forget", 0)
-                                  .in("X", "T", DType::kFloat32)
-                                  .in("W", "T2", kBytes)
-                                  .in("R", "T2", kBytes)
-                                  .optional_in("B", "T", DType::kFloat32)
-                                  .optional_in("sequence_lens", "T1", DType::kInt32)
-                                  .optional_in("initial_h", "T", DType::kFloat32)
-                                  .optional_in("initial_c", "T", DType::kFloat32)
-                                  .optional_in("P", "T", DType::kFloat32)
-                                  .in("W_scale", "T", DType::kFloat32)
-                                  .in("W_zero_point", "T2", kBytes)
-                                  .in("R_scale", "T", DType::kFloat32)
-                                  .in("R_zero_point", "T2", kBytes)
-                                  .optional_out("Y", "T")
-                                  .optional_out("Y_h", "T")
-                                  .optional_out("Y_c", "T")
-                                  .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, 4, {"Sigmoid", "Tanh", "Tanh"}), 1); })
-                                  .kernel([](Prepare& p) -> Kernel { return DynamicQuantizeLstm(p); })));
+  add_recurrent_attrs(ops.add(
+      OpDef("DynamicQuantizeLSTM", "com.microsoft")
+          .attr("input_forget", 0)
+          .in("X", "T", DType::kFloat32)
+          .in("W", "T2", kBytes)
+          .in("R", "T2", kBytes)
+          .optional_in("B", "T", DType::kFloat32)
+          .optional_in("sequence_lens", "T1", DType::kInt32)
+          .optional_in("initial_h", "T", DType::kFloat32)
+          .optional_in("initial_c", "T", DType::kFloat32)
+          .optional_in("P", "T", DType::kFloat32)
+          .in("W_scale", "T", DType::kFloat32)
+          .in("W_zero_point", "T2", kBytes)
+          .in("R_scale", "T", DType::kFloat32)
+          .in("R_zero_point", "T2", kBytes)
+          .optional_out("Y", "T")
+          .optional_out("Y_h", "T")
+          .optional_out("Y_c", "T")
+          .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, 4, {"Sigmoid", "Tanh", "Tanh"}), 1); })
+          .kernel([](Prepare& p) -> Kernel { return DynamicQuantizeLstm(p); })));
 }
 
 }  // namespace sx

@@ -19,7 +19,9 @@ using Labels = std::vector<int>;
 constexpr int kEllipsis = -1;
 constexpr int kFirstHidden = 256;
 
-bool contains(const Labels& labels, int label) { return std::find(labels.begin(), labels.end(), label) != labels.end(); }
+bool contains(const Labels& labels, int label) {
+  return std::find(labels.begin(), labels.end(), label) != labels.end();
+}
 
 // The equation with ellipses in place.
 struct Equation {
@@ -42,9 +44,10 @@ struct Equation {
     if (arrow != std::string::npos) {
       output = term(node, text.substr(arrow + 2));
       for (size_t i = 0; i < output.size(); ++i) {
-        node.require(std::count(output.begin(), output.end(), output[i]) == 1, "the equation '", text, "' repeats a label in its output");
-        node.require(output[i] == kEllipsis || appears(output[i]) > 0, "the equation '", text, "' has an output label '",
-                     static_cast<char>(output[i]), "' that no operand has");
+        SX_CHECK(node, std::count(output.begin(), output.end(), output[i]) == 1, "the equation '", text,
+                 "' repeats a label in its output");
+        SX_CHECK(node, output[i] == kEllipsis || appears(output[i]) > 0, "the equation '", text,
+                 "' has an output label '", static_cast<char>(output[i]), "' that no operand has");
       }
       return;
     }
@@ -56,14 +59,15 @@ struct Equation {
 
   // With the axes of ellipses spelt out for operands of these ranks.
   Equation expanded(const NodeView& node, const std::vector<int>& ranks) const {
-    node.require(ranks.size() == operands.size(), "the equation names ", operands.size(), " operands; ", ranks.size(), " given");
+    SX_CHECK(node, ranks.size() == operands.size(), "the equation names ", operands.size(), " operands; ", ranks.size(),
+             " given");
     Equation full = *this;
     int most = 0;
     for (size_t i = 0; i < operands.size(); ++i) {
       const int named = static_cast<int>(operands[i].size()) - (contains(operands[i], kEllipsis) ? 1 : 0);
       const int hidden = ranks[i] - named;
-      node.require(contains(operands[i], kEllipsis) ? hidden >= 0 : hidden == 0, "operand ", i, " has ", ranks[i],
-                   " axes but the equation gives it ", named, " labels");
+      SX_CHECK(node, contains(operands[i], kEllipsis) ? hidden >= 0 : hidden == 0, "operand ", i, " has ", ranks[i],
+               " axes but the equation gives it ", named, " labels");
       expand(full.operands[i], hidden);
       most = std::max(most, hidden);
     }
@@ -77,11 +81,13 @@ struct Equation {
     for (size_t i = 0; i < text.size(); ++i) {
       const char c = text[i];
       if (c == '.') {
-        node.require(text.compare(i, 3, "...") == 0 && !contains(labels, kEllipsis), "the equation has a stray '.' in '", text, "'");
+        SX_CHECK(node, text.compare(i, 3, "...") == 0 && !contains(labels, kEllipsis),
+                 "the equation has a stray '.' in '", text, "'");
         labels.push_back(kEllipsis);
         i += 2;
       } else {
-        node.require((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'), "the equation has a '", c, "' in '", text, "'; letters expected");
+        SX_CHECK(node, (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'), "the equation has a '", c, "' in '", text,
+                 "'; letters expected");
         labels.push_back(c);
       }
     }
@@ -154,8 +160,8 @@ class Contraction {
       size = checked_mul(size, kept.back().extent);
     }
     for (size_t i = 0; i < x.labels.size(); ++i) {
-      if (contains(target, x.labels[i]) || std::find(x.labels.begin(), x.labels.begin() + static_cast<long>(i), x.labels[i]) !=
-                                               x.labels.begin() + static_cast<long>(i))
+      if (contains(target, x.labels[i]) || std::find(x.labels.begin(), x.labels.begin() + static_cast<long>(i),
+                                                     x.labels[i]) != x.labels.begin() + static_cast<long>(i))
         continue;
       summed.push_back(axis_of(x.labels[i]));
       terms *= summed.back().extent;
@@ -166,7 +172,8 @@ class Contraction {
     parallel_for(size, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, terms)), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         int64_t from = 0, rest = i;
-        for (size_t axis = kept.size(); axis-- > 0; rest /= kept[axis].extent) from += rest % kept[axis].extent * kept[axis].step;
+        for (size_t axis = kept.size(); axis-- > 0; rest /= kept[axis].extent)
+          from += rest % kept[axis].extent * kept[axis].step;
         T sum{0};
         for (int64_t j = 0; j < terms; ++j) {
           int64_t at = from, rest_term = j;
@@ -215,7 +222,8 @@ class Contraction {
     return once;
   }
 
-  static void multiply(int64_t count, int64_t m, int64_t n, int64_t k, const T* a, bool trans_a, const T* b, bool trans_b, T* c) {
+  static void multiply(int64_t count, int64_t m, int64_t n, int64_t k, const T* a, bool trans_a, const T* b,
+                       bool trans_b, T* c) {
     if constexpr (std::is_same_v<T, float>) {
       Gemm g;
       g.m = m, g.n = n, g.k = k;
@@ -285,8 +293,8 @@ void compute(Run& run, const Equation& equation) {
     for (int axis = 0; axis < ranks[static_cast<size_t>(i)]; ++axis) {
       const int64_t extent = run.in(i).dim(axis);
       int64_t& known = extents.emplace(labels[static_cast<size_t>(axis)], extent).first->second;
-      run.require(known == extent || known == 1 || extent == 1, "operand ", i, " is ", run.in(i).shape().str(),
-                  " but the label of its axis ", axis, " has the extent ", known, " elsewhere");
+      SX_CHECK(run, known == extent || known == 1 || extent == 1, "operand ", i, " is ", run.in(i).shape().str(),
+               " but the label of its axis ", axis, " has the extent ", known, " elsewhere");
       if (known == 1) known = extent;
     }
   }
@@ -305,7 +313,8 @@ void compute(Run& run, const Equation& equation) {
   Term<T> result = terms[0];
   for (size_t i = 1; i < terms.size(); ++i) {
     Labels needed = full.output;
-    for (size_t j = i + 1; j < terms.size(); ++j) needed.insert(needed.end(), terms[j].labels.begin(), terms[j].labels.end());
+    for (size_t j = i + 1; j < terms.size(); ++j)
+      needed.insert(needed.end(), terms[j].labels.begin(), terms[j].labels.end());
     result = Contraction<T>::contract(result, terms[i], needed);
   }
   Shape shape;

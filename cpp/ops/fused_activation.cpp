@@ -7,11 +7,41 @@ namespace sx {
 namespace {
 
 // In the order of Activation.
-constexpr const char* kNames[] = {
-    "",        "Relu",        "Clip",  "LeakyRelu", "ThresholdedRelu", "Elu",  "Selu",  "Celu",  "Sigmoid",
-    "HardSigmoid", "Swish",   "HardSwish", "Tanh",  "Gelu",            "GeluTanh", "Mish", "Softplus", "Softsign",
-    "Erf",     "Exp",         "Log",   "Log1p",     "Expm1",           "Sqrt", "Reciprocal", "ReciprocalSqrt", "Square",
-    "Abs",     "Neg",         "Sign",  "Floor",     "Ceil",            "Round", "Trunc", "Affine"};
+constexpr const char* kNames[] = {"",
+                                  "Relu",
+                                  "Clip",
+                                  "LeakyRelu",
+                                  "ThresholdedRelu",
+                                  "Elu",
+                                  "Selu",
+                                  "Celu",
+                                  "Sigmoid",
+                                  "HardSigmoid",
+                                  "Swish",
+                                  "HardSwish",
+                                  "Tanh",
+                                  "Gelu",
+                                  "GeluTanh",
+                                  "Mish",
+                                  "Softplus",
+                                  "Softsign",
+                                  "Erf",
+                                  "Exp",
+                                  "Log",
+                                  "Log1p",
+                                  "Expm1",
+                                  "Sqrt",
+                                  "Reciprocal",
+                                  "ReciprocalSqrt",
+                                  "Square",
+                                  "Abs",
+                                  "Neg",
+                                  "Sign",
+                                  "Floor",
+                                  "Ceil",
+                                  "Round",
+                                  "Trunc",
+                                  "Affine"};
 static_assert(std::size(kNames) == static_cast<size_t>(Activation::kAffine) + 1);
 
 }  // namespace

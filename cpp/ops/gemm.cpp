@@ -1,4 +1,5 @@
-// Y = alpha op(A) op(B) + beta C, with C broadcast to the result; com.microsoft's FusedGemm applies an activation to it.
+// Y = alpha op(A) op(B) + beta C, with C broadcast to the result; com.microsoft's FusedGemm applies an activation to
+// it.
 #include <algorithm>
 #include <optional>
 
@@ -19,7 +20,11 @@ struct GemmSpec {
 };
 
 GemmSpec gemm_spec(const NodeView& node) {
-  return {node.attr_int("transA") != 0, node.attr_int("transB") != 0, node.attr_float("alpha"), node.attr_float("beta"), {}};
+  return {node.attr_int("transA") != 0,
+          node.attr_int("transB") != 0,
+          node.attr_float("alpha"),
+          node.attr_float("beta"),
+          {}};
 }
 
 GemmSpec fused_gemm_spec(const NodeView& node) {
@@ -36,10 +41,11 @@ struct GemmShape {
 GemmShape gemm_shape(const Run& run, const GemmSpec& spec) {
   const Shape& a = run.in(0).shape();
   const Shape& b = run.in(1).shape();
-  run.require(a.rank() == 2 && b.rank() == 2, "multiplies ", a.str(), " by ", b.str(), "; matrices expected");
+  SX_CHECK(run, a.rank() == 2 && b.rank() == 2, "multiplies ", a.str(), " by ", b.str(), "; matrices expected");
   const int64_t k = spec.trans_a ? a[0] : a[1];
   const int64_t other = spec.trans_b ? b[1] : b[0];
-  run.require(k == other, "multiplies ", a.str(), " by ", b.str(), "; the inner extents ", k, " and ", other, " must be equal");
+  SX_CHECK(run, k == other, "multiplies ", a.str(), " by ", b.str(), "; the inner extents ", k, " and ", other,
+           " must be equal");
   return {spec.trans_a ? a[1] : a[0], spec.trans_b ? b[0] : b[1], k, a[1], b[1]};
 }
 
@@ -55,8 +61,9 @@ Addend addend(const Run& run, const GemmShape& s) {
   Addend x;
   if (c.rank() >= 1) x.columns = c.back();
   if (c.rank() >= 2) x.rows = c[c.rank() - 2];
-  run.require(c.size() == x.rows * x.columns && (x.rows == 1 || x.rows == s.m) && (x.columns == 1 || x.columns == s.n), "C is ",
-              c.str(), ", which does not broadcast to the result [", s.m, ",", s.n, "]");
+  SX_CHECK(run,
+           c.size() == x.rows * x.columns && (x.rows == 1 || x.rows == s.m) && (x.columns == 1 || x.columns == s.n),
+           "C is ", c.str(), ", which does not broadcast to the result [", s.m, ",", s.n, "]");
   return x;
 }
 
@@ -156,7 +163,8 @@ class FloatGemm {
     const bool per_row = x.rows > 1;
     const int64_t count = per_row ? s.m : s.n;
     if (spec_.beta != 1.0f || x.rows * x.columns != count) {
-      auto* scaled = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(count) * sizeof(float)));
+      auto* scaled =
+          static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(count) * sizeof(float)));
       const int64_t step = x.rows * x.columns == 1 ? 0 : 1;
       for (int64_t i = 0; i < count; ++i) scaled[i] = c[i * step] * spec_.beta;
       c = scaled;
@@ -172,12 +180,12 @@ class FloatGemm {
 void infer_gemm(InferContext& c) {
   const GemmSpec spec = gemm_spec(c);
   for (int i = 0; i < 2; ++i)
-    c.require(!c.has_shape(i) || c.rank(i) == 2, i == 0 ? "A" : "B", " is ", c.type(i).str(), "; a matrix expected");
+    SX_CHECK(c, !c.has_shape(i) || c.rank(i) == 2, i == 0 ? "A" : "B", " is ", c.type(i).str(), "; a matrix expected");
   if (c.has_shape(0) && c.has_shape(1)) {
     const Dim& k = c.shape(0)[spec.trans_a ? 0 : 1];
     const Dim& other = c.shape(1)[spec.trans_b ? 1 : 0];
-    c.require(!k.known() || !other.known() || k == other, "multiplies ", c.type(0).str(), " by ", c.type(1).str(),
-              "; the inner extents ", k.str(), " and ", other.str(), " must be equal");
+    SX_CHECK(c, !k.known() || !other.known() || k == other, "multiplies ", c.type(0).str(), " by ", c.type(1).str(),
+             "; the inner extents ", k.str(), " and ", other.str(), " must be equal");
   }
   const Dim m = c.has_shape(0) ? c.shape(0)[spec.trans_a ? 1 : 0] : Dim();
   const Dim n = c.has_shape(1) ? c.shape(1)[spec.trans_b ? 0 : 1] : Dim();
@@ -187,8 +195,8 @@ void infer_gemm(InferContext& c) {
     for (size_t i = 0; i < addend.size(); ++i) {
       const size_t behind = addend.size() - i;  // 1 for the last axis
       const Dim target = behind <= 2 ? out[2 - behind] : Dim(1);
-      c.require(!addend[i].known() || !target.known() || addend[i] == Dim(1) || addend[i] == target, "C is ", c.type(2).str(),
-                ", which does not broadcast to the result ", to_string(out));
+      SX_CHECK(c, !addend[i].known() || !target.known() || addend[i] == Dim(1) || addend[i] == target, "C is ",
+               c.type(2).str(), ", which does not broadcast to the result ", to_string(out));
     }
   }
   c.out(0, c.dtype(0), out);

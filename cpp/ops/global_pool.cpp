@@ -49,18 +49,19 @@ void reduce_in_f64(const GlobalSpec& spec, const T* x, int64_t rows, int64_t n, 
 Kernel make(const GlobalSpec& spec) {
   return [spec](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() >= 2, "pools ", x.shape().str(), "; a batch and a channel axis expected");
+    SX_CHECK(run, x.rank() >= 2, "pools ", x.shape().str(), "; a batch and a channel axis expected");
     Shape shape = Shape::filled(x.rank(), 1);
     shape[0] = x.dim(0), shape[1] = x.dim(1);
     const int64_t n = x.shape().size(2, x.rank());
-    run.require(n > 0 || shape.size() == 0, "pools ", x.shape().str(), ", which has no elements to pool");
+    SX_CHECK(run, n > 0 || shape.size() == 0, "pools ", x.shape().str(), ", which has no elements to pool");
     Tensor& y = run.out(0, shape);
     if (y.dtype() == DType::kFloat64) return reduce_in_f64(spec, x.data<double>(), y.size(), n, y.data<double>());
     const FloatIn in(x);
     const FloatOut out(y);
     if (spec.kind == Kind::kMean) reduce_rows(Reduction::kMean, in.data(), y.size(), n, out.data());
     else if (spec.kind == Kind::kMax) reduce_rows(Reduction::kMax, in.data(), y.size(), n, out.data());
-    else if (spec.p <= 2) reduce_rows(spec.p == 2 ? Reduction::kL2 : Reduction::kL1, in.data(), y.size(), n, out.data());
+    else if (spec.p <= 2)
+      reduce_rows(spec.p == 2 ? Reduction::kL2 : Reduction::kL1, in.data(), y.size(), n, out.data());
     else reduce_in_f64(spec, in.data(), y.size(), n, out.data());
     out.store();
   };
@@ -68,16 +69,14 @@ Kernel make(const GlobalSpec& spec) {
 
 void infer(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
-  c.require(c.rank(0) >= 2, "pools ", c.type(0).str(), "; a batch and a channel axis expected");
+  SX_CHECK(c, c.rank(0) >= 2, "pools ", c.type(0).str(), "; a batch and a channel axis expected");
   SymShape shape(static_cast<size_t>(c.rank(0)), Dim(1));
   shape[0] = c.shape(0)[0];
   shape[1] = c.shape(0)[1];
   c.out(0, c.dtype(0), shape);
 }
 
-OpDef pooling(const char* name) {
-  return OpDef(name).since(22).in("X", "T", kFloats).out("Y", "T").infer(infer);
-}
+OpDef pooling(const char* name) { return OpDef(name).since(22).in("X", "T", kFloats).out("Y", "T").infer(infer); }
 
 }  // namespace
 
@@ -88,13 +87,13 @@ void define_global_pool(OpList& ops) {
               .attr("p", 2)
               .kernel([](Prepare& p) {
                 const int64_t order = p.attr_int("p");
-                p.require(order >= 1, "attribute 'p' is ", order, "; at least 1 expected");
+                SX_CHECK(p, order >= 1, "attribute 'p' is ", order, "; at least 1 expected");
                 return make({Kind::kNorm, order});
               })
               .upgrade(2, [](UpgradeContext& c) {
                 const float p = c.take<float>("p", 2.0f);
-                SX_REQUIRE(p >= 1.0f && p <= 1e6f && p == std::floor(p), kNotImplemented, label(c.draft()), " attribute 'p' is ", p,
-                           "; a positive integer expected");
+                SX_REQUIRE(p >= 1.0f && p <= 1e6f && p == std::floor(p), kNotImplemented, label(c.draft()),
+                           " attribute 'p' is ", p, "; a positive integer expected");
                 c.set("p", static_cast<int64_t>(p));
               }));
 }

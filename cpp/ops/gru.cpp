@@ -86,7 +86,7 @@ class Gru {
 
   void operator()(Run& run) const {
     const Shape& r = run.in(2).shape();
-    run.require(r.rank() == 3, "R is ", r.str(), "; three axes expected");
+    SX_CHECK(run, r.rank() == 3, "R is ", r.str(), "; three axes expected");
     const RecurrentSizes sizes(run, spec_, r[2]);
     check_recurrent_inputs(run, sizes);
     if (run.in(0).dtype() == DType::kFloat64) compute<double>(run, sizes, *weights_.doubles(run, sizes));
@@ -120,20 +120,21 @@ class Gru {
 }  // namespace
 
 void define_gru(OpList& ops) {
-  add_recurrent_attrs(ops.add(OpDef("GRU")
-                                  .since(22)
-                                  .attr("linear_before_reset", 0)
-                                  .in("X", "T", kFloats)
-                                  .in("W", "T", kFloats)
-                                  .in("R", "T", kFloats)
-                                  .optional_in("B", "T", kFloats)
-                                  .optional_in("sequence_lens", "T1", DType::kInt32)
-                                  .optional_in("initial_h", "T", kFloats)
-                                  .optional_out("Y", "T")
-                                  .optional_out("Y_h", "T")
-                                  .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, 3, {"Sigmoid", "Tanh"})); })
-                                  .kernel([](Prepare& p) -> Kernel { return Gru(p); })
-                                  .upgrade(7, [](UpgradeContext& c) { c.take<int64_t>("output_sequence", 0); })));
+  add_recurrent_attrs(
+      ops.add(OpDef("GRU")
+                  .since(22)
+                  .attr("linear_before_reset", 0)
+                  .in("X", "T", kFloats)
+                  .in("W", "T", kFloats)
+                  .in("R", "T", kFloats)
+                  .optional_in("B", "T", kFloats)
+                  .optional_in("sequence_lens", "T1", DType::kInt32)
+                  .optional_in("initial_h", "T", kFloats)
+                  .optional_out("Y", "T")
+                  .optional_out("Y_h", "T")
+                  .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, 3, {"Sigmoid", "Tanh"})); })
+                  .kernel([](Prepare& p) -> Kernel { return Gru(p); })
+                  .upgrade(7, [](UpgradeContext& c) { c.take<int64_t>("output_sequence", 0); })));
 }
 
 }  // namespace sx

@@ -21,9 +21,9 @@ int32_t widened(const Tensor& tensor, int64_t i) {
 
 ZeroPoints::ZeroPoints(const Run& run, const Tensor& tensor, int64_t count, int64_t matrices) {
   const int64_t n = tensor.size();
-  run.require(n == 1 || n == count || n == checked_mul(count, matrices), "has ", n, " zero points; 1 or ", count, " expected");
+  SX_CHECK(run, n == 1 || n == count || n == checked_mul(count, matrices), "has ", n, " zero points; 1 or ", count,
+           " expected");
   for (int64_t i = 0; i < n; ++i) values_.push_back(widened(tensor, i));
-  values_.erase(values_.begin());
   step_ = n == count ? 0 : count;
 }
 
@@ -79,9 +79,10 @@ void Int8Product::run(const MatMulShape& s, const Operands& operands, const Int8
     g.m = products * s.m;
     multiply(0, g);
   } else if (s.m * s.n * s.k < kSmallProduct) {
-    parallel_for(products, std::max<int64_t>(1, kSmallProduct / std::max<int64_t>(1, s.m * s.n * s.k)), [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) multiply(i, g);
-    });
+    parallel_for(products, std::max<int64_t>(1, kSmallProduct / std::max<int64_t>(1, s.m * s.n * s.k)),
+                 [&](int64_t from, int64_t to) {
+                   for (int64_t i = from; i < to; ++i) multiply(i, g);
+                 });
   } else {
     for (int64_t i = 0; i < products; ++i) multiply(i, g);
   }

@@ -55,10 +55,11 @@ template class LstmCell<double>;
 void check_lstm_inputs(const Run& run, const RecurrentSizes& sizes) {
   check_recurrent_inputs(run, sizes);
   if (run.has(6))
-    run.require(run.in(6).shape() == sizes.state_shape(), "initial_c is ", run.in(6).shape().str(), "; ", sizes.state_shape().str(),
-                " expected");
+    SX_CHECK(run, run.in(6).shape() == sizes.state_shape(), "initial_c is ", run.in(6).shape().str(), "; ",
+             sizes.state_shape().str(), " expected");
   const Shape peepholes{sizes.directions, 3 * sizes.hidden};
-  if (run.has(7)) run.require(run.in(7).shape() == peepholes, "P is ", run.in(7).shape().str(), "; ", peepholes.str(), " expected");
+  if (run.has(7))
+    SX_CHECK(run, run.in(7).shape() == peepholes, "P is ", run.in(7).shape().str(), "; ", peepholes.str(), " expected");
 }
 
 namespace {
@@ -73,7 +74,7 @@ class Lstm {
 
   void operator()(Run& run) const {
     const Shape& r = run.in(2).shape();
-    run.require(r.rank() == 3, "R is ", r.str(), "; three axes expected");
+    SX_CHECK(run, r.rank() == 3, "R is ", r.str(), "; three axes expected");
     const RecurrentSizes sizes(run, spec_, r[2]);
     check_lstm_inputs(run, sizes);
     if (run.in(0).dtype() == DType::kFloat64) compute<double>(run, sizes, *weights_.doubles(run, sizes));
@@ -99,23 +100,24 @@ class Lstm {
 }  // namespace
 
 void define_lstm(OpList& ops) {
-  add_recurrent_attrs(ops.add(OpDef("LSTM")
-                                  .since(22)
-                                  .attr("input_forget", 0)
-                                  .in("X", "T", kFloats)
-                                  .in("W", "T", kFloats)
-                                  .in("R", "T", kFloats)
-                                  .optional_in("B", "T", kFloats)
-                                  .optional_in("sequence_lens", "T1", DType::kInt32)
-                                  .optional_in("initial_h", "T", kFloats)
-                                  .optional_in("initial_c", "T", kFloats)
-                                  .optional_in("P", "T", kFloats)
-                                  .optional_out("Y", "T")
-                                  .optional_out("Y_h", "T")
-                                  .optional_out("Y_c", "T")
-                                  .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, 4, {"Sigmoid", "Tanh", "Tanh"})); })
-                                  .kernel([](Prepare& p) -> Kernel { return Lstm(p); })
-                                  .upgrade(7, [](UpgradeContext& c) { c.take<int64_t>("output_sequence", 0); })));
+  add_recurrent_attrs(
+      ops.add(OpDef("LSTM")
+                  .since(22)
+                  .attr("input_forget", 0)
+                  .in("X", "T", kFloats)
+                  .in("W", "T", kFloats)
+                  .in("R", "T", kFloats)
+                  .optional_in("B", "T", kFloats)
+                  .optional_in("sequence_lens", "T1", DType::kInt32)
+                  .optional_in("initial_h", "T", kFloats)
+                  .optional_in("initial_c", "T", kFloats)
+                  .optional_in("P", "T", kFloats)
+                  .optional_out("Y", "T")
+                  .optional_out("Y_h", "T")
+                  .optional_out("Y_c", "T")
+                  .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, 4, {"Sigmoid", "Tanh", "Tanh"})); })
+                  .kernel([](Prepare& p) -> Kernel { return Lstm(p); })
+                  .upgrade(7, [](UpgradeContext& c) { c.take<int64_t>("output_sequence", 0); })));
 }
 
 }  // namespace sx

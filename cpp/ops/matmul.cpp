@@ -14,7 +14,9 @@ namespace {
 
 constexpr int64_t kFloatsPerLine = 16;
 
-int64_t round_to_line(int64_t floats) { return checked_add(floats, kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine; }
+int64_t round_to_line(int64_t floats) {
+  return checked_add(floats, kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine;
+}
 
 // The batch, row and column extents of an operand; a vector is one row of A or one column of B.
 template <typename Extents>
@@ -41,33 +43,34 @@ Operand<Extents> operand(const Extents& shape, int rank, bool is_a, bool trans, 
 
 void infer_matmul(InferContext& c, const MatMulSpec& spec, DType dtype, int second) {
   if (!c.has_shape(0) || !c.has_shape(second)) return c.out(0, dtype, std::nullopt);
-  c.require(c.rank(0) >= 1 && c.rank(second) >= 1, "multiplies ", c.type(0).str(), " by ", c.type(second).str(),
-            "; both must have at least one axis");
+  SX_CHECK(c, c.rank(0) >= 1 && c.rank(second) >= 1, "multiplies ", c.type(0).str(), " by ", c.type(second).str(),
+           "; both must have at least one axis");
   const auto a = operand(c.shape(0), c.rank(0), true, spec.trans_a, spec.batch_inside_a);
   const auto b = operand(c.shape(second), c.rank(second), false, spec.trans_b, spec.batch_inside_b);
-  c.require(!a.columns.known() || !b.rows.known() || a.columns == b.rows, "multiplies ", c.type(0).str(), " by ",
-            c.type(second).str(), "; the inner extents ", a.columns.str(), " and ", b.rows.str(), " must be equal");
+  SX_CHECK(c, !a.columns.known() || !b.rows.known() || a.columns == b.rows, "multiplies ", c.type(0).str(), " by ",
+           c.type(second).str(), "; the inner extents ", a.columns.str(), " and ", b.rows.str(), " must be equal");
   SymShape out = broadcast(c, a.batch, b.batch);
   if (c.rank(0) > 1) out.push_back(a.rows);
   if (c.rank(second) > 1) out.push_back(b.columns);
   if (spec.bias != kNone && c.has_shape(spec.bias)) {
     const SymShape& bias = c.shape(spec.bias);
-    c.require(bias.size() == 1 && (!bias[0].known() || !b.columns.known() || bias[0] == b.columns || bias[0] == Dim(1)),
-              "the bias is ", c.type(spec.bias).str(), "; one value for each of the ", b.columns.str(), " columns expected");
+    SX_CHECK(
+        c, bias.size() == 1 && (!bias[0].known() || !b.columns.known() || bias[0] == b.columns || bias[0] == Dim(1)),
+        "the bias is ", c.type(spec.bias).str(), "; one value for each of the ", b.columns.str(), " columns expected");
   }
   c.out(0, dtype, out);
 }
 
 MatMulShape::MatMulShape(const Run& run, const Shape& a, const Shape& b, const MatMulSpec& spec)
     : trans_a(spec.trans_a && a.rank() > 1), trans_b(spec.trans_b && b.rank() > 1) {
-  run.require(a.rank() >= 1 && b.rank() >= 1, "multiplies ", a.str(), " by ", b.str(),
-              "; both must have at least one axis");
+  SX_CHECK(run, a.rank() >= 1 && b.rank() >= 1, "multiplies ", a.str(), " by ", b.str(),
+           "; both must have at least one axis");
   const bool inside_a = spec.batch_inside_a && a.rank() > 2;
   const bool inside_b = spec.batch_inside_b && b.rank() > 2;
   const auto left = operand(a, a.rank(), true, trans_a, inside_a);
   const auto right = operand(b, b.rank(), false, trans_b, inside_b);
-  run.require(left.columns == right.rows, "multiplies ", a.str(), " by ", b.str(), "; the inner extents ", left.columns,
-              " and ", right.rows, " must be equal");
+  SX_CHECK(run, left.columns == right.rows, "multiplies ", a.str(), " by ", b.str(), "; the inner extents ",
+           left.columns, " and ", right.rows, " must be equal");
   m = left.rows;
   n = right.columns;
   k = left.columns;
@@ -121,7 +124,9 @@ template void plain_product(const PlainProduct<double>&, int64_t, int64_t);
 template void plain_product(const PlainProduct<uint32_t>&, int64_t, int64_t);
 template void plain_product(const PlainProduct<uint64_t>&, int64_t, int64_t);
 
-int64_t plain_product_grain(int64_t n, int64_t k) { return std::max<int64_t>(1, (int64_t{1} << 16) / std::max<int64_t>(1, n * k)); }
+int64_t plain_product_grain(int64_t n, int64_t k) {
+  return std::max<int64_t>(1, (int64_t{1} << 16) / std::max<int64_t>(1, n * k));
+}
 
 void multiply(const DenseProduct<float>& p) {
   Gemm g;
@@ -247,7 +252,8 @@ class FloatMatMul {
     if (spec_.bias != kNone && run.has(spec_.bias)) g.epilogue.column_bias = column_bias(run, s, bias);
     if (spec_.residual != kNone && run.has(spec_.residual)) {
       const Tensor& tensor = run.in(spec_.residual);
-      run.require(tensor.shape() == s.out, "the residual is ", tensor.shape().str(), " but the result is ", s.out.str());
+      SX_CHECK(run, tensor.shape() == s.out, "the residual is ", tensor.shape().str(), " but the result is ",
+               s.out.str());
       g.epilogue.residual = residual.emplace(tensor).data();
       g.epilogue.residual_stride = s.n;
     }
@@ -262,11 +268,12 @@ class FloatMatMul {
  private:
   const float* column_bias(const Run& run, const MatMulShape& s, std::optional<FloatIn>& view) const {
     const Tensor& tensor = run.in(spec_.bias);
-    run.require(tensor.size() == s.n || tensor.size() == 1, "the bias has ", tensor.size(), " elements but the result has ",
-                s.n, " columns");
+    SX_CHECK(run, tensor.size() == s.n || tensor.size() == 1, "the bias has ", tensor.size(),
+             " elements but the result has ", s.n, " columns");
     const float* bias = view.emplace(tensor).data();
     if (tensor.size() == s.n) return bias;
-    auto* filled = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(s.n) * sizeof(float)));
+    auto* filled =
+        static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(s.n) * sizeof(float)));
     std::fill(filled, filled + s.n, *bias);
     return filled;
   }

@@ -28,15 +28,16 @@ class MatMulInteger {
     std::optional<FloatIn> a_scale, b_scale, bias;
     if (scaled_) {
       epilogue.output = Int8Output::kFloat32;
-      run.require(run.in(2).size() == 1, "a_scale has ", run.in(2).size(), " elements; 1 expected");
+      SX_CHECK(run, run.in(2).size() == 1, "a_scale has ", run.in(2).size(), " elements; 1 expected");
       epilogue.scale = a_scale.emplace(run.in(2)).data()[0];
       const Tensor& columns = run.in(3);
-      run.require(columns.size() == 1 || columns.size() == s.n, "b_scale has ", columns.size(), " elements; 1 or ", s.n, " expected");
+      SX_CHECK(run, columns.size() == 1 || columns.size() == s.n, "b_scale has ", columns.size(), " elements; 1 or ",
+               s.n, " expected");
       b_scale.emplace(columns);
       if (columns.size() == 1) epilogue.scale *= b_scale->data()[0];
       else epilogue.column_scales = b_scale->data();
       if (run.has(6)) {
-        run.require(run.in(6).size() == s.n, "the bias has ", run.in(6).size(), " elements; ", s.n, " expected");
+        SX_CHECK(run, run.in(6).size() == s.n, "the bias has ", run.in(6).size(), " elements; ", s.n, " expected");
         epilogue.float_bias = bias.emplace(run.in(6)).data();
       }
     }
@@ -66,11 +67,12 @@ class DynamicQuantizeMatMul {
     ZeroPoints b_zeros;
     if (run.has(3)) b_zeros = ZeroPoints(run, run.in(3), s.n, s.batch_b.size());
     const Tensor& b_scale = run.in(2);
-    run.require(b_scale.size() == 1 || b_scale.size() == s.n, "b_scale has ", b_scale.size(), " elements; 1 or ", s.n, " expected");
+    SX_CHECK(run, b_scale.size() == 1 || b_scale.size() == s.n, "b_scale has ", b_scale.size(), " elements; 1 or ", s.n,
+             " expected");
     Int8Epilogue epilogue;
     epilogue.output = Int8Output::kFloat32;
     if (run.has(4)) {
-      run.require(run.in(4).size() == s.n, "the bias has ", run.in(4).size(), " elements; ", s.n, " expected");
+      SX_CHECK(run, run.in(4).size() == s.n, "the bias has ", run.in(4).size(), " elements; ", s.n, " expected");
       epilogue.float_bias = run.in(4).data<float>();
     }
     Tensor& y = run.out(0, s.out);

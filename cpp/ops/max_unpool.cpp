@@ -11,15 +11,17 @@ namespace {
 
 // The extent that MaxPool made `in` from.
 int64_t unpooled(const NodeView& node, const WindowSpec& window, int axis, int64_t in) {
-  const int64_t out = checked_add(checked_mul(in - 1, window.stride(axis)), window.kernel()[static_cast<size_t>(axis)]) -
-                      window.pad_begin(axis) - window.pad_end(axis);
-  node.require(out >= 0, "spatial axis ", axis, " would have the extent ", out);
+  const int64_t out =
+      checked_add(checked_mul(in - 1, window.stride(axis)), window.kernel()[static_cast<size_t>(axis)]) -
+      window.pad_begin(axis) - window.pad_end(axis);
+  SX_CHECK(node, out >= 0, "spatial axis ", axis, " would have the extent ", out);
   return out;
 }
 
 void check_rank(const NodeView& node, const WindowSpec& window, int rank, const std::string& x) {
-  node.require(rank >= 3 && window.kernel().size() == static_cast<size_t>(rank - 2), "unpools ", x, " with a kernel of ",
-               window.kernel().size(), " axes; a batch axis, a channel axis and one for each of the kernel's expected");
+  SX_CHECK(node, rank >= 3 && window.kernel().size() == static_cast<size_t>(rank - 2), "unpools ", x,
+           " with a kernel of ", window.kernel().size(),
+           " axes; a batch axis, a channel axis and one for each of the kernel's expected");
   window.check_rank(node, rank - 2);
 }
 
@@ -35,8 +37,9 @@ void infer(InferContext& c) {
   for (int i = 0; i < c.rank(0) - 2; ++i) {
     Dim& extent = out[static_cast<size_t>(i) + 2];
     if (extent.known()) extent = unpooled(c, window, i, extent.value());
-    else extent = (extent - 1) * Dim(window.stride(i)) +
-                  Dim(window.kernel()[static_cast<size_t>(i)] - window.pad_begin(i) - window.pad_end(i));
+    else
+      extent = (extent - 1) * Dim(window.stride(i)) +
+               Dim(window.kernel()[static_cast<size_t>(i)] - window.pad_begin(i) - window.pad_end(i));
   }
   c.out(0, c.dtype(0), out);
 }
@@ -47,16 +50,18 @@ Kernel make(Prepare& p) {
     const Tensor& x = run.in(0);
     const Tensor& indices = run.in(1);
     check_rank(node, window, x.rank(), x.shape().str());
-    run.require(indices.shape() == x.shape(), "has ", indices.shape().str(), " indices for data of ", x.shape().str());
+    SX_CHECK(run, indices.shape() == x.shape(), "has ", indices.shape().str(), " indices for data of ",
+             x.shape().str());
     Shape pooled = x.shape();
     for (int i = 2; i < x.rank(); ++i) pooled[i] = unpooled(node, window, i - 2, pooled[i]);
     // The indices count in the shape that the window gives, also where the result is asked to be larger.
     Shape shape = pooled;
     if (run.has(2)) {
       shape = Shape(run.in(2).integers());
-      run.require(shape.rank() == x.rank(), "output_shape is ", shape.str(), "; ", x.rank(), " extents expected");
+      SX_CHECK(run, shape.rank() == x.rank(), "output_shape is ", shape.str(), "; ", x.rank(), " extents expected");
       for (int i = 0; i < x.rank(); ++i)
-        run.require(shape[i] >= pooled[i], "output_shape ", shape.str(), " is smaller than the unpooled shape ", pooled.str());
+        SX_CHECK(run, shape[i] >= pooled[i], "output_shape ", shape.str(), " is smaller than the unpooled shape ",
+                 pooled.str());
     }
     const int64_t limit = pooled.size();
     Tensor& y = run.out(0, shape);
@@ -65,7 +70,7 @@ Kernel make(Prepare& p) {
     const int64_t* at = indices.data<int64_t>();
     const Shape strides = strides_of(shape);
     for (int64_t i = 0; i < x.size(); ++i) {
-      run.require(at[i] >= 0 && at[i] < limit, "index ", at[i], " is out of range; expected 0..", limit - 1);
+      SX_CHECK(run, at[i] >= 0 && at[i] < limit, "index ", at[i], " is out of range; expected 0..", limit - 1);
       int64_t rest = at[i], to = 0;
       for (int axis = x.rank() - 1; axis >= 0; --axis) {
         to += rest % pooled[axis] * strides[axis];

@@ -174,6 +174,12 @@ class NodeView {
   const Node* node_;
 };
 
+// view.require(condition, parts...) for a NodeView or Run, but the parts are evaluated only where the condition fails.
+#define SX_CHECK(view, condition, ...)              \
+  do {                                              \
+    if (!(condition)) (view).error(__VA_ARGS__);    \
+  } while (false)
+
 // Checks a node against its OpDef: number of inputs and outputs, attributes known, of the right kind and present.
 void check_node(const Node& node);
 

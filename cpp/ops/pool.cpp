@@ -16,10 +16,10 @@ namespace sx {
 PoolShape pool_shape(const NodeView& node, const WindowSpec& window, const Shape& x) {
   PoolShape s;
   s.rank = x.rank() - 2;
-  node.require(s.rank >= 1 && s.rank <= kMaxSpatialRank, "pools ", x.str(), "; from 1 to ", kMaxSpatialRank,
-               " spatial axes behind a batch and a channel axis expected");
-  node.require(window.kernel().size() == static_cast<size_t>(s.rank), "attribute 'kernel_shape' is ", Shape(window.kernel()).str(),
-               "; ", s.rank, " values expected");
+  SX_CHECK(node, s.rank >= 1 && s.rank <= kMaxSpatialRank, "pools ", x.str(), "; from 1 to ", kMaxSpatialRank,
+           " spatial axes behind a batch and a channel axis expected");
+  SX_CHECK(node, window.kernel().size() == static_cast<size_t>(s.rank), "attribute 'kernel_shape' is ",
+           Shape(window.kernel()).str(), "; ", s.rank, " values expected");
   window.check_rank(node, s.rank);
   s.planes = checked_mul(x[0], x[1]);
   for (int i = 0; i < s.rank; ++i) {
@@ -44,10 +44,10 @@ Shape pool_result(const PoolShape& shape, const Shape& x) {
 void infer_pool(InferContext& c) {
   const WindowSpec window(c);
   const auto rank = static_cast<int>(window.kernel().size());
-  c.require(!c.has_shape(0) || c.rank(0) == rank + 2, "pools ", c.type(0).str(), " with a kernel of ", rank,
-            " axes; a batch axis, a channel axis and one for each of the kernel's expected");
-  c.require(rank >= 1 && rank <= kMaxSpatialRank, "attribute 'kernel_shape' has ", rank, " values; from 1 to ", kMaxSpatialRank,
-            " are supported");
+  SX_CHECK(c, !c.has_shape(0) || c.rank(0) == rank + 2, "pools ", c.type(0).str(), " with a kernel of ", rank,
+           " axes; a batch axis, a channel axis and one for each of the kernel's expected");
+  SX_CHECK(c, rank >= 1 && rank <= kMaxSpatialRank, "attribute 'kernel_shape' has ", rank, " values; from 1 to ",
+           kMaxSpatialRank, " are supported");
   window.check_rank(c, rank);
   SymShape out(static_cast<size_t>(rank) + 2);
   if (c.has_shape(0)) {
@@ -91,7 +91,8 @@ Taps taps_of(const PoolShape& s, int axis, int64_t index, int64_t before, int64_
 template <typename T>
 struct MaxOf {
   T none() const {
-    return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
+    return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
+                                                : std::numeric_limits<T>::lowest();
   }
   T take(T x) const { return x; }
   // NaN wins.
@@ -118,7 +119,8 @@ struct NormOf {
 template <typename T, typename Op>
 class RowPool {
  public:
-  RowPool(const PoolShape& shape, const Op& op, bool count_padding) : s_(shape), op_(op), count_padding_(count_padding) {}
+  RowPool(const PoolShape& shape, const Op& op, bool count_padding)
+      : s_(shape), op_(op), count_padding_(count_padding) {}
 
   void run(const T* x, T* y) const {
     const int last = s_.rank - 1;
@@ -158,7 +160,8 @@ class RowPool {
     for (int axis = 0; axis < last; ++axis) at[axis] = taps[axis].first;
     for (int64_t tap = 0; tap < present; ++tap) {
       int64_t from_row = 0;
-      for (int axis = 0; axis < last; ++axis) from_row = from_row * s_.in[axis] + taps[axis].start + at[axis] * s_.dilation[axis];
+      for (int axis = 0; axis < last; ++axis)
+        from_row = from_row * s_.in[axis] + taps[axis].start + at[axis] * s_.dilation[axis];
       const T* from = plane + from_row * width;
       if (tap == 0) {
         for (int64_t j = 0; j < width; ++j) joined[j] = op_.take(from[j]);
@@ -220,7 +223,8 @@ void max_with_indices(const PoolShape& s, bool column_major, const T* x, T* y, i
         int64_t index = i % size, rest = tap, at = 0, stride = 1;
         bool inside = true;
         for (int axis = s.rank - 1; axis >= 0 && inside; --axis) {
-          const int64_t where = index % s.out[axis] * s.stride[axis] + rest % s.kernel[axis] * s.dilation[axis] - s.pad_begin[axis];
+          const int64_t where =
+              index % s.out[axis] * s.stride[axis] + rest % s.kernel[axis] * s.dilation[axis] - s.pad_begin[axis];
           inside = where >= 0 && where < s.in[axis];
           at += where * stride;
           stride *= s.in[axis];
@@ -304,28 +308,30 @@ Kernel make_pool(const NodeView& node, const Pool& pool) {
 
 int64_t norm_order(const NodeView& node) {
   const int64_t p = node.attr_int("p");
-  node.require(p >= 1, "attribute 'p' is ", p, "; at least 1 expected");
+  SX_CHECK(node, p >= 1, "attribute 'p' is ", p, "; at least 1 expected");
   return p;
 }
 
 }  // namespace
 
 void define_pool(OpList& ops) {
-  add_pool_attrs(ops.add(OpDef("MaxPool")
-                             .since(22)
-                             .attr("storage_order", 0)
-                             .in("X", "T", kFloats | DType::kInt8 | DType::kUInt8)
-                             .out("Y", "T")
-                             .optional_out("Indices", "I", DType::kInt64)
-                             .infer(infer_pool)
-                             .kernel([](Prepare& p) { return make_pool(p, MaxPool{p.attr_int("storage_order") != 0}); })));
-  add_pool_attrs(ops.add(OpDef("AveragePool")
-                             .since(22)
-                             .attr("count_include_pad", 0)
-                             .in("X", "T", kFloats)
-                             .out("Y", "T")
-                             .infer(infer_pool)
-                             .kernel([](Prepare& p) { return make_pool(p, MeanPool{p.attr_int("count_include_pad") != 0}); })));
+  add_pool_attrs(
+      ops.add(OpDef("MaxPool")
+                  .since(22)
+                  .attr("storage_order", 0)
+                  .in("X", "T", kFloats | DType::kInt8 | DType::kUInt8)
+                  .out("Y", "T")
+                  .optional_out("Indices", "I", DType::kInt64)
+                  .infer(infer_pool)
+                  .kernel([](Prepare& p) { return make_pool(p, MaxPool{p.attr_int("storage_order") != 0}); })));
+  add_pool_attrs(
+      ops.add(OpDef("AveragePool")
+                  .since(22)
+                  .attr("count_include_pad", 0)
+                  .in("X", "T", kFloats)
+                  .out("Y", "T")
+                  .infer(infer_pool)
+                  .kernel([](Prepare& p) { return make_pool(p, MeanPool{p.attr_int("count_include_pad") != 0}); })));
   add_pool_attrs(ops.add(OpDef("LpPool")
                              .since(22)
                              .attr("p", 2)
@@ -335,8 +341,8 @@ void define_pool(OpList& ops) {
                              .kernel([](Prepare& p) { return make_pool(p, NormPool{norm_order(p)}); })
                              .upgrade(2, [](UpgradeContext& c) {
                                const float p = c.take<float>("p", 2.0f);
-                               SX_REQUIRE(p >= 1.0f && p <= 1e6f && p == std::floor(p), kNotImplemented, label(c.draft()),
-                                          " attribute 'p' is ", p, "; a positive integer expected");
+                               SX_REQUIRE(p >= 1.0f && p <= 1e6f && p == std::floor(p), kNotImplemented,
+                                          label(c.draft()), " attribute 'p' is ", p, "; a positive integer expected");
                                c.set("p", static_cast<int64_t>(p));
                              })));
 }

@@ -16,13 +16,13 @@ constexpr DTypeSet kScales = kHalfFloats | DType::kFloat32;
 bool is_signed(const Tensor& x) { return x.dtype() == DType::kInt8; }
 
 float single_scale(const Run& run, int i, const char* what) {
-  run.require(run.in(i).size() == 1, what, " has ", run.in(i).size(), " elements; 1 expected");
+  SX_CHECK(run, run.in(i).size() == 1, what, " has ", run.in(i).size(), " elements; 1 expected");
   return static_cast<float>(run.in(i).scalar_as_double());
 }
 
 int32_t single_zero(const Run& run, int i) {
   if (!run.has(i)) return 0;
-  run.require(run.in(i).size() == 1, "the zero point of y has ", run.in(i).size(), " elements; 1 expected");
+  SX_CHECK(run, run.in(i).size() == 1, "the zero point of y has ", run.in(i).size(), " elements; 1 expected");
   return static_cast<int32_t>(run.in(i).scalar_as_int());
 }
 
@@ -38,15 +38,16 @@ class QLinearMatMul {
     const ZeroPoints b_zeros(run, run.in(5), s.n, s.batch_b.size());
     const FloatIn a_scale(run.in(1)), b_scale(run.in(4));
     const int64_t rows = run.in(1).size(), columns = run.in(4).size();
-    run.require(rows == 1 || rows == s.m, "a_scale has ", rows, " elements; 1 or ", s.m, " expected");
-    run.require(columns == 1 || columns == s.n, "b_scale has ", columns, " elements; 1 or ", s.n, " expected");
+    SX_CHECK(run, rows == 1 || rows == s.m, "a_scale has ", rows, " elements; 1 or ", s.m, " expected");
+    SX_CHECK(run, columns == 1 || columns == s.n, "b_scale has ", columns, " elements; 1 or ", s.n, " expected");
     Tensor& y = run.out(0, s.out);
     if (y.size() == 0) return;
     Int8Epilogue epilogue;
     epilogue.output = int8_output(y.dtype());
     epilogue.zero_point = single_zero(run, 7);
     epilogue.scale = 1.0f / single_scale(run, 6, "y_scale");
-    if (rows == 1 && columns == 1) epilogue.scale = a_scale.data()[0] * b_scale.data()[0] / single_scale(run, 6, "y_scale");
+    if (rows == 1 && columns == 1)
+      epilogue.scale = a_scale.data()[0] * b_scale.data()[0] / single_scale(run, 6, "y_scale");
     else if (rows == 1) epilogue.scale = a_scale.data()[0] / single_scale(run, 6, "y_scale");
     else if (columns == 1) epilogue.scale = b_scale.data()[0] / single_scale(run, 6, "y_scale");
     if (rows > 1) epilogue.row_scales = a_scale.data();
@@ -70,14 +71,16 @@ class QGemm {
   void operator()(Run& run) const {
     const Tensor& a = run.in(0);
     const Tensor& b = run.in(3);
-    run.require(a.rank() == 2 && b.rank() == 2, "multiplies ", a.shape().str(), " by ", b.shape().str(), "; matrices expected");
+    SX_CHECK(run, a.rank() == 2 && b.rank() == 2, "multiplies ", a.shape().str(), " by ", b.shape().str(),
+             "; matrices expected");
     MatMulSpec spec;
     spec.trans_a = trans_a_, spec.trans_b = trans_b_;
     const MatMulShape s(run, a.shape(), b.shape(), spec);
     const ZeroPoints a_zeros = run.has(2) ? ZeroPoints(run, run.in(2), 1, 1) : ZeroPoints();
     const ZeroPoints b_zeros = run.has(5) ? ZeroPoints(run, run.in(5), s.n, 1) : ZeroPoints();
     const Tensor& b_scale = run.in(4);
-    run.require(b_scale.size() == 1 || b_scale.size() == s.n, "b_scale has ", b_scale.size(), " elements; 1 or ", s.n, " expected");
+    SX_CHECK(run, b_scale.size() == 1 || b_scale.size() == s.n, "b_scale has ", b_scale.size(), " elements; 1 or ", s.n,
+             " expected");
     Tensor& y = run.out(0, s.out);
     if (y.size() == 0) return;
     Int8Epilogue epilogue;
@@ -94,12 +97,13 @@ class QGemm {
 
  private:
   // C [1 or m, 1 or n] in the scale of the products.
-  void with_addend(const Run& run, const MatMulShape& s, const Int8Product::Operands& operands, Int8Epilogue epilogue, Tensor& y) const {
+  void with_addend(const Run& run, const MatMulShape& s, const Int8Product::Operands& operands, Int8Epilogue epilogue,
+                   Tensor& y) const {
     const Shape& shape = run.in(6).shape();
     const int64_t columns = shape.rank() >= 1 ? shape.back() : 1;
     const int64_t rows = shape.rank() >= 2 ? shape[shape.rank() - 2] : 1;
-    run.require(run.in(6).size() == rows * columns && (rows == 1 || rows == s.m) && (columns == 1 || columns == s.n), "C is ",
-                shape.str(), ", which does not broadcast to the result ", s.out.str());
+    SX_CHECK(run, run.in(6).size() == rows * columns && (rows == 1 || rows == s.m) && (columns == 1 || columns == s.n),
+             "C is ", shape.str(), ", which does not broadcast to the result ", s.out.str());
     const int32_t* addend = run.in(6).data<int32_t>();
     if (rows == 1 && columns == s.n) {
       epilogue.bias = addend;
@@ -111,7 +115,8 @@ class QGemm {
       return product_.run(s, operands, epilogue, y.raw());
     }
     // One product for each row, each with its row of C.
-    auto* bias = static_cast<int32_t*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(s.n) * sizeof(int32_t)));
+    auto* bias =
+        static_cast<int32_t*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(s.n) * sizeof(int32_t)));
     MatMulShape row = s;
     row.m = 1;
     for (int64_t i = 0; i < s.m; ++i) {
@@ -119,7 +124,8 @@ class QGemm {
       epilogue.bias = bias;
       Int8Product::Operands one = operands;
       one.a = static_cast<const uint8_t*>(operands.a) + i * (trans_a_ ? 1 : s.ld_a);
-      product_.run(row, one, epilogue, static_cast<uint8_t*>(y.raw()) + i * s.n * static_cast<int64_t>(size_of(y.dtype())));
+      product_.run(row, one, epilogue,
+                   static_cast<uint8_t*>(y.raw()) + i * s.n * static_cast<int64_t>(size_of(y.dtype())));
     }
   }
 

@@ -40,7 +40,8 @@ constexpr NamedActivation kActivations[] = {
 };
 
 const NamedActivation& find_activation(const NodeView& node, std::string name) {
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (const NamedActivation& known : kActivations)
     if (name == known.name) return known;
   node.error("attribute 'activations' names '", name, "', which is not an activation of recurrent operators");
@@ -76,24 +77,26 @@ void activate(const CellActivation& f, double* x, int64_t n) {
     x[i] = static_cast<double>(f.out_scale) * activated(f, static_cast<double>(f.in_scale) * x[i]);
 }
 
-RecurrentSpec::RecurrentSpec(const NodeView& node, int gate_count, const std::vector<std::string>& functions) : gates(gate_count) {
+RecurrentSpec::RecurrentSpec(const NodeView& node, int gate_count, const std::vector<std::string>& functions)
+    : gates(gate_count) {
   const std::string& direction = node.attr_string("direction");
-  node.require(direction == "forward" || direction == "reverse" || direction == "bidirectional", "attribute 'direction' is '",
-               direction, "'; expected forward, reverse or bidirectional");
+  SX_CHECK(node, direction == "forward" || direction == "reverse" || direction == "bidirectional",
+           "attribute 'direction' is '", direction, "'; expected forward, reverse or bidirectional");
   directions = direction == "bidirectional" ? 2 : 1;
   backward_first = direction == "reverse";
   batch_first = node.attr_or<int64_t>("layout", 0) != 0;
   clip = node.attr_or<float>("clip", 0.0f);
   hidden = node.attr_or<int64_t>("hidden_size", 0);
-  node.require(hidden >= 0, "attribute 'hidden_size' is ", hidden);
+  SX_CHECK(node, hidden >= 0, "attribute 'hidden_size' is ", hidden);
 
   auto names = node.attr_or<std::vector<std::string>>("activations", {});
   const auto alphas = node.attr_or<std::vector<float>>("activation_alpha", {});
   const auto betas = node.attr_or<std::vector<float>>("activation_beta", {});
   if (names.empty()) names = functions;
   const size_t wanted = functions.size() * static_cast<size_t>(directions);
-  if (names.size() == functions.size() && directions == 2) names.insert(names.end(), names.begin(), names.begin() + static_cast<long>(functions.size()));
-  node.require(names.size() >= wanted, "attribute 'activations' has ", names.size(), " names; ", wanted, " expected");
+  if (names.size() == functions.size() && directions == 2)
+    names.insert(names.end(), names.begin(), names.begin() + static_cast<long>(functions.size()));
+  SX_CHECK(node, names.size() >= wanted, "attribute 'activations' has ", names.size(), " names; ", wanted, " expected");
   // Parameters are used up by the activations that have them, in order.
   size_t next_alpha = 0, next_beta = 0;
   for (int d = 0; d < directions; ++d) {
@@ -123,9 +126,10 @@ OpDef& add_recurrent_attrs(OpDef& op) {
 }
 
 void infer_recurrent(InferContext& c, const RecurrentSpec& spec, size_t hidden_axis) {
-  c.require(!c.has_shape(0) || c.rank(0) == 3, "X is ", c.type(0).str(), "; three axes expected");
+  SX_CHECK(c, !c.has_shape(0) || c.rank(0) == 3, "X is ", c.type(0).str(), "; three axes expected");
   for (int i = 1; i <= 2; ++i)
-    c.require(!c.has_shape(i) || c.rank(i) == 3, i == 1 ? "W" : "R", " is ", c.type(i).str(), "; three axes expected");
+    SX_CHECK(c, !c.has_shape(i) || c.rank(i) == 3, i == 1 ? "W" : "R", " is ", c.type(i).str(),
+             "; three axes expected");
   Dim steps, batch, hidden;
   if (c.has_shape(0)) {
     steps = c.shape(0)[spec.batch_first ? 1 : 0];
@@ -135,7 +139,8 @@ void infer_recurrent(InferContext& c, const RecurrentSpec& spec, size_t hidden_a
   else if (c.has_shape(2)) hidden = c.shape(2)[hidden_axis];
   const Dim directions(spec.directions);
   const SymShape state = spec.batch_first ? SymShape{batch, directions, hidden} : SymShape{directions, batch, hidden};
-  c.out(0, c.dtype(0), spec.batch_first ? SymShape{batch, steps, directions, hidden} : SymShape{steps, directions, batch, hidden});
+  c.out(0, c.dtype(0),
+        spec.batch_first ? SymShape{batch, steps, directions, hidden} : SymShape{steps, directions, batch, hidden});
   c.out(1, c.dtype(0), state);
   c.out(2, c.dtype(0), state);
 }
@@ -143,22 +148,26 @@ void infer_recurrent(InferContext& c, const RecurrentSpec& spec, size_t hidden_a
 RecurrentSizes::RecurrentSizes(const Run& run, const RecurrentSpec& spec, int64_t hidden_size)
     : hidden(hidden_size), directions(spec.directions), gates(spec.gates), batch_first(spec.batch_first) {
   const Shape& x = run.in(0).shape();
-  run.require(x.rank() == 3, "X is ", x.str(), "; three axes expected");
+  SX_CHECK(run, x.rank() == 3, "X is ", x.str(), "; three axes expected");
   steps = x[batch_first ? 1 : 0];
   batch = x[batch_first ? 0 : 1];
   inputs = x[2];
-  run.require(hidden >= 1 && (spec.hidden == 0 || spec.hidden == hidden), "hidden_size is ", spec.hidden, " but the weights have ",
-              hidden);
+  SX_CHECK(run, hidden >= 1 && (spec.hidden == 0 || spec.hidden == hidden), "hidden_size is ", spec.hidden,
+           " but the weights have ", hidden);
 }
 
 Shape RecurrentSizes::y_shape() const {
   return batch_first ? Shape{batch, steps, directions, hidden} : Shape{steps, directions, batch, hidden};
 }
-Shape RecurrentSizes::state_shape() const { return batch_first ? Shape{batch, directions, hidden} : Shape{directions, batch, hidden}; }
+Shape RecurrentSizes::state_shape() const {
+  return batch_first ? Shape{batch, directions, hidden} : Shape{directions, batch, hidden};
+}
 
 void check_recurrent_inputs(const Run& run, const RecurrentSizes& s) {
   const auto check = [&](int i, const char* what, const Shape& expected) {
-    if (run.has(i)) run.require(run.in(i).shape() == expected, what, " is ", run.in(i).shape().str(), "; ", expected.str(), " expected");
+    if (run.has(i))
+      SX_CHECK(run, run.in(i).shape() == expected, what, " is ", run.in(i).shape().str(), "; ", expected.str(),
+               " expected");
   };
   check(3, "B", Shape{s.directions, 2 * s.width()});
   check(4, "sequence_lens", Shape{s.batch});
@@ -166,7 +175,8 @@ void check_recurrent_inputs(const Run& run, const RecurrentSizes& s) {
   if (!run.has(4)) return;
   const int32_t* lengths = run.in(4).data<int32_t>();
   for (int64_t i = 0; i < s.batch; ++i)
-    run.require(lengths[i] >= 0 && lengths[i] <= s.steps, "sequence_lens[", i, "] is ", lengths[i], "; 0..", s.steps, " expected");
+    SX_CHECK(run, lengths[i] >= 0 && lengths[i] <= s.steps, "sequence_lens[", i, "] is ", lengths[i], "; 0..", s.steps,
+             " expected");
 }
 
 // --- weights
@@ -194,7 +204,8 @@ Tensor pack_weights(const Tensor& weights, const std::vector<int>& parts, int ga
   return packed;
 }
 
-const float* packed_part(const Tensor& packed, const std::vector<int>& parts, int64_t k, int64_t hidden, int direction, int part) {
+const float* packed_part(const Tensor& packed, const std::vector<int>& parts, int64_t k, int64_t hidden, int direction,
+                         int part) {
   int64_t step = 0, skip = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
     const int64_t size = line_up(packed_b_size(k, parts[i] * hidden));
@@ -219,8 +230,8 @@ class FloatProducts : public RecurrentProducts<float> {
     gemm(g);
   }
 
-  void recur(int direction, int part, int64_t rows, const float* h, const float* addend, int64_t addend_stride, float* y,
-             int64_t y_stride) const override {
+  void recur(int direction, int part, int64_t rows, const float* h, const float* addend, int64_t addend_stride,
+             float* y, int64_t y_stride) const override {
     Gemm g;
     g.m = rows, g.n = parts_[static_cast<size_t>(part)] * sizes_.hidden, g.k = sizes_.hidden;
     g.a = h, g.lda = sizes_.hidden;
@@ -248,17 +259,17 @@ class DoubleProducts : public RecurrentProducts<double> {
     multiply(x, w_ + direction * n * sizes_.inputs, rows, n, sizes_.inputs, bias, 0, y, n);
   }
 
-  void recur(int direction, int part, int64_t rows, const double* h, const double* addend, int64_t addend_stride, double* y,
-             int64_t y_stride) const override {
+  void recur(int direction, int part, int64_t rows, const double* h, const double* addend, int64_t addend_stride,
+             double* y, int64_t y_stride) const override {
     int64_t skip = 0;
     for (int i = 0; i < part; ++i) skip += parts_[static_cast<size_t>(i)] * sizes_.hidden;
-    multiply(h, r_ + (direction * sizes_.width() + skip) * sizes_.hidden, rows, parts_[static_cast<size_t>(part)] * sizes_.hidden,
-             sizes_.hidden, addend, addend_stride, y, y_stride);
+    multiply(h, r_ + (direction * sizes_.width() + skip) * sizes_.hidden, rows,
+             parts_[static_cast<size_t>(part)] * sizes_.hidden, sizes_.hidden, addend, addend_stride, y, y_stride);
   }
 
  private:
-  static void multiply(const double* a, const double* b, int64_t m, int64_t n, int64_t k, const double* addend, int64_t addend_stride,
-                       double* y, int64_t y_stride) {
+  static void multiply(const double* a, const double* b, int64_t m, int64_t n, int64_t k, const double* addend,
+                       int64_t addend_stride, double* y, int64_t y_stride) {
     sx::multiply(DenseProduct<double>{m, n, k, a, k, b, k, true, y, y_stride});
     for (int64_t i = 0; i < m && addend != nullptr; ++i)
       for (int64_t j = 0; j < n; ++j) y[i * y_stride + j] += addend[i * addend_stride + j];
@@ -273,8 +284,8 @@ class DoubleProducts : public RecurrentProducts<double> {
 void check_weights(const Run& run, const RecurrentSizes& s) {
   const Shape w{s.directions, s.width(), s.inputs};
   const Shape r{s.directions, s.width(), s.hidden};
-  run.require(run.in(1).shape() == w, "W is ", run.in(1).shape().str(), "; ", w.str(), " expected");
-  run.require(run.in(2).shape() == r, "R is ", run.in(2).shape().str(), "; ", r.str(), " expected");
+  SX_CHECK(run, run.in(1).shape() == w, "W is ", run.in(1).shape().str(), "; ", w.str(), " expected");
+  SX_CHECK(run, run.in(2).shape() == r, "R is ", run.in(2).shape().str(), "; ", r.str(), " expected");
 }
 
 }  // namespace
@@ -284,7 +295,8 @@ WeightCache::WeightCache(Prepare& p, std::vector<int> parts) : parts_(std::move(
   for (int part : parts_) gates += part;
   const auto packable = [&](int i) {
     const Tensor* weights = p.constant(i);
-    return weights != nullptr && weights->dtype() != DType::kFloat64 && weights->rank() == 3 && weights->dim(1) % gates == 0;
+    return weights != nullptr && weights->dtype() != DType::kFloat64 && weights->rank() == 3 &&
+           weights->dim(1) % gates == 0;
   };
   if (packable(1)) w_ = p.shared("w", [&] { return pack_weights(*p.constant(1), {gates}, gates); });
   if (packable(2)) r_ = p.shared("r", [&] { return pack_weights(*p.constant(2), parts_, gates); });
@@ -292,7 +304,8 @@ WeightCache::WeightCache(Prepare& p, std::vector<int> parts) : parts_(std::move(
 
 std::unique_ptr<RecurrentProducts<float>> WeightCache::floats(const Run& run, const RecurrentSizes& sizes) const {
   check_weights(run, sizes);
-  return std::make_unique<FloatProducts>(sizes, parts_, w_.defined() ? w_ : pack_weights(run.in(1), {sizes.gates}, sizes.gates),
+  return std::make_unique<FloatProducts>(sizes, parts_,
+                                         w_.defined() ? w_ : pack_weights(run.in(1), {sizes.gates}, sizes.gates),
                                          r_.defined() ? r_ : pack_weights(run.in(2), parts_, sizes.gates));
 }
 
@@ -352,12 +365,22 @@ void run_recurrent(const RecurrentSpec& spec, const RecurrentSizes& s, const Rec
   parallel_for(s.directions * blocks, 1, [&](int64_t from, int64_t to) {
     const int64_t block_size = std::min(kBlockRows, s.batch);
     const auto state = static_cast<size_t>(block_size * s.hidden);
-    T* scratch = static_cast<T*>(thread_scratch(ScratchSlot::kOperator2, state * static_cast<size_t>(s.gates + 3) * sizeof(T)));
+    T* scratch =
+        static_cast<T*>(thread_scratch(ScratchSlot::kOperator2, state * static_cast<size_t>(s.gates + 3) * sizeof(T)));
     for (int64_t task = from; task < to; ++task) {
       const int d = static_cast<int>(task / blocks);
       const int64_t first = task % blocks * kBlockRows;
-      RecurrentStep<T> step{s, products, d, std::min(kBlockRows, s.batch - first), nullptr, (s.batch_first ? s.steps : 1) * width,
-                            scratch, scratch + state, scratch + 2 * state, data.lengths ? data.lengths + first : nullptr, 0};
+      RecurrentStep<T> step{s,
+                            products,
+                            d,
+                            std::min(kBlockRows, s.batch - first),
+                            nullptr,
+                            (s.batch_first ? s.steps : 1) * width,
+                            scratch,
+                            scratch + state,
+                            scratch + 2 * state,
+                            data.lengths ? data.lengths + first : nullptr,
+                            0};
       const auto load = [&](T* to_state, const T* from_state) {
         for (int64_t r = 0; r < step.rows; ++r) {
           T* row = to_state + r * s.hidden;
@@ -387,8 +410,8 @@ void run_recurrent(const RecurrentSpec& spec, const RecurrentSizes& s, const Rec
     }
   });
 }
-template void run_recurrent(const RecurrentSpec&, const RecurrentSizes&, const RecurrentProducts<float>&, const RecurrentCell<float>&,
-                            const RecurrentData<float>&);
+template void run_recurrent(const RecurrentSpec&, const RecurrentSizes&, const RecurrentProducts<float>&,
+                            const RecurrentCell<float>&, const RecurrentData<float>&);
 template void run_recurrent(const RecurrentSpec&, const RecurrentSizes&, const RecurrentProducts<double>&,
                             const RecurrentCell<double>&, const RecurrentData<double>&);
 
@@ -439,7 +462,8 @@ template <typename T>
 void RecurrentIo<T>::store() {
   for (int i = 0; i < 3; ++i)
     if (results_[i].defined())
-      store_f32(static_cast<const float*>(results_[i].raw()), run_.out(i, i == 0 ? sizes_.y_shape() : sizes_.state_shape()));
+      store_f32(static_cast<const float*>(results_[i].raw()),
+                run_.out(i, i == 0 ? sizes_.y_shape() : sizes_.state_shape()));
 }
 template class RecurrentIo<float>;
 template class RecurrentIo<double>;

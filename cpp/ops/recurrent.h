@@ -25,8 +25,8 @@ struct RecurrentSpec {
   int directions = 1;
   bool backward_first = false;  // the only direction runs backwards
   bool batch_first = false;
-  float clip = 0.0f;  // 0: none
-  int64_t hidden = 0;  // 0: as the weights say
+  float clip = 0.0f;                                     // 0: none
+  int64_t hidden = 0;                                    // 0: as the weights say
   std::vector<std::vector<CellActivation>> activations;  // [direction][function]
 
   // `functions` are the default activations of one direction.
@@ -97,9 +97,9 @@ struct RecurrentStep {
   int64_t rows;
   const T* projected;  // x W^T + bias of the first row
   int64_t projected_stride;
-  T* h;      // [rows, hidden]
-  T* c;      // [rows, hidden]
-  T* gates;  // [rows, (gates + 1) * hidden] of scratch
+  T* h;                    // [rows, hidden]
+  T* c;                    // [rows, hidden]
+  T* gates;                // [rows, (gates + 1) * hidden] of scratch
   const int32_t* lengths;  // of the rows' sequences, or null
   int64_t t;
   // A finished sequence keeps its state.
@@ -117,11 +117,11 @@ class RecurrentCell {
 template <typename T>
 struct RecurrentData {
   const T* x;
-  const T* bias;                 // [directions, gates * hidden], or null
-  const int32_t* lengths;        // [batch] or null
-  const T* initial_h;            // or null
-  const T* initial_c;            // or null
-  T* y;                          // any of these may be null
+  const T* bias;           // [directions, gates * hidden], or null
+  const int32_t* lengths;  // [batch] or null
+  const T* initial_h;      // or null
+  const T* initial_c;      // or null
+  T* y;                    // any of these may be null
   T* last_h;
   T* last_c;
 };

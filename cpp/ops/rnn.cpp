@@ -35,7 +35,7 @@ class Rnn {
 
   void operator()(Run& run) const {
     const Shape& r = run.in(2).shape();
-    run.require(r.rank() == 3, "R is ", r.str(), "; three axes expected");
+    SX_CHECK(run, r.rank() == 3, "R is ", r.str(), "; three axes expected");
     const RecurrentSizes sizes(run, spec_, r[2]);
     check_recurrent_inputs(run, sizes);
     if (run.in(0).dtype() == DType::kFloat64) compute<double>(run, sizes, *weights_.doubles(run, sizes));

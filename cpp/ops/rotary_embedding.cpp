@@ -19,8 +19,9 @@ struct RotarySpec {
       : heads(node.attr_or<int64_t>("num_heads", 0)),
         turned(node.attr_int("rotary_embedding_dim")),
         interleaved(node.attr_int("interleaved") != 0) {
-    node.require(turned >= 0 && turned % 2 == 0, "attribute 'rotary_embedding_dim' is ", turned, "; an even number expected");
-    node.require(heads >= 0, "attribute 'num_heads' is ", heads);
+    SX_CHECK(node, turned >= 0 && turned % 2 == 0, "attribute 'rotary_embedding_dim' is ", turned,
+             "; an even number expected");
+    SX_CHECK(node, heads >= 0, "attribute 'num_heads' is ", heads);
   }
 };
 
@@ -32,9 +33,10 @@ struct Layout {
 
 Layout layout_of(const Run& run, const RotarySpec& spec) {
   const Shape& x = run.in(kX).shape();
-  run.require(x.rank() == 3 || x.rank() == 4, "X is ", x.str(), "; 3 or 4 axes expected");
+  SX_CHECK(run, x.rank() == 3 || x.rank() == 4, "X is ", x.str(), "; 3 or 4 axes expected");
   if (x.rank() == 4) return {x[0], x[2], x[1], x[3], x[1] * x[2] * x[3], x[3], x[2] * x[3]};
-  run.require(spec.heads > 0 && x[2] % spec.heads == 0, "X is ", x.str(), ", which num_heads = ", spec.heads, " cannot share");
+  SX_CHECK(run, spec.heads > 0 && x[2] % spec.heads == 0, "X is ", x.str(), ", which num_heads = ", spec.heads,
+           " cannot share");
   const int64_t size = x[2] / spec.heads;
   return {x[0], x[1], spec.heads, size, x[1] * x[2], x[2], size};
 }
@@ -44,22 +46,25 @@ Kernel make(Prepare& p) {
     const Layout s = layout_of(run, spec);
     const int64_t turned = spec.turned == 0 ? s.size : spec.turned;
     const int64_t half = turned / 2;
-    run.require(turned <= s.size && turned % 2 == 0, "turns ", turned, " of ", s.size, " channels; an even number of them expected");
+    SX_CHECK(run, turned <= s.size && turned % 2 == 0, "turns ", turned, " of ", s.size,
+             " channels; an even number of them expected");
     const Tensor& cosines = run.in(kCos);
-    run.require(cosines.shape() == run.in(kSin).shape() && cosines.rank() >= 1 && cosines.shape().back() == half, "the caches are ",
-                cosines.shape().str(), " and ", run.in(kSin).shape().str(), "; ", half, " values for each position expected");
+    SX_CHECK(run, cosines.shape() == run.in(kSin).shape() && cosines.rank() >= 1 && cosines.shape().back() == half,
+             "the caches are ", cosines.shape().str(), " and ", run.in(kSin).shape().str(), "; ", half,
+             " values for each position expected");
     const int64_t* positions = nullptr;
     if (run.has(kPositions)) {
       const Tensor& ids = run.in(kPositions);
-      run.require(cosines.rank() == 2 && ids.shape() == Shape({s.batch, s.positions}), "position_ids are ", ids.shape().str(), " and the caches ",
-                  cosines.shape().str(), "; [", s.batch, ",", s.positions, "] and two axes expected");
+      SX_CHECK(run, cosines.rank() == 2 && ids.shape() == Shape({s.batch, s.positions}), "position_ids are ",
+               ids.shape().str(), " and the caches ", cosines.shape().str(), "; [", s.batch, ",", s.positions,
+               "] and two axes expected");
       positions = ids.data<int64_t>();
       for (int64_t i = 0; i < ids.size(); ++i)
-        run.require(positions[i] >= 0 && positions[i] < cosines.dim(0), "position_ids hold ", positions[i], "; 0..", cosines.dim(0) - 1,
-                    " expected");
+        SX_CHECK(run, positions[i] >= 0 && positions[i] < cosines.dim(0), "position_ids hold ", positions[i], "; 0..",
+                 cosines.dim(0) - 1, " expected");
     } else {
-      run.require(cosines.shape() == Shape({s.batch, s.positions, half}), "the caches are ", cosines.shape().str(), "; [", s.batch, ",",
-                  s.positions, ",", half, "] expected");
+      SX_CHECK(run, cosines.shape() == Shape({s.batch, s.positions, half}), "the caches are ", cosines.shape().str(),
+               "; [", s.batch, ",", s.positions, ",", half, "] expected");
     }
     Tensor& y = run.out(0, run.in(kX).shape());
     const FloatIn x(run.in(kX)), cosine(cosines), sine(run.in(kSin));

@@ -13,7 +13,7 @@ constexpr double kPi = 3.14159265358979323846;
 
 DType output_type(const NodeView& node) {
   const DType dtype = dtype_from_onnx(static_cast<int>(node.attr_int("output_datatype")));
-  node.require(kNumbers.has(dtype), "output_datatype is ", name_of(dtype), "; a number expected");
+  SX_CHECK(node, kNumbers.has(dtype), "output_datatype is ", name_of(dtype), "; a number expected");
   return dtype;
 }
 
@@ -38,7 +38,7 @@ struct Cosines {
 
 void infer_window(InferContext& c) {
   const Dim size = size_of_input(c, 0);
-  c.require(!size.known() || size.value() >= 0, "size is ", size.str());
+  SX_CHECK(c, !size.known() || size.value() >= 0, "size is ", size.str());
   c.out(0, output_type(c), SymShape{size});
 }
 
@@ -47,7 +47,7 @@ Kernel make_window(Prepare& p, Cosines cosines) {
   const DType dtype = output_type(p);
   return [periodic, dtype, cosines](Run& run) {
     const int64_t size = run.in(0).scalar_as_int();
-    run.require(size >= 0, "size is ", size);
+    SX_CHECK(run, size >= 0, "size is ", size);
     Tensor& y = run.out(0, dtype, Shape{size});
     const auto period = static_cast<double>(periodic ? size : size - 1);
     for (int64_t i = 0; i < size; ++i) {
@@ -74,10 +74,10 @@ Kernel make_mel(Prepare& p) {
     const int64_t sample_rate = run.in(2).scalar_as_int();
     const double low = to_mel(run.in(3).scalar_as_double());
     const double high = to_mel(run.in(4).scalar_as_double());
-    run.require(bands >= 0 && bands < (int64_t{1} << 32), "num_mel_bins is ", bands);
-    run.require(dft_length >= 0 && dft_length < (int64_t{1} << 40), "dft_length is ", dft_length);
-    run.require(sample_rate > 0, "sample_rate is ", sample_rate, "; a positive number expected");
-    run.require(std::isfinite(low) && std::isfinite(high), "the edge frequencies are out of range");
+    SX_CHECK(run, bands >= 0 && bands < (int64_t{1} << 32), "num_mel_bins is ", bands);
+    SX_CHECK(run, dft_length >= 0 && dft_length < (int64_t{1} << 40), "dft_length is ", dft_length);
+    SX_CHECK(run, sample_rate > 0, "sample_rate is ", sample_rate, "; a positive number expected");
+    SX_CHECK(run, std::isfinite(low) && std::isfinite(high), "the edge frequencies are out of range");
     const int64_t bins = dft_length / 2 + 1;
     Tensor& y = run.out(0, dtype, Shape{bins, bands});
     for (int64_t i = 0; i < y.size(); ++i) store(y, i, 0);
@@ -86,8 +86,8 @@ Kernel make_mel(Prepare& p) {
     for (int64_t i = 0; i < bands + 2; ++i) {
       const double hertz = 700 * (std::pow(10.0, (static_cast<double>(i) * step + low) / 2595) - 1);
       const double bin = std::floor(static_cast<double>(dft_length + 1) * hertz / static_cast<double>(sample_rate));
-      run.require(bin >= 0 && bin < static_cast<double>(bins) + (i == bands + 1 ? 1 : 0), "the band edge at ", hertz,
-                  " Hz lies outside of the spectrum of ", bins, " bins");
+      SX_CHECK(run, bin >= 0 && bin < static_cast<double>(bins) + (i == bands + 1 ? 1 : 0), "the band edge at ", hertz,
+               " Hz lies outside of the spectrum of ", bins, " bins");
       edges.push_back(static_cast<int64_t>(bin));
     }
     for (int64_t band = 0; band < bands; ++band) {
@@ -97,7 +97,8 @@ Kernel make_mel(Prepare& p) {
       if (center == left) store(y, center * bands + band, 1);
       for (int64_t j = left; center > left && j <= center; ++j)
         store(y, j * bands + band, static_cast<double>(j - left) / static_cast<double>(center - left));
-      for (int64_t j = center; j < right; ++j) store(y, j * bands + band, static_cast<double>(right - j) / static_cast<double>(right - center));
+      for (int64_t j = center; j < right; ++j)
+        store(y, j * bands + band, static_cast<double>(right - j) / static_cast<double>(right - center));
     }
   };
 }
