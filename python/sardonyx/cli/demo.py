@@ -60,7 +60,7 @@ def _samples() -> dict[str, bytes]:
     return {
         "this command's source": Path(__file__).read_bytes(),
         "a page": b"<!DOCTYPE html>\n<html><head><title>A page</title></head>\n<body><p>Hello</p></body></html>\n" * 3,
-        "settings": b'{"name": "sardonyx", "threads": 4, "providers": ["CPUExecutionProvider"]}\n',
+        "settings": b'{\n  "name": "sardonyx",\n  "threads": 4,\n  "providers": ["CPUExecutionProvider"]\n}\n',
         "an archive": archive.getvalue(),
         "a query": b"SELECT name, COUNT(*) FROM users WHERE age > 30 GROUP BY name ORDER BY 2 DESC LIMIT 10;\n" * 3,
         "a program": b"#include <stdio.h>\n\nint main(void) {\n  printf(\"hello\\n\");\n  return 0;\n}\n" * 2,
