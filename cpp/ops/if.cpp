@@ -14,8 +14,9 @@ std::optional<bool> known_condition(const Tensor* condition) {
 }
 
 void infer_if(InferContext& c) {
-  c.require(!c.has_shape(0) || c.rank(0) == 0 || (c.rank(0) == 1 && (c.shape(0)[0] == Dim(1) || !c.shape(0)[0].known())),
-            "the condition is ", c.type(0).str(), "; one boolean expected");
+  // The specification wants one element, whatever the rank.
+  if (c.has_shape(0))
+    for (const Dim& dim : c.shape(0)) c.require(!dim.known() || dim == Dim(1), "the condition is ", c.type(0).str(), "; one boolean expected");
   if (const auto taken = known_condition(c.constant(0))) {
     const std::vector<Facts> results = c.infer_body(kBranches[*taken], {});
     c.require(static_cast<size_t>(c.outputs()) <= results.size(), kBranches[*taken], " gives ", results.size(), " outputs; the node has ",

@@ -94,8 +94,10 @@ RecurrentSpec::RecurrentSpec(const NodeView& node, int gate_count, const std::ve
   const auto betas = node.attr_or<std::vector<float>>("activation_beta", {});
   if (names.empty()) names = functions;
   const size_t wanted = functions.size() * static_cast<size_t>(directions);
-  if (names.size() == functions.size() && directions == 2)
-    names.insert(names.end(), names.begin(), names.begin() + static_cast<long>(functions.size()));
+  if (names.size() == functions.size() && directions == 2) {
+    const std::vector<std::string> both = names;
+    names.insert(names.end(), both.begin(), both.end());
+  }
   SX_CHECK(node, names.size() >= wanted, "attribute 'activations' has ", names.size(), " names; ", wanted, " expected");
   // Parameters are used up by the activations that have them, in order.
   size_t next_alpha = 0, next_beta = 0;
