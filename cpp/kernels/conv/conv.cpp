@@ -2,13 +2,11 @@
 #include "kernels/conv/conv.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "base/error.h"
 #include "base/scratch.h"
 #include "base/shape.h"
 #include "base/thread_pool.h"
-#include "kernels/activation.h"
 #include "kernels/conv/conv_kernel.h"
 #include "kernels/conv/segments.h"
 #include "kernels/conv/window.h"
@@ -135,21 +133,7 @@ void depthwise(const ConvShape& shape, const float* x, const float* packed, floa
   const int64_t rows = shape.rank >= 2 ? shape.out[last - 1] : 1;
   const int64_t row_step = shape.rank >= 2 ? layout.output_step(last - 1) : 0;
   const int64_t slices = out_size / (rows * columns);
-  DepthwiseTail shared;
-  shared.scale = epilogue.scale;
-  shared.has_bias = epilogue.row_bias != nullptr;
-  shared.residual_scale = epilogue.residual_scale;
-  shared.residual_last = epilogue.residual_last;
-  shared.alpha = epilogue.alpha;
-  shared.beta = epilogue.beta;
-  if (epilogue.activation == Activation::kRelu || epilogue.activation == Activation::kClip) {
-    const bool relu = epilogue.activation == Activation::kRelu;
-    shared.clip = true;
-    shared.low = relu ? 0.0f : epilogue.alpha;
-    shared.high = relu ? std::numeric_limits<float>::infinity() : epilogue.beta;
-  } else if (epilogue.activation != Activation::kNone) {
-    shared.activate = activation_function(epilogue.activation, isa);
-  }
+  const DepthwiseTail shared = depthwise_tail(epilogue, isa);
   const int64_t grain = std::max<int64_t>(1, 200000 / std::max<int64_t>(1, out_size * taps * multiplier));
   parallel_for(shape.batch * shape.channels, grain, [&](int64_t begin, int64_t end) {
     const int64_t copy_size = layout.in_place() ? 0 : layout.plane_size();

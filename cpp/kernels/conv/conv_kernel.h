@@ -29,6 +29,9 @@ struct DepthwiseTail {
   float alpha = 0.0f, beta = 0.0f;
 };
 
+// All of an epilogue but its row_bias and residual, which the caller sets for each filter.
+DepthwiseTail depthwise_tail(const Epilogue& epilogue, Isa isa);
+
 struct ConvKernel {
   // packed[k * width + lane + i] = x[k_offsets[k] + offset + i] for each segment; may write a vector past the end.
   void (*pack_segments)(const float* x, const int64_t* k_offsets, int64_t k, const Segment* segments, int count,
