@@ -141,5 +141,59 @@ TEST(conv_bits_do_not_depend_on_the_batch) {
   }
 }
 
+// `shape` is the convolution whose transpose is checked.
+void check_transpose(const ConvShape& shape) {
+  const int64_t depth = shape.channels / shape.groups * shape.kernel_size();
+  const std::vector<float> x = random_floats(shape.batch * shape.filters * shape.out_size(), 1);
+  const std::vector<float> weights = random_floats(shape.filters * depth, 2);
+  const std::vector<float> bias = random_floats(shape.channels, 3);
+  const int64_t size = shape.batch * shape.channels * shape.in_size();
+  const std::vector<float> residual = random_floats(size, 4);
+  std::vector<double> expected(size), magnitude(size);
+  for_each_product(shape, [&](int64_t to, int64_t weight, int64_t from) {
+    const double product = static_cast<double>(x[from]) * weights[weight];
+    expected[to] += product;
+    magnitude[to] += std::fabs(product);
+  });
+  for (Isa isa : tested_isas()) {
+    AlignedVector<float> packed(packed_conv_transpose_size(shape, isa));
+    pack_conv_transpose(shape, weights.data(), packed.data(), isa);
+    std::vector<float> y = residual;
+    Epilogue epilogue;
+    epilogue.row_bias = bias.data();
+    epilogue.residual = y.data();
+    epilogue.activation = Activation::kRelu;
+    conv_transpose(shape, x.data(), packed.data(), y.data(), epilogue, isa);
+    for (int64_t i = 0; i < size; ++i) {
+      const double want =
+          std::max(0.0, expected[i] + bias[i / shape.in_size() % shape.channels] + residual[i]);
+      CHECK_NEAR(y[i], want, 1.2e-7 * static_cast<double>(depth + 8) * (magnitude[i] + 2));
+    }
+    std::vector<float> alone = residual;
+    epilogue.residual = alone.data();
+    const ThreadLimit limit(1);
+    conv_transpose(shape, x.data(), packed.data(), alone.data(), epilogue, isa);
+    CHECK(same_bits(y, alone));
+  }
+}
+
+TEST(conv_transpose_values) {
+  check_transpose(conv_2d({2, 5, 7, 1}, {12, 10}, {2, 2}, {2, 2}, {1, 1}, {0, 0, 0, 0}));
+  check_transpose(conv_2d({1, 40, 12, 1}, {15, 17}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}));
+  check_transpose(conv_2d({1, 8, 6, 2}, {16, 16}, {4, 4}, {2, 2}, {1, 1}, {1, 1, 1, 1}));
+  check_transpose(conv_2d({1, 3, 4, 1}, {13, 14}, {3, 2}, {3, 2}, {2, 1}, {0, 1, 2, 0}));
+  check_transpose(conv_2d({1, 6, 6, 6}, {9, 9}, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}));
+  ConvShape line;
+  line.rank = 1;
+  line.channels = 4;
+  line.filters = 3;
+  line.in[0] = 30;
+  line.kernel[0] = 5;
+  line.stride[0] = 3;
+  line.pad_begin[0] = 2;
+  set_out(&line);
+  check_transpose(line);
+}
+
 }  // namespace
 }  // namespace sx
