@@ -5,7 +5,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "kernels/unary.h"
+#include "ops/convert.h"
 #include "ops/elementwise.h"
 #include "ops/registry.h"
 
@@ -399,6 +399,16 @@ Kernel make_bit_cast(Prepare& p) {
 }
 
 }  // namespace
+
+void convert_elements(DType from, DType to, const void* x, void* y, int64_t n, bool saturate) {
+  if (kNative.has(from) && kNative.has(to)) return native_loop(from, to)(x, y, n);
+  CastOptions options;
+  options.saturate = saturate;
+  const auto from_size = static_cast<int64_t>(size_of(from));
+  const auto to_size = static_cast<int64_t>(size_of(to));
+  for (int64_t i = 0; i < n; i += kBlock)
+    cast_block(from, to, static_cast<const char*>(x) + i * from_size, static_cast<char*>(y) + i * to_size, std::min(kBlock, n - i), options);
+}
 
 void define_cast(OpList& ops) {
   ops.add(OpDef("Cast")

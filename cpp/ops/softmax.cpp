@@ -9,18 +9,15 @@
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
 #include "ops/registry.h"
+#include "ops/softmax.h"
 
 namespace sx {
 namespace {
 
 enum class Kind { kSoftmax, kLogSoftmax, kHardmax };
 
-struct Extents {
-  int64_t outer, n, inner;
-};
-
 // The axis is not the last one: whole rows of `inner` elements are combined.
-void softmax_middle(bool log, const float* x, const Extents& e, float* y) {
+void softmax_middle(bool log, const float* x, const SoftmaxExtents& e, float* y) {
   const int64_t block = e.n * e.inner;
   parallel_for(e.outer, std::max<int64_t>(1, kElementGrain / 4 / block), [&](int64_t begin, int64_t end) {
     const size_t row_bytes = static_cast<size_t>(e.inner) * sizeof(float);
@@ -57,7 +54,9 @@ void softmax_middle(bool log, const float* x, const Extents& e, float* y) {
   });
 }
 
-void softmax(bool log, const float* x, const Extents& e, float* y) {
+}  // namespace
+
+void softmax_axis(bool log, const float* x, const SoftmaxExtents& e, float* y) {
   if (e.inner != 1) return softmax_middle(log, x, e, y);
   SoftmaxRows rows;
   rows.rows = e.outer;
@@ -68,7 +67,7 @@ void softmax(bool log, const float* x, const Extents& e, float* y) {
   softmax_rows(rows);
 }
 
-void softmax(bool log, const double* x, const Extents& e, double* y) {
+void softmax_axis(bool log, const double* x, const SoftmaxExtents& e, double* y) {
   parallel_for(e.outer * e.inner, std::max<int64_t>(1, kElementGrain / 16 / e.n), [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       const int64_t at = k / e.inner * e.n * e.inner + k % e.inner;
@@ -85,8 +84,10 @@ void softmax(bool log, const double* x, const Extents& e, double* y) {
   });
 }
 
+namespace {
+
 template <typename T>
-void hardmax(const T* x, const Extents& e, T* y) {
+void hardmax(const T* x, const SoftmaxExtents& e, T* y) {
   parallel_for(e.outer * e.inner, std::max<int64_t>(1, kElementGrain / 2 / e.n), [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       const int64_t at = k / e.inner * e.n * e.inner + k % e.inner;
@@ -105,12 +106,12 @@ Kernel make_softmax(Prepare& p) {
   return [=](Run& run) {
     const Tensor& x = run.in(0);
     const int axis = node.axis(axis_attribute, x.rank());
-    const Extents extents{x.shape().size(0, axis), x.dim(axis), x.shape().size(axis + 1, x.rank())};
+    const SoftmaxExtents extents{x.shape().size(0, axis), x.dim(axis), x.shape().size(axis + 1, x.rank())};
     Tensor& y = run.out(0, x.shape());
     if (x.size() == 0) return;
     auto compute = [&](const auto* from, auto* to) {
       if constexpr (kind == Kind::kHardmax) hardmax(from, extents, to);
-      else softmax(kind == Kind::kLogSoftmax, from, extents, to);
+      else softmax_axis(kind == Kind::kLogSoftmax, from, extents, to);
     };
     if (x.dtype() == DType::kFloat64) return compute(x.data<double>(), y.data<double>());
     const FloatIn in(x);

@@ -1,0 +1,96 @@
+// Dropout: y = x * mask / (1 - ratio) in training mode, with a random mask; y = x otherwise.
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "base/random.h"
+#include "ops/convert.h"
+#include "ops/elementwise.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+constexpr DTypeSet kTypes = kFloats | kFloat8s;
+constexpr int64_t kBlock = 256;
+
+void keep_all(const Tensor& x, Tensor& y, bool* mask) {
+  if (y.raw() != x.raw() && y.bytes() > 0) std::memcpy(y.raw(), x.raw(), y.bytes());
+  if (mask) std::fill_n(mask, x.size(), true);
+}
+
+Kernel make_dropout(Prepare& p) {
+  auto source = std::make_shared<RandomSource>();
+  if (p.has_attr("seed")) source = std::make_shared<RandomSource>(static_cast<uint64_t>(p.attr_int("seed")));
+  return [=](Run& run) {
+    const Tensor& x = run.in(0);
+    double ratio = 0.5;
+    if (run.has(1)) {
+      run.require(run.in(1).size() == 1, "ratio has the shape ", run.in(1).shape().str(), "; a scalar expected");
+      convert_elements(run.in(1).dtype(), DType::kFloat64, run.in(1).raw(), &ratio, 1);
+    }
+    run.require(!run.has(2) || run.in(2).size() == 1, "training_mode has more than one element");
+    const bool training = run.has(2) && run.in(2).data<bool>()[0];
+    bool* mask = run.wants(1) ? run.out(1, x.shape()).data<bool>() : nullptr;
+    Tensor& y = run.out(0, x.shape());
+    if (!training || ratio == 0) return keep_all(x, y, mask);
+    run.require(ratio > 0 && ratio < 1, "ratio is ", ratio, "; a number from 0 up to but not including 1 expected");
+    const RandomStream stream = source->next();
+    const double scale = 1 / (1 - ratio);
+    parallel_for(x.size(), 4096, [&](int64_t begin, int64_t end) {
+      double block[kBlock];
+      for (int64_t i = begin; i < end; i += kBlock) {
+        const int64_t n = std::min(kBlock, end - i);
+        convert_elements(x.dtype(), DType::kFloat64, element(x, i), block, n);
+        for (int64_t k = 0; k < n; ++k) {
+          const bool kept = stream.uniform(static_cast<uint64_t>(i + k)) >= ratio;
+          block[k] = kept ? block[k] * scale : 0;
+          if (mask) mask[i + k] = kept;
+        }
+        convert_elements(DType::kFloat64, y.dtype(), block, element(y, i), n);
+      }
+    });
+  };
+}
+
+void infer_dropout(InferContext& c) {
+  c.out(0, c.type(0));
+  c.out(1, DType::kBool, c.type(0).shape);
+}
+
+// Before opset 12 the ratio was an attribute; from opset 7 on nothing was dropped, before that `is_test` said so. The
+// mask had the type of the data before opset 10.
+void upgrade_dropout(UpgradeContext& c) {
+  drop_consumed_inputs(c);
+  const float ratio = c.take<float>("ratio", 0.5f);
+  const bool tests = c.take<int64_t>("is_test", c.opset() < 7 ? 0 : 1) != 0;
+  if (!tests) {
+    c.set_input(1, c.constant(Tensor::scalar(ratio)));
+    c.set_input(2, c.constant(Tensor::scalar(true)));
+  }
+  std::vector<ValueId>& outputs = c.draft().outputs;
+  if (c.opset() >= 10 || outputs.size() < 2 || outputs[1] == kNone) return;
+  const ValueId wanted = outputs[1];
+  const ValueId mask = c.detach_output(1);
+  c.emit_after(wanted, "Cast", {mask}, {{"to", static_cast<int64_t>(c.input(0).type.dtype)}});
+}
+
+}  // namespace
+
+void define_dropout(OpList& ops) {
+  ops.add(OpDef("Dropout")
+              .since(22)
+              .optional_attr("seed", AttrKind::kInt)
+              .in("data", "T", kTypes)
+              .optional_in("ratio", "T1", kTypes)
+              .optional_in("training_mode", "T2", DType::kBool)
+              .out("output", "T")
+              .optional_out("mask", "T2", DType::kBool)
+              .in_place({0})
+              .nondeterministic()
+              .infer(infer_dropout)
+              .kernel(make_dropout)
+              .upgrade(12, upgrade_dropout));
+}
+
+}  // namespace sx
