@@ -101,12 +101,14 @@ class RegexParser {
     Assertion assertion = Assertion::kTextBegin;
     int least = 0;
     int most = -1;  // -1: no limit
+    bool lazy = false;
     std::vector<Node> parts;
   };
   struct Flags {
     bool ignore_case = false;
     bool multi_line = false;
     bool dot_all = false;
+    bool lazy = false;  // repetitions without a ? behind them
   };
 
   template <typename... Parts>
@@ -194,9 +196,9 @@ class RegexParser {
       }
       require(!before, "has two quantifiers in a row");
       before = true;
-      accept('?');  // lazy or greedy makes no difference to whether the whole text matches
       Node repeat;
       repeat.kind = Kind::kRepeat;
+      repeat.lazy = accept('?') != flags_.lazy;
       repeat.least = least;
       repeat.most = most;
       repeat.parts.push_back(std::move(part));
@@ -283,10 +285,11 @@ class RegexParser {
       if (c == 'i') flags_.ignore_case = value;
       else if (c == 'm') flags_.multi_line = value;
       else if (c == 's') flags_.dot_all = value;
+      else if (c == 'U') flags_.lazy = value;
       else if (c == '-' && value) value = false;
       else if (c == ':') return false;
       else if (c == ')') return true;
-      else require(c == 'U', "has a group of a kind that is not supported");
+      else require(false, "has a group of a kind that is not supported");
     }
   }
 
@@ -447,10 +450,14 @@ class RegexParser {
         uint32_t entry = next;
         if (node.most < 0) {
           const uint32_t loop = instruction(Op::kSplit, next, next);
-          regex_.program_[loop].next = emit(part, loop);
+          const uint32_t body = emit(part, loop);
+          (node.lazy ? regex_.program_[loop].other : regex_.program_[loop].next) = body;
           entry = loop;
         } else {
-          for (int i = node.least; i < node.most; ++i) entry = instruction(Op::kSplit, emit(part, entry), next);
+          for (int i = node.least; i < node.most; ++i) {
+            const uint32_t body = emit(part, entry);
+            entry = node.lazy ? instruction(Op::kSplit, next, body) : instruction(Op::kSplit, body, next);
+          }
         }
         for (int i = 0; i < node.least; ++i) entry = emit(part, entry);
         return entry;
@@ -466,23 +473,25 @@ class RegexParser {
   Flags flags_;
 };
 
-// The states that the automaton is in: a list without repetitions.
+// The states that the automaton is in: a list without repetitions, the preferred first.
 struct Regex::States {
   explicit States(size_t size) : member(size, false) {}
   std::vector<uint32_t> list;
+  std::vector<size_t> begin;  // of each state in the list: where its match begins
   std::vector<bool> member;
   std::vector<uint32_t> pending;
 
   void clear() {
     for (uint32_t state : list) member[state] = false;
     list.clear();
+    begin.clear();
   }
 };
 
 Regex::Regex(const std::string& pattern) { RegexParser(pattern, *this).parse(); }
 
 // Adds `start` and all that is reached from it without reading, between the code points `before` and `after`.
-void Regex::follow(States& states, uint32_t start, uint32_t before, uint32_t after) const {
+void Regex::follow(States& states, uint32_t start, size_t begin, uint32_t before, uint32_t after) const {
   auto holds = [&](Assertion assertion) {
     const bool boundary = (before != kEnd && is_word(before)) != (after != kEnd && is_word(after));
     switch (assertion) {
@@ -502,10 +511,11 @@ void Regex::follow(States& states, uint32_t start, uint32_t before, uint32_t aft
     if (states.member[state]) continue;
     states.member[state] = true;
     states.list.push_back(state);
+    states.begin.push_back(begin);
     const Instruction& instruction = program_[state];
     if (instruction.op == Op::kSplit) {
-      states.pending.push_back(instruction.next);
       states.pending.push_back(instruction.other);
+      states.pending.push_back(instruction.next);
     } else if (instruction.op == Op::kAssert && holds(instruction.assertion)) {
       states.pending.push_back(instruction.next);
     }
@@ -517,19 +527,53 @@ bool Regex::full_match(const std::string& text) const {
   size_t at = 0;
   uint32_t before = kEnd;
   uint32_t c = at < text.size() ? next_code_point(text, at) : kEnd;
-  follow(now, start_, before, c);
+  follow(now, start_, 0, before, c);
   while (c != kEnd) {
     before = c;
     c = at < text.size() ? next_code_point(text, at) : kEnd;
     for (uint32_t state : now.list) {
       const Instruction& instruction = program_[state];
-      if (instruction.op == Op::kSet && sets_[instruction.other].has(before)) follow(then, instruction.next, before, c);
+      if (instruction.op == Op::kSet && sets_[instruction.other].has(before)) follow(then, instruction.next, 0, before, c);
     }
     now.clear();
     std::swap(now, then);
     if (now.list.empty()) return false;
   }
   return std::any_of(now.list.begin(), now.list.end(), [&](uint32_t state) { return program_[state].op == Op::kMatch; });
+}
+
+bool Regex::search(const std::string& text, size_t from, Match& match) const {
+  States now(program_.size()), then(program_.size());
+  // Assertions only ask whether the character before is a letter of ASCII or a new line: its last byte tells.
+  uint32_t before = from > 0 ? static_cast<unsigned char>(text[from - 1]) : kEnd;
+  size_t here = from;
+  size_t at = from;
+  uint32_t c = at < text.size() ? next_code_point(text, at) : kEnd;
+  bool found = false;
+  for (;;) {
+    // A match that begins here is less wanted than all that began before.
+    if (!found) follow(now, start_, here, before, c);
+    if (now.list.empty()) return found;
+    const uint32_t read = c;
+    const size_t behind = at;
+    const uint32_t next = behind < text.size() ? next_code_point(text, at) : kEnd;
+    for (size_t i = 0; i < now.list.size(); ++i) {
+      const Instruction& instruction = program_[now.list[i]];
+      if (instruction.op == Op::kMatch) {
+        match = {now.begin[i], here};
+        found = true;
+        break;  // the states that follow are less wanted
+      }
+      if (instruction.op == Op::kSet && read != kEnd && sets_[instruction.other].has(read))
+        follow(then, instruction.next, now.begin[i], read, next);
+    }
+    if (read == kEnd) return found;
+    now.clear();
+    std::swap(now, then);
+    before = read;
+    c = next;
+    here = behind;
+  }
 }
 
 }  // namespace sx

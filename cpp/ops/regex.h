@@ -33,6 +33,12 @@ class Regex {
   explicit Regex(const std::string& pattern);
   // Whether the whole of `text` (UTF-8) matches.
   bool full_match(const std::string& text) const;
+  struct Match {
+    size_t begin, end;  // bytes
+  };
+  // The leftmost match that begins at byte `from`, where a character begins, or later; of several the one that Perl would
+  // find. Assertions see the text before `from`.
+  bool search(const std::string& text, size_t from, Match& match) const;
 
  private:
   friend class RegexParser;
@@ -45,7 +51,7 @@ class Regex {
     uint32_t other;  // second target of a split; number of the set
   };
   struct States;
-  void follow(States& states, uint32_t start, uint32_t before, uint32_t after) const;
+  void follow(States& states, uint32_t start, size_t begin, uint32_t before, uint32_t after) const;
 
   std::vector<Instruction> program_;
   std::vector<CodePointSet> sets_;
