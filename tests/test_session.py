@@ -436,6 +436,15 @@ def test_profiles_are_chrome_traces(tmp_path: pathlib.Path) -> None:
     assert rt.InferenceSession(linear_model()).end_profiling() == ""
 
 
+def test_the_optimized_model_is_saved(tmp_path: pathlib.Path) -> None:
+    options = rt.SessionOptions()
+    options.graph_optimization_level = rt.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = tmp_path / "saved.onnx"  # type: ignore[assignment]
+    rt.InferenceSession(linear_model(), options)
+    onnx.checker.check_model(tmp_path / "saved.onnx", full_check=True)
+    np.testing.assert_allclose(rt.InferenceSession(tmp_path / "saved.onnx").run(["y"], [X])[0], Y)
+
+
 def test_external_data_of_files_and_of_bytes(tmp_path: pathlib.Path) -> None:
     model = linear_model()
     weights = np.arange(6, dtype=np.float32).reshape(3, 2) ** 2

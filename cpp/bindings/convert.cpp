@@ -124,7 +124,7 @@ bool is_python_value(const py::handle& object) {
          PyBytes_Check(object.ptr());
 }
 
-// A nested list or a scalar as an array of the wanted type; numbers may widen (bool, integer, float, complex).
+// A nested list or a scalar as an array of the wanted type; floats are rounded to it, integers must be kept as they are.
 py::array array_from_values(const std::string& name, const Type& type, const py::handle& object) {
   const py::module_ numpy = py::module_::import("numpy");
   const auto refuse = [&](const char* why) {
@@ -137,12 +137,12 @@ py::array array_from_values(const std::string& name, const Type& type, const py:
     const py::dtype wanted = numpy_dtype(type.dtype);
     const bool number = std::string("biufc").find(natural.dtype().kind()) != std::string::npos;
     if (!number) refuse("the values are not numbers");
-    const bool ml_type = wanted.num() >= kFirstUserDType;
-    if (natural.size() != 0 && !ml_type && !py::bool_(numpy.attr("can_cast")(natural.dtype(), wanted, "same_kind"))) {
+    const py::array array = wanted.num() >= kFirstUserDType ? natural.attr("astype")(wanted) : numpy.attr("asarray")(object, wanted);
+    const bool drops = is_integer(type.dtype) || type.dtype == DType::kBool || natural.dtype().kind() == 'c';
+    if (drops && !py::bool_(py::object(array.attr("__eq__")(natural)).attr("all")())) {
       refuse("these values do not fit the element type without loss");
     }
-    if (ml_type) return natural.attr("astype")(wanted);
-    return numpy.attr("asarray")(object, wanted);
+    return array;
   } catch (const py::error_already_set& error) {
     if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_OverflowError) && !error.matches(PyExc_TypeError)) throw;
     fail(ErrorKind::kInvalidArgument, "input '", name, "' cannot be made an array (", error.what(), "); wanted ",

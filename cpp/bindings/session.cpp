@@ -13,6 +13,7 @@
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
 #include "bindings/value.h"
+#include "onnx/exporter.h"
 
 namespace sx {
 namespace {
@@ -282,6 +283,10 @@ void bind_session(py::module_& module) {
       .def("info", &info_of)
       .def("report", &report_of)
       .def("explain", &explain)
+      .def("save_optimized", [](const BoundSession& self, const std::string& path) {
+        const py::gil_scoped_release release;
+        export_file(self.session->optimized(), self.session->model(), path);
+      }, py::arg("path"))
       .def("set_profiling", [](BoundSession& self, bool on) { self.session->set_profiling(on); }, py::arg("on"))
       .def("take_profile", &profile_of);
   module.def("check_file", &check_file, py::arg("path"));

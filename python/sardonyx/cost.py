@@ -126,6 +126,12 @@ def model_cost(model: onnx.ModelProto, dims: Mapping[str, int] | None = None) ->
         constants.add(tensor.name)
         cost.parameters += math.prod(tensor.dims)
         cost.parameter_bytes += _tensor_bytes(tensor.data_type, math.prod(tensor.dims))
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                cost.parameters += math.prod(attribute.t.dims)
+                cost.parameter_bytes += _tensor_bytes(attribute.t.data_type, math.prod(attribute.t.dims))
+                constants.update(node.output)
     try:
         graph = shape_inference.infer_shapes(fixed, data_prop=True).graph
     except (shape_inference.InferenceError, ValueError, RuntimeError):

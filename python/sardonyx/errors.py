@@ -6,6 +6,7 @@ Every class derives from `Error` and, where Python has a built-in for the fault,
 
 __all__ = [
     "DeadlineExceeded",
+    "DeviceReset",
     "EPFail",
     "EngineError",
     "Error",
@@ -15,6 +16,7 @@ __all__ = [
     "InvalidProtobuf",
     "ModelLoadCanceled",
     "ModelLoaded",
+    "ModelRequiresCompilation",
     "NoModel",
     "NoSuchFile",
     "NotImplemented",
@@ -71,8 +73,16 @@ class EPFail(Error, RuntimeError):
     """A provider that was insisted on cannot be used."""
 
 
+class DeviceReset(Error, RuntimeError):
+    """A device was reset while it was in use."""
+
+
 class ModelLoadCanceled(Error, RuntimeError):
     """Loading was stopped through the session options."""
+
+
+class ModelRequiresCompilation(Error, RuntimeError):
+    """Never raised: no model needs compiling beforehand."""
 
 
 class Terminated(Error, RuntimeError):

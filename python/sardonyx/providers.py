@@ -104,9 +104,10 @@ def resolve_providers(
             warnings.warn(f"{message}; its nodes run there instead", UserWarning, stacklevel=4)
         else:
             known = get_all_providers()
-            lower = {other.lower().removesuffix("executionprovider"): other for other in known}
-            near = difflib.get_close_matches(name.lower().removesuffix("executionprovider"), lower, n=1)
-            hint = f"; did you mean '{lower[near[0]]}'?" if near else f"; known are {', '.join(known)}"
+            names = {other.lower(): other for other in known}
+            names |= {other.lower().removesuffix("executionprovider"): other for other in known}
+            near = difflib.get_close_matches(name.lower(), names, n=1)
+            hint = f"; did you mean '{names[near[0]]}'?" if near else f"; known are {', '.join(known)}"
             raise InvalidArgument(f"there is no provider named '{name}'{hint}")
     chosen.setdefault(CPU, {})
     return chosen

@@ -81,6 +81,8 @@ class InferenceSession:
             providers = self._options._providers
         self._providers = resolve_providers(providers, provider_options, bool(kwargs.get("strict_providers", False)))
         self._load()
+        if self._options.optimized_model_filepath:
+            self._core.save_optimized(self._options.optimized_model_filepath)
 
     def _load(self) -> None:
         options = self._options._core_options()

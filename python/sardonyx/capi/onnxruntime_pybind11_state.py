@@ -3,6 +3,7 @@
 from sardonyx.devices import OrtAllocatorType, OrtDevice, OrtMemoryInfo, OrtMemType
 from sardonyx.errors import (
     DeadlineExceeded,
+    DeviceReset,
     EngineError,
     EPFail,
     Fail,
@@ -11,6 +12,7 @@ from sardonyx.errors import (
     InvalidProtobuf,
     ModelLoadCanceled,
     ModelLoaded,
+    ModelRequiresCompilation,
     NoModel,
     NoSuchFile,
     NotImplemented,
@@ -25,6 +27,7 @@ from sardonyx.runtime import get_device, get_version_string
 
 __all__ = [
     "DeadlineExceeded",
+    "DeviceReset",
     "EPFail",
     "EngineError",
     "ExecutionMode",
@@ -37,6 +40,7 @@ __all__ = [
     "ModelLoadCanceled",
     "ModelLoaded",
     "ModelMetadata",
+    "ModelRequiresCompilation",
     "NoModel",
     "NoSuchFile",
     "NodeArg",
