@@ -4,7 +4,7 @@
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
-#include "ops/window.h"
+#include "ops/sliding_window.h"
 
 namespace sx {
 namespace {

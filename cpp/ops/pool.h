@@ -4,7 +4,7 @@
 #include "kernels/conv/conv_shape.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
-#include "ops/window.h"
+#include "ops/sliding_window.h"
 
 namespace sx {
 
