@@ -3,7 +3,7 @@
 
 #include "ops/infer.h"
 #include "ops/kernel.h"
-#include "base/regex.h"
+#include "ops/regex.h"
 #include "ops/registry.h"
 #include "ops/unicode.h"
 

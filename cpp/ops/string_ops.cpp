@@ -4,7 +4,7 @@
 
 #include "ops/infer.h"
 #include "ops/kernel.h"
-#include "base/regex.h"
+#include "ops/regex.h"
 #include "ops/registry.h"
 #include "ops/unicode.h"
 
@@ -128,7 +128,7 @@ Kernel make_match(Prepare& p) {
     const Tensor& x = run.in(0);
     bool* to = run.out(0, x.shape()).data<bool>();
     parallel_for(x.size(), 16, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) to[i] = regex->matches(x.data<std::string>()[i]);
+      for (int64_t i = begin; i < end; ++i) to[i] = regex->full_match(x.data<std::string>()[i]);
     });
   };
 }
