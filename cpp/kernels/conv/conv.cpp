@@ -81,7 +81,8 @@ void implicit_gemm(const ConvShape& shape, const float* x, const float* packed, 
   const int lanes = gemm_kernel(isa).lanes;
   const int64_t taps = shape.kernel_size(), group_channels = channels_of_group(shape);
   const int64_t image_size = checked_mul(shape.channels, layout.plane_size());
-  const int64_t images = layout.in_place() ? shape.batch : std::clamp<int64_t>(kImageFloats / image_size, 1, shape.batch);
+  const int64_t images =
+      layout.in_place() ? shape.batch : std::clamp<int64_t>(kImageFloats / image_size, 1, shape.batch);
   const int64_t copy_size = layout.in_place() ? 0 : checked_mul(images, image_size);
   // The offset of every row of B, which is a channel of the group and a kernel position.
   float* image_memory = scratch_floats(ScratchSlot::kImage, checked_add(copy_size + kPanelSlack, 2 * gemm.k));
@@ -102,7 +103,8 @@ void implicit_gemm(const ConvShape& shape, const float* x, const float* packed, 
       parallel_for(count * shape.channels, std::max<int64_t>(1, 16384 / layout.plane_size()),
                    [&](int64_t begin, int64_t end) {
                      for (int64_t plane = begin; plane < end; ++plane) {
-                       layout.copy_plane(from + plane * shape.in_size(), copy + plane * layout.plane_size(), 0.0f);
+                       layout.copy_plane(from + plane * shape.in_size(), copy + plane * layout.plane_size(), 0.0f,
+                                         kernel.copy_row);
                      }
                    });
     }
@@ -144,7 +146,7 @@ void depthwise(const ConvShape& shape, const float* x, const float* packed, floa
     for (int64_t plane = begin; plane < end; ++plane) {
       const float* windows = x + plane * in_size;
       if (!layout.in_place()) {
-        layout.copy_plane(windows, copy, 0.0f);
+        layout.copy_plane(windows, copy, 0.0f, kernel.copy_row);
         windows = copy;
       }
       for (int64_t m = 0; m < multiplier; ++m) {

@@ -89,7 +89,8 @@ void conv_int8(const ConvInt8& problem, const void* packed, Isa isa) {
     const uint8_t* x = windows;
     parallel_for(planes, std::max<int64_t>(1, 65536 / plane), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        layout.copy_plane(x + i * shape.in_size(), copy + i * plane, static_cast<uint8_t>(problem.x_zero));
+        layout.copy_plane(x + i * shape.in_size(), copy + i * plane, static_cast<uint8_t>(problem.x_zero),
+                          copy_row_plainly<uint8_t>);
       }
     });
     windows = copy;

@@ -33,6 +33,8 @@ struct DepthwiseTail {
 DepthwiseTail depthwise_tail(const Epilogue& epilogue, Isa isa);
 
 struct ConvKernel {
+  // A RowCopy (window.h).
+  void (*copy_row)(const float* in, float* out, int64_t size, int64_t begin, int64_t end, int64_t stride, float pad);
   // packed[k * width + lane + i] = x[k_offsets[k] + offset + i] for each segment; may write a vector past the end.
   void (*pack_segments)(const float* x, const int64_t* k_offsets, int64_t k, const Segment* segments, int count,
                         int width, float* packed);

@@ -19,6 +19,43 @@ SX_INLINE void copy_some(const float* from, float* to, int count) {
 #endif
 }
 
+SX_INLINE void fill(float* out, int64_t count, float value) {
+  const F v = splat(value);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    if (count - i >= kLanes) {
+      store(out + i, v);
+    } else {
+      store_n(out + i, v, static_cast<int>(count - i));
+    }
+  }
+}
+
+template <int... kLane>
+SX_INLINE F even_lanes(F a, F b, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(a, b, (2 * kLane)...);
+}
+
+void copy_row(const float* in, float* out, int64_t size, int64_t begin, int64_t end, int64_t stride, float pad) {
+  fill(out, begin, pad);
+  fill(out + end, size - end, pad);
+  out += begin;
+  const int64_t count = end - begin;
+  int64_t i = 0;
+  if (stride == 1) {
+    for (; i + kLanes <= count; i += kLanes) store(out + i, load(in + i));
+    if (i < count) store_n(out + i, load_n(in + i, static_cast<int>(count - i)), static_cast<int>(count - i));
+    return;
+  }
+  if (stride == 2) {
+    // The second vector ends one past the last element that is used, so one output fewer is made at a time.
+    for (; i + kLanes < count; i += kLanes) {
+      const F first = load(in + 2 * i), second = load(in + 2 * i + kLanes);
+      store(out + i, even_lanes(first, second, std::make_integer_sequence<int, kLanes>()));
+    }
+  }
+  for (; i < count; ++i) out[i] = in[i * stride];
+}
+
 void pack_segments(const float* x, const int64_t* k_offsets, int64_t k, const Segment* segments, int count, int width,
                    float* packed) {
   for (int64_t i = 0; i < k; ++i, packed += width) {
@@ -125,7 +162,7 @@ void depthwise(const float* x, const float* weights, const int64_t* offsets, int
 
 }  // namespace conv_f32
 
-constexpr ConvKernel kConvKernel = {conv_f32::pack_segments, conv_f32::depthwise};
+constexpr ConvKernel kConvKernel = {conv_f32::copy_row, conv_f32::pack_segments, conv_f32::depthwise};
 
 }  // namespace SX_ISA
 }  // namespace sx

@@ -65,11 +65,6 @@ void WindowLayout::kernel_offsets(int64_t* offsets) const {
   }
 }
 
-template <typename T>
-void WindowLayout::copy_plane(const T* in, T* out, T pad) const {
-  copy_rows(0, in, out, true, pad);
-}
-
 bool WindowLayout::row_is_used(int axis, int64_t row) const {
   for (int64_t k = 0; k < shape_.kernel[axis]; ++k) {
     const int64_t first = row - k * shape_.dilation[axis];
@@ -79,27 +74,21 @@ bool WindowLayout::row_is_used(int axis, int64_t row) const {
 }
 
 template <typename T>
-void WindowLayout::copy_rows(int axis, const T* in, T* out, bool inside, T pad) const {
-  if (axis == shape_.rank - 1) {
-    copy_row(in, out, inside, pad);
+void WindowLayout::copy_rows(int axis, const T* in, T* out, bool inside, T pad, RowCopy<T> copy_row) const {
+  if (axis < shape_.rank - 1) {
+    const bool skips = shape_.stride[axis] > 1;
+    for (int64_t row = 0; row < extent_[axis]; ++row, out += step_[axis]) {
+      if (skips && !row_is_used(axis, row)) continue;
+      const int64_t from = row - shape_.pad_begin[axis];
+      const bool row_inside = inside && from >= 0 && from < shape_.in[axis];
+      copy_rows(axis + 1, row_inside ? in + from * in_step_[axis] : in, out, row_inside, pad, copy_row);
+    }
     return;
   }
-  const bool skips = shape_.stride[axis] > 1;
-  for (int64_t row = 0; row < extent_[axis]; ++row, out += step_[axis]) {
-    if (skips && !row_is_used(axis, row)) continue;
-    const int64_t from = row - shape_.pad_begin[axis];
-    const bool row_inside = inside && from >= 0 && from < shape_.in[axis];
-    copy_rows(axis + 1, row_inside ? in + from * in_step_[axis] : in, out, row_inside, pad);
-  }
-}
-
-template <typename T>
-void WindowLayout::copy_row(const T* in, T* out, bool inside, T pad) const {
-  const int last = shape_.rank - 1;
-  const int64_t stride = shape_.stride[last], before = shape_.pad_begin[last], extent = shape_.in[last];
+  const int64_t stride = shape_.stride[axis], before = shape_.pad_begin[axis], extent = shape_.in[axis];
   for (int64_t phase = 0; phase < stride; ++phase, out += phase_size_) {
     bool used = stride == 1;
-    for (int64_t k = 0; k < shape_.kernel[last] && !used; ++k) used = k * shape_.dilation[last] % stride == phase;
+    for (int64_t k = 0; k < shape_.kernel[axis] && !used; ++k) used = k * shape_.dilation[axis] % stride == phase;
     if (!used) continue;
     // Column i of this phase is input column i * stride + shift; those in [begin, end) exist.
     const int64_t shift = phase - before;
@@ -107,17 +96,20 @@ void WindowLayout::copy_row(const T* in, T* out, bool inside, T pad) const {
     int64_t end = extent <= shift ? 0 : (extent - shift + stride - 1) / stride;
     end = inside ? std::min(end, phase_size_) : 0;
     begin = std::min(begin, end);
-    std::fill(out, out + begin, pad);
-    if (stride == 1) {
-      std::copy(in + shift + begin, in + shift + end, out + begin);
-    } else {
-      for (int64_t i = begin; i < end; ++i) out[i] = in[i * stride + shift];
-    }
-    std::fill(out + end, out + phase_size_, pad);
+    // Where nothing is copied, the row's first column would lie outside.
+    copy_row(begin < end ? in + (begin * stride + shift) : in, out, phase_size_, begin, end, stride, pad);
   }
 }
 
-template void WindowLayout::copy_plane<float>(const float*, float*, float) const;
-template void WindowLayout::copy_plane<uint8_t>(const uint8_t*, uint8_t*, uint8_t) const;
+template <typename T>
+void copy_row_plainly(const T* in, T* out, int64_t size, int64_t begin, int64_t end, int64_t stride, T pad) {
+  std::fill(out, out + begin, pad);
+  for (int64_t i = begin; i < end; ++i) out[i] = in[(i - begin) * stride];
+  std::fill(out + end, out + size, pad);
+}
+
+template void WindowLayout::copy_rows<float>(int, const float*, float*, bool, float, RowCopy<float>) const;
+template void WindowLayout::copy_rows<uint8_t>(int, const uint8_t*, uint8_t*, bool, uint8_t, RowCopy<uint8_t>) const;
+template void copy_row_plainly<uint8_t>(const uint8_t*, uint8_t*, int64_t, int64_t, int64_t, int64_t, uint8_t);
 
 }  // namespace sx

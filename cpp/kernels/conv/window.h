@@ -7,6 +7,12 @@
 
 namespace sx {
 
+// out[i] = in[(i - begin) * stride] for begin <= i < end, and `pad` for the other i < size.
+template <typename T>
+using RowCopy = void (*)(const T* in, T* out, int64_t size, int64_t begin, int64_t end, int64_t stride, T pad);
+template <typename T>
+void copy_row_plainly(const T* in, T* out, int64_t size, int64_t begin, int64_t end, int64_t stride, T pad);
+
 // In a window layout the element that output position o and kernel position k meet is
 // plane[output_offset(o) + kernel_offset(k)], without any test of borders, and outputs that are neighbours along the
 // last axis read neighbours. For this, rows of a copy hold the columns in the order of their remainder by the stride:
@@ -28,13 +34,13 @@ class WindowLayout {
 
   // Writes the copy of one channel's plane; padding gets the value `pad`.
   template <typename T>
-  void copy_plane(const T* in, T* out, T pad) const;
+  void copy_plane(const T* in, T* out, T pad, RowCopy<T> copy_row) const {
+    copy_rows(0, in, out, true, pad, copy_row);
+  }
 
  private:
   template <typename T>
-  void copy_rows(int axis, const T* in, T* out, bool inside, T pad) const;
-  template <typename T>
-  void copy_row(const T* in, T* out, bool inside, T pad) const;
+  void copy_rows(int axis, const T* in, T* out, bool inside, T pad, RowCopy<T> copy_row) const;
   bool row_is_used(int axis, int64_t row) const;
 
   const ConvShape shape_;
