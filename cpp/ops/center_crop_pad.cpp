@@ -19,7 +19,7 @@ std::vector<int> changed_axes(const NodeView& node, int rank) {
   }
   for (int64_t axis : node.attr_ints("axes")) {
     axes.push_back(node.axis(axis, rank));
-    node.require(std::count(axes.begin(), axes.end(), axes.back()) == 1, "axis ", axis, " is given twice");
+    SX_CHECK(node, std::count(axes.begin(), axes.end(), axes.back()) == 1, "axis ", axis, " is given twice");
   }
   return axes;
 }
@@ -28,7 +28,7 @@ void infer_center_crop_pad(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
   const auto target = c.elements(1);
   const std::vector<int> axes = changed_axes(c, c.rank(0));
-  c.require(!target || target->size() == axes.size(), "shape has ", target ? target->size() : 0, " extents for ", axes.size(), " axes");
+  SX_CHECK(c, !target || target->size() == axes.size(), "shape has ", target ? target->size() : 0, " extents for ", axes.size(), " axes");
   SymShape shape = c.shape(0);
   for (size_t i = 0; i < axes.size(); ++i) shape[static_cast<size_t>(axes[i])] = target ? (*target)[i] : Dim();
   c.out(0, c.dtype(0), shape);
@@ -42,10 +42,10 @@ Kernel make_center_crop_pad(Prepare& p) {
     std::vector<int64_t> buffer;
     const std::vector<int64_t>& target = target_input.get(run, buffer);
     const std::vector<int> axes = changed_axes(node, x.rank());
-    run.require(target.size() == axes.size(), "shape has ", target.size(), " extents for ", axes.size(), " axes");
+    SX_CHECK(run, target.size() == axes.size(), "shape has ", target.size(), " extents for ", axes.size(), " axes");
     Shape shape = x.shape();
     for (size_t i = 0; i < axes.size(); ++i) {
-      run.require(target[i] >= 0, "shape has the negative extent ", target[i]);
+      SX_CHECK(run, target[i] >= 0, "shape has the negative extent ", target[i]);
       shape[axes[i]] = target[i];
     }
     Tensor& y = run.out(0, shape);

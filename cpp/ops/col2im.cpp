@@ -19,7 +19,7 @@ Dim product(const std::vector<Dim>& dims) {
 void infer_col2im(InferContext& c) {
   const auto image = c.elements(1);
   const auto block = c.elements(2);
-  c.require(c.rank(0) < 0 || c.rank(0) == 3, "the input is ", c.type(0).str(), "; rank 3 expected");
+  SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 3, "the input is ", c.type(0).str(), "; rank 3 expected");
   if (!image) return c.out(0, c.dtype(0), std::nullopt);
   SymShape shape{c.has_shape(0) ? c.shape(0)[0] : Dim(), Dim()};
   if (block && c.has_shape(0)) shape[1] = floor_div(c.shape(0)[1], product(*block));
@@ -72,13 +72,13 @@ Kernel make_col2im(Prepare& p) {
     const std::vector<int64_t>& image = image_input.get(run, buffers[0]);
     const std::vector<int64_t>& block = block_input.get(run, buffers[1]);
     const size_t rank = image.size();
-    run.require(x.rank() == 3, "the input has shape ", x.shape().str(), "; rank 3 expected");
-    run.require(rank > 0 && rank + 2 <= static_cast<size_t>(kMaxRank) && block.size() == rank && (strides.empty() || strides.size() == rank) &&
+    SX_CHECK(run, x.rank() == 3, "the input has shape ", x.shape().str(), "; rank 3 expected");
+    SX_CHECK(run, rank > 0 && rank + 2 <= static_cast<size_t>(kMaxRank) && block.size() == rank && (strides.empty() || strides.size() == rank) &&
                     (dilations.empty() || dilations.size() == rank) && (pads.empty() || pads.size() == 2 * rank),
                 "image_shape, block_shape, strides, dilations and pads do not agree in length");
     constexpr int64_t kLimit = int64_t{1} << 40;
     auto sane = [&](const char* what, int64_t value, int64_t low) {
-      run.require(value >= low && value < kLimit, what, " has the value ", value);
+      SX_CHECK(run, value >= low && value < kLimit, what, " has the value ", value);
       return value;
     };
     Geometry g;
@@ -95,7 +95,7 @@ Kernel make_col2im(Prepare& p) {
       g.windows.push_back(room < 0 ? 0 : room / g.strides[static_cast<int>(i)] + 1);
     }
     const int64_t elements = g.block.size();
-    run.require(x.dim(1) % elements == 0 && x.dim(2) == g.windows.size(), "the input has shape ", x.shape().str(), "; columns of ", elements,
+    SX_CHECK(run, x.dim(1) % elements == 0 && x.dim(2) == g.windows.size(), "the input has shape ", x.shape().str(), "; columns of ", elements,
                 " elements for ", g.windows.size(), " windows expected");
     Shape shape{x.dim(0), x.dim(1) / elements};
     for (int64_t extent : g.image) shape.push_back(extent);

@@ -15,8 +15,8 @@ struct Blocks {
 Blocks blocks_of(const NodeView& node) {
   const int64_t size = node.attr_int("blocksize");
   const std::string& mode = node.attr_string("mode");
-  node.require(size > 0 && size < (int64_t{1} << 24), "blocksize is ", size, "; a positive number expected");
-  node.require(mode == "DCR" || mode == "CRD", "mode is '", mode, "'; DCR or CRD expected");
+  SX_CHECK(node, size > 0 && size < (int64_t{1} << 24), "blocksize is ", size, "; a positive number expected");
+  SX_CHECK(node, mode == "DCR" || mode == "CRD", "mode is '", mode, "'; DCR or CRD expected");
   return {size, mode == "DCR"};
 }
 
@@ -24,8 +24,8 @@ void infer_depth_to_space(InferContext& c) {
   const Dim b(blocks_of(c).size);
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), SymShape(4));
   const SymShape& x = c.shape(0);
-  c.require(x.size() == 4, "the input is ", c.type(0).str(), "; rank 4 expected");
-  c.require(!x[1].known() || x[1].value() % (b * b).value() == 0, "the channels of ", c.type(0).str(), " do not divide by blocksize^2 = ", (b * b).str());
+  SX_CHECK(c, x.size() == 4, "the input is ", c.type(0).str(), "; rank 4 expected");
+  SX_CHECK(c, !x[1].known() || x[1].value() % (b * b).value() == 0, "the channels of ", c.type(0).str(), " do not divide by blocksize^2 = ", (b * b).str());
   c.out(0, c.dtype(0), SymShape{x[0], floor_div(x[1], b * b), x[2] * b, x[3] * b});
 }
 
@@ -33,9 +33,9 @@ void infer_space_to_depth(InferContext& c) {
   const Dim b(blocks_of(c).size);
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), SymShape(4));
   const SymShape& x = c.shape(0);
-  c.require(x.size() == 4, "the input is ", c.type(0).str(), "; rank 4 expected");
+  SX_CHECK(c, x.size() == 4, "the input is ", c.type(0).str(), "; rank 4 expected");
   for (size_t i = 2; i < 4; ++i)
-    c.require(!x[i].known() || x[i].value() % b.value() == 0, "axis ", i, " of ", c.type(0).str(), " does not divide by the blocksize ", b.str());
+    SX_CHECK(c, !x[i].known() || x[i].value() % b.value() == 0, "axis ", i, " of ", c.type(0).str(), " does not divide by the blocksize ", b.str());
   c.out(0, c.dtype(0), SymShape{x[0], x[1] * b * b, floor_div(x[2], b), floor_div(x[3], b)});
 }
 
@@ -46,9 +46,9 @@ Kernel make_rearrange(Prepare& p, bool to_space) {
   return [blocks, to_space](Run& run) {
     const Tensor& x = run.in(0);
     const int64_t b = blocks.size;
-    run.require(x.rank() == 4, "the input has shape ", x.shape().str(), "; rank 4 expected");
-    if (to_space) run.require(x.dim(1) % (b * b) == 0, "the channels of ", x.shape().str(), " do not divide by blocksize^2 = ", b * b);
-    else run.require(x.dim(2) % b == 0 && x.dim(3) % b == 0, "height and width of ", x.shape().str(), " do not divide by the blocksize ", b);
+    SX_CHECK(run, x.rank() == 4, "the input has shape ", x.shape().str(), "; rank 4 expected");
+    if (to_space) SX_CHECK(run, x.dim(1) % (b * b) == 0, "the channels of ", x.shape().str(), " do not divide by blocksize^2 = ", b * b);
+    else SX_CHECK(run, x.dim(2) % b == 0 && x.dim(3) % b == 0, "height and width of ", x.shape().str(), " do not divide by the blocksize ", b);
     const int64_t n = x.dim(0);
     const int64_t c = to_space ? x.dim(1) / (b * b) : x.dim(1);
     const int64_t h = to_space ? x.dim(2) : x.dim(2) / b;

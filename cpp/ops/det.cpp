@@ -14,9 +14,9 @@ namespace {
 void infer_det(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
   const SymShape& x = c.shape(0);
-  c.require(x.size() >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
+  SX_CHECK(c, x.size() >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
   const Dim& rows = x[x.size() - 2];
-  c.require(!rows.known() || !x.back().known() || rows == x.back(), "the input is ", c.type(0).str(), "; square matrices expected");
+  SX_CHECK(c, !rows.known() || !x.back().known() || rows == x.back(), "the input is ", c.type(0).str(), "; square matrices expected");
   c.out(0, c.dtype(0), SymShape(x.begin(), x.end() - 2));
 }
 
@@ -45,7 +45,7 @@ double determinant(double* a, int64_t n) {
 Kernel make_det(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() >= 2 && x.dim(x.rank() - 1) == x.dim(x.rank() - 2), "the input has shape ", x.shape().str(), "; square matrices expected");
+    SX_CHECK(run, x.rank() >= 2 && x.dim(x.rank() - 1) == x.dim(x.rank() - 2), "the input has shape ", x.shape().str(), "; square matrices expected");
     const int64_t n = x.shape().back();
     Tensor& y = run.out(0, Shape(x.shape().begin(), x.shape().end() - 2));
     with_number(x.dtype(), [&](auto zero) {

@@ -23,16 +23,16 @@ Dim half(const Dim& length) { return floor_div(length, Dim(2)) + Dim(1); }
 // The axis to transform: neither the last one, which holds real and imaginary part, nor out of range.
 int signal_axis(const NodeView& node, int64_t given, int rank) {
   const int axis = node.axis(given, rank);
-  node.require(axis != rank - 1, "axis ", given, " is the last one, which holds real and imaginary parts");
+  SX_CHECK(node, axis != rank - 1, "axis ", given, " is the last one, which holds real and imaginary parts");
   return axis;
 }
 
 void infer_dft(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
-  c.require(c.rank(0) >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
+  SX_CHECK(c, c.rank(0) >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
   const bool inverse = c.attr_int("inverse") != 0, onesided = c.attr_int("onesided") != 0;
   SymShape shape = c.shape(0);
-  c.require(!shape.back().known() || shape.back().value() == 1 || shape.back().value() == 2, "the input is ", c.type(0).str(),
+  SX_CHECK(c, !shape.back().known() || shape.back().value() == 1 || shape.back().value() == 2, "the input is ", c.type(0).str(),
             "; a last axis of 1 (real) or 2 (complex) expected");
   shape.back() = Dim(inverse && onesided ? 1 : 2);
   const Dim given = c.has(2) ? known_integer(c, 2) : Dim(-2);
@@ -117,12 +117,12 @@ Kernel make_dft(Prepare& p) {
   else if (p.shape(0) && !p.has(1) && !p.has(2) && p.shape(0)->rank() >= 2 && !(inverse && onesided)) cache.prepare((*p.shape(0))[p.shape(0)->rank() - 2]);
   return [node, inverse, onesided, cache](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() >= 2 && (x.shape().back() == 1 || x.shape().back() == 2), "the input has shape ", x.shape().str(),
+    SX_CHECK(run, x.rank() >= 2 && (x.shape().back() == 1 || x.shape().back() == 2), "the input has shape ", x.shape().str(),
                 "; a last axis of 1 (real) or 2 (complex) expected");
     const int axis = signal_axis(node, run.has(2) ? run.in(2).scalar_as_int() : -2, x.rank());
     const int64_t extent = x.dim(axis);
     const int64_t length = run.has(1) ? run.in(1).scalar_as_int() : inverse && onesided ? 2 * (extent - 1) : extent;
-    run.require(length > 0, "the transform has length ", length);
+    SX_CHECK(run, length > 0, "the transform has length ", length);
     Shape shape = x.shape();
     shape[axis] = onesided && !inverse ? length / 2 + 1 : length;
     shape[x.rank() - 1] = inverse && onesided ? 1 : 2;
@@ -151,13 +151,13 @@ Kernel make_dft(Prepare& p) {
 }
 
 void infer_stft(InferContext& c) {
-  c.require(c.rank(0) < 0 || c.rank(0) == 3, "the signal is ", c.type(0).str(), "; rank 3 expected");
+  SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 3, "the signal is ", c.type(0).str(), "; rank 3 expected");
   const Dim step = known_integer(c, 1);
   Dim length;
   if (c.has(3)) length = known_integer(c, 3);
   else if (c.has(2)) length = c.has_shape(2) && c.rank(2) == 1 ? c.shape(2)[0] : Dim();
   else if (c.has_shape(0)) length = c.shape(0)[1];
-  c.require(!step.known() || step.value() > 0, "frame_step is ", step.str());
+  SX_CHECK(c, !step.known() || step.value() > 0, "frame_step is ", step.str());
   const Dim signal = c.has_shape(0) ? c.shape(0)[1] : Dim();
   const Dim frames = floor_div(signal - length, step) + Dim(1);
   c.out(0, c.dtype(0), SymShape{c.has_shape(0) ? c.shape(0)[0] : Dim(), frames.known() && frames.value() < 0 ? Dim() : frames,
@@ -171,12 +171,12 @@ Kernel make_stft(Prepare& p) {
   else if (!p.has(3) && p.has(2) && p.shape(2) && p.shape(2)->rank() == 1) cache.prepare((*p.shape(2))[0]);
   return [onesided, cache](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() == 3 && (x.dim(2) == 1 || x.dim(2) == 2), "the signal has shape ", x.shape().str(), "; [B,L,1] or [B,L,2] expected");
+    SX_CHECK(run, x.rank() == 3 && (x.dim(2) == 1 || x.dim(2) == 2), "the signal has shape ", x.shape().str(), "; [B,L,1] or [B,L,2] expected");
     const int64_t step = run.in(1).scalar_as_int();
     const int64_t length = run.has(3) ? run.in(3).scalar_as_int() : run.has(2) ? run.in(2).size() : x.dim(1);
-    run.require(step > 0, "frame_step is ", step, "; a positive number expected");
-    run.require(length > 0 && length <= x.dim(1), "frame_length is ", length, " for a signal of ", x.dim(1), " samples");
-    run.require(!run.has(2) || run.in(2).size() == length, "the window has shape ", run.has(2) ? run.in(2).shape().str() : "", " for frames of ", length);
+    SX_CHECK(run, step > 0, "frame_step is ", step, "; a positive number expected");
+    SX_CHECK(run, length > 0 && length <= x.dim(1), "frame_length is ", length, " for a signal of ", x.dim(1), " samples");
+    SX_CHECK(run, !run.has(2) || run.in(2).size() == length, "the window has shape ", run.has(2) ? run.in(2).shape().str() : "", " for frames of ", length);
     const int64_t frames = (x.dim(1) - length) / step + 1;
     const int64_t bins = onesided ? length / 2 + 1 : length;
     Tensor& y = run.out(0, Shape{x.dim(0), frames, bins, 2});

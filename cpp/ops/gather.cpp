@@ -13,7 +13,7 @@ namespace {
 
 void infer_gather(InferContext& c) {
   if (!c.has_shape(0) || !c.has_shape(1)) return c.out(0, c.dtype(0), std::nullopt);
-  c.require(c.rank(0) > 0, "data is a scalar; rank 1 or more expected");
+  SX_CHECK(c, c.rank(0) > 0, "data is a scalar; rank 1 or more expected");
   const int axis = c.axis(c.attr_int("axis"), c.rank(0));
   SymShape shape = c.shape(0);
   shape.erase(shape.begin() + axis);
@@ -25,7 +25,7 @@ void infer_gather(InferContext& c) {
   std::vector<Dim> picked;
   const auto extent = static_cast<int64_t>(elements->size());
   for (int64_t index : *indices) {
-    c.require(index >= -extent && index < extent, "index ", index, " is out of range; expected ", -extent, "..", extent - 1);
+    SX_CHECK(c, index >= -extent && index < extent, "index ", index, " is out of range; expected ", -extent, "..", extent - 1);
     picked.push_back((*elements)[static_cast<size_t>(index < 0 ? index + extent : index)]);
   }
   c.out_elements(0, picked);
@@ -37,7 +37,7 @@ Kernel make_gather(Prepare& p) {
   return [node, given_axis](Run& run) {
     const Tensor& x = run.in(0);
     const Tensor& picked = run.in(1);
-    run.require(x.rank() > 0, "data is a scalar; rank 1 or more expected");
+    SX_CHECK(run, x.rank() > 0, "data is a scalar; rank 1 or more expected");
     const int axis = node.axis(given_axis, x.rank());
     Shape shape(x.shape().begin(), x.shape().begin() + axis);
     for (int64_t extent : picked.shape()) shape.push_back(extent);
@@ -67,7 +67,7 @@ Kernel make_gather(Prepare& p) {
 
 void infer_gather_elements(InferContext& c) {
   if (c.rank(0) >= 0 && c.rank(1) >= 0) {
-    c.require(c.rank(0) == c.rank(1), "data is ", c.type(0).str(), " and indices ", c.type(1).str(), "; equal ranks expected");
+    SX_CHECK(c, c.rank(0) == c.rank(1), "data is ", c.type(0).str(), " and indices ", c.type(1).str(), "; equal ranks expected");
     c.axis(c.attr_int("axis"), c.rank(0));
   }
   c.out(0, c.dtype(0), c.has_shape(1) ? std::optional(c.shape(1)) : std::nullopt);
@@ -80,11 +80,11 @@ Kernel make_gather_elements(Prepare& p) {
     const Tensor& x = run.in(0);
     const Tensor& picked = run.in(1);
     const Shape& shape = picked.shape();
-    run.require(x.rank() == shape.rank() && x.rank() > 0, "data has shape ", x.shape().str(), " and indices ", shape.str(),
+    SX_CHECK(run, x.rank() == shape.rank() && x.rank() > 0, "data has shape ", x.shape().str(), " and indices ", shape.str(),
                 "; equal ranks of 1 or more expected");
     const int axis = node.axis(given_axis, x.rank());
     for (int i = 0; i < x.rank(); ++i)
-      run.require(i == axis || shape[i] <= x.dim(i), "indices of shape ", shape.str(), " reach beyond data of shape ", x.shape().str());
+      SX_CHECK(run, i == axis || shape[i] <= x.dim(i), "indices of shape ", shape.str(), " reach beyond data of shape ", x.shape().str());
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;
     const int last = x.rank() - 1;
@@ -119,11 +119,11 @@ void infer_gather_nd(InferContext& c) {
   const SymShape& x = c.shape(0);
   const SymShape& indices = c.shape(1);
   const int64_t batch = c.attr_int("batch_dims");
-  c.require(!indices.empty(), "indices is a scalar; rank 1 or more expected");
-  c.require(batch >= 0 && batch < c.rank(1), "batch_dims ", batch, " is out of range for indices ", c.type(1).str());
+  SX_CHECK(c, !indices.empty(), "indices is a scalar; rank 1 or more expected");
+  SX_CHECK(c, batch >= 0 && batch < c.rank(1), "batch_dims ", batch, " is out of range for indices ", c.type(1).str());
   const Dim depth = indices.back();
   if (!depth.known()) return c.out(0, c.dtype(0), std::nullopt);
-  c.require(depth.value() >= 0 && depth.value() + batch <= c.rank(0), "indices ", c.type(1).str(), " address ", depth.str(),
+  SX_CHECK(c, depth.value() >= 0 && depth.value() + batch <= c.rank(0), "indices ", c.type(1).str(), " address ", depth.str(),
             " axes behind ", batch, " batch axes; data is ", c.type(0).str());
   SymShape shape(indices.begin(), indices.end() - 1);
   shape.insert(shape.end(), x.begin() + batch + depth.value(), x.end());
@@ -135,14 +135,14 @@ Kernel make_gather_nd(Prepare& p) {
   return [batch](Run& run) {
     const Tensor& x = run.in(0);
     const Tensor& picked = run.in(1);
-    run.require(picked.rank() > 0, "indices is a scalar; rank 1 or more expected");
+    SX_CHECK(run, picked.rank() > 0, "indices is a scalar; rank 1 or more expected");
     const int64_t depth = picked.shape().back();
-    run.require(batch >= 0 && batch < picked.rank() && depth <= x.rank() - batch, "indices of shape ", picked.shape().str(), " with ", batch,
+    SX_CHECK(run, batch >= 0 && batch < picked.rank() && depth <= x.rank() - batch, "indices of shape ", picked.shape().str(), " with ", batch,
                 " batch axes address more axes than data of shape ", x.shape().str(), " has");
     const int first = static_cast<int>(batch);
     const int addressed = static_cast<int>(depth);
     for (int i = 0; i < first; ++i)
-      run.require(picked.dim(i) == x.dim(i), "batch axis ", i, " is ", picked.dim(i), " in indices but ", x.dim(i), " in data");
+      SX_CHECK(run, picked.dim(i) == x.dim(i), "batch axis ", i, " is ", picked.dim(i), " in indices but ", x.dim(i), " in data");
     Shape shape(picked.shape().begin(), picked.shape().end() - 1);
     for (int i = first + addressed; i < x.rank(); ++i) shape.push_back(x.dim(i));
     Tensor& y = run.out(0, shape);

@@ -24,10 +24,10 @@ struct Settings {
 Settings settings_of(const NodeView& node) {
   Settings s{};
   const std::string& mode = node.attr_string("mode");
-  node.require(mode == "nearest" || mode == "linear" || mode == "cubic", "mode is '", mode, "'; nearest, linear or cubic expected");
+  SX_CHECK(node, mode == "nearest" || mode == "linear" || mode == "cubic", "mode is '", mode, "'; nearest, linear or cubic expected");
   s.mode = mode == "nearest" ? Mode::kNearest : mode == "linear" ? Mode::kLinear : Mode::kCubic;
   const std::string& padding = node.attr_string("padding_mode");
-  node.require(padding == "zeros" || padding == "border" || padding == "reflection", "padding_mode is '", padding,
+  SX_CHECK(node, padding == "zeros" || padding == "border" || padding == "reflection", "padding_mode is '", padding,
                "'; zeros, border or reflection expected");
   s.padding = padding == "zeros" ? Padding::kZeros : padding == "border" ? Padding::kBorder : Padding::kReflection;
   s.align_corners = node.attr_int("align_corners") != 0;
@@ -39,10 +39,10 @@ void infer_grid_sample(InferContext& c) {
   if (!c.has_shape(0) || !c.has_shape(1)) return c.out(0, c.dtype(0), std::nullopt);
   const SymShape& x = c.shape(0);
   const SymShape& grid = c.shape(1);
-  c.require(x.size() >= 3 && grid.size() == x.size(), "X is ", c.type(0).str(), " and grid ", c.type(1).str(),
+  SX_CHECK(c, x.size() >= 3 && grid.size() == x.size(), "X is ", c.type(0).str(), " and grid ", c.type(1).str(),
             "; equal ranks of 3 or more expected");
   const Dim axes(static_cast<int64_t>(x.size()) - 2);
-  c.require(!grid.back().known() || grid.back() == axes, "grid is ", c.type(1).str(), "; ", axes.str(), " coordinates expected");
+  SX_CHECK(c, !grid.back().known() || grid.back() == axes, "grid is ", c.type(1).str(), "; ", axes.str(), " coordinates expected");
   SymShape shape{x[0], x[1]};
   shape.insert(shape.end(), grid.begin() + 1, grid.end() - 1);
   c.out(0, c.dtype(0), shape);
@@ -197,16 +197,16 @@ Kernel make_grid_sample(Prepare& p) {
   return [s](Run& run) {
     const Tensor& x = run.in(0);
     const Tensor& grid = run.in(1);
-    run.require(x.rank() >= 3 && grid.rank() == x.rank() && grid.dim(0) == x.dim(0) && grid.shape().back() == x.rank() - 2, "X has shape ",
+    SX_CHECK(run, x.rank() >= 3 && grid.rank() == x.rank() && grid.dim(0) == x.dim(0) && grid.shape().back() == x.rank() - 2, "X has shape ",
                 x.shape().str(), " and grid ", grid.shape().str(), "; grid should be [N, ..., ", x.rank() - 2, "] of the same rank");
     const int axes = x.rank() - 2;
-    run.require(s.mode == Mode::kNearest || std::pow(s.mode == Mode::kLinear ? 2 : 4, axes) <= kMaxTaps, "interpolates along ", axes,
+    SX_CHECK(run, s.mode == Mode::kNearest || std::pow(s.mode == Mode::kLinear ? 2 : 4, axes) <= kMaxTaps, "interpolates along ", axes,
                 " axes at once, which is not supported");
     Shape shape{x.dim(0), x.dim(1)};
     for (int i = 1; i + 1 < grid.rank(); ++i) shape.push_back(grid.dim(i));
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;
-    run.require(x.size() > 0, "X of shape ", x.shape().str(), " has nothing to sample");
+    SX_CHECK(run, x.size() > 0, "X of shape ", x.shape().str(), " has nothing to sample");
     with_number(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       switch (grid.dtype()) {

@@ -12,14 +12,14 @@ namespace {
 
 std::pair<int64_t, int64_t> pooled_shape(const NodeView& node) {
   const std::vector<int64_t>& shape = node.attr_ints("pooled_shape");
-  node.require(shape.size() == 2 && shape[0] > 0 && shape[1] > 0, "pooled_shape is ", to_string(Attribute(shape)), "; two positive extents expected");
+  SX_CHECK(node, shape.size() == 2 && shape[0] > 0 && shape[1] > 0, "pooled_shape is ", to_string(Attribute(shape)), "; two positive extents expected");
   return {shape[0], shape[1]};
 }
 
 void infer_max_roi_pool(InferContext& c) {
   const auto [height, width] = pooled_shape(c);
-  c.require(c.rank(0) < 0 || c.rank(0) == 4, "X is ", c.type(0).str(), "; rank 4 expected");
-  c.require(c.rank(1) < 0 || c.rank(1) == 2, "rois is ", c.type(1).str(), "; rank 2 expected");
+  SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 4, "X is ", c.type(0).str(), "; rank 4 expected");
+  SX_CHECK(c, c.rank(1) < 0 || c.rank(1) == 2, "rois is ", c.type(1).str(), "; rank 2 expected");
   c.out(0, c.dtype(0), SymShape{c.has_shape(1) ? c.shape(1)[0] : Dim(), c.has_shape(0) ? c.shape(0)[1] : Dim(), Dim(height), Dim(width)});
 }
 
@@ -41,8 +41,8 @@ Kernel make_max_roi_pool(Prepare& p) {
     const Tensor& x = run.in(0);
     const Tensor& rois = run.in(1);
     const auto [bins_down, bins_across] = pooled;
-    run.require(x.rank() == 4, "X has shape ", x.shape().str(), "; rank 4 expected");
-    run.require(rois.rank() == 2 && rois.dim(1) == 5, "rois has shape ", rois.shape().str(), "; [R,5] expected");
+    SX_CHECK(run, x.rank() == 4, "X has shape ", x.shape().str(), "; rank 4 expected");
+    SX_CHECK(run, rois.rank() == 2 && rois.dim(1) == 5, "rois has shape ", rois.shape().str(), "; [R,5] expected");
     Tensor& y = run.out(0, Shape{rois.dim(0), x.dim(1), bins_down, bins_across});
     if (y.size() == 0) return;
     const int64_t channels = x.dim(1), height = x.dim(2), width = x.dim(3);
@@ -58,11 +58,11 @@ Kernel make_max_roi_pool(Prepare& p) {
           double bounds[5];
           for (int i = 0; i < 5; ++i) {
             bounds[i] = static_cast<double>(static_cast<A>(region[i])) * (i == 0 ? 1 : scale);
-            run.require(std::abs(bounds[i]) < 1e9, "region ", r, " has the bound ", bounds[i]);
+            SX_CHECK(run, std::abs(bounds[i]) < 1e9, "region ", r, " has the bound ", bounds[i]);
             bounds[i] = std::round(bounds[i]);
           }
           const auto batch = static_cast<int64_t>(bounds[0]);
-          run.require(batch >= 0 && batch < x.dim(0), "region ", r, " is of image ", batch, "; expected 0..", x.dim(0) - 1);
+          SX_CHECK(run, batch >= 0 && batch < x.dim(0), "region ", r, " is of image ", batch, "; expected 0..", x.dim(0) - 1);
           const double bin_width = std::max(bounds[3] - bounds[1] + 1, 1.0) / static_cast<double>(columns);
           const double bin_height = std::max(bounds[4] - bounds[2] + 1, 1.0) / static_cast<double>(rows);
           for (int64_t bin = 0; bin < bins; ++bin) {

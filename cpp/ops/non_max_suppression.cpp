@@ -9,8 +9,8 @@ namespace sx {
 namespace {
 
 void infer_non_max_suppression(InferContext& c) {
-  c.require(c.rank(0) < 0 || c.rank(0) == 3, "boxes is ", c.type(0).str(), "; rank 3 expected");
-  c.require(c.rank(1) < 0 || c.rank(1) == 3, "scores is ", c.type(1).str(), "; rank 3 expected");
+  SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 3, "boxes is ", c.type(0).str(), "; rank 3 expected");
+  SX_CHECK(c, c.rank(1) < 0 || c.rank(1) == 3, "scores is ", c.type(1).str(), "; rank 3 expected");
   c.out(0, DType::kInt64, SymShape{Dim(), Dim(3)});
 }
 
@@ -55,12 +55,12 @@ Kernel make_non_max_suppression(Prepare& p) {
   return [center](Run& run) {
     const Tensor& boxes = run.in(0);
     const Tensor& scores = run.in(1);
-    run.require(boxes.rank() == 3 && boxes.dim(2) == 4, "boxes has shape ", boxes.shape().str(), "; [N,B,4] expected");
-    run.require(scores.rank() == 3 && scores.dim(0) == boxes.dim(0) && scores.dim(2) == boxes.dim(1), "scores has shape ", scores.shape().str(),
+    SX_CHECK(run, boxes.rank() == 3 && boxes.dim(2) == 4, "boxes has shape ", boxes.shape().str(), "; [N,B,4] expected");
+    SX_CHECK(run, scores.rank() == 3 && scores.dim(0) == boxes.dim(0) && scores.dim(2) == boxes.dim(1), "scores has shape ", scores.shape().str(),
                 " for boxes of shape ", boxes.shape().str(), "; [N,C,B] expected");
     const int64_t most = run.has(2) && run.in(2).size() > 0 ? std::max<int64_t>(run.in(2).scalar_as_int(), 0) : 0;
     const float iou_threshold = threshold_of(run, 3, 0);
-    run.require(iou_threshold >= 0 && iou_threshold <= 1, "iou_threshold is ", iou_threshold, "; expected 0..1");
+    SX_CHECK(run, iou_threshold >= 0 && iou_threshold <= 1, "iou_threshold is ", iou_threshold, "; expected 0..1");
     const float score_threshold = threshold_of(run, 4, -std::numeric_limits<float>::infinity());
     const bool filters = run.has(4) && run.in(4).size() > 0;
     const int64_t classes = scores.dim(1);

@@ -78,8 +78,8 @@ Kernel make_compress(Prepare& p) {
     const Tensor& condition = run.in(1);
     const int axis = flat ? 0 : node.axis(node.attr_int("axis"), x.rank());
     const int64_t extent = x.dim(axis);
-    run.require(condition.rank() == 1, "condition has shape ", condition.shape().str(), "; rank 1 expected");
-    run.require(condition.size() <= extent, "condition has ", condition.size(), " elements for an axis of ", extent);
+    SX_CHECK(run, condition.rank() == 1, "condition has shape ", condition.shape().str(), "; rank 1 expected");
+    SX_CHECK(run, condition.size() <= extent, "condition has ", condition.size(), " elements for an axis of ", extent);
     const bool* keep = condition.data<bool>();
     const int64_t tested = condition.size();
     Shape shape = x.shape();

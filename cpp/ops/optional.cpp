@@ -9,7 +9,7 @@ namespace {
 void infer_optional(InferContext& c) {
   if (c.has(0) && c.type(0).kind != Type::Kind::kUnknown) return c.out(0, Type::optional(c.type(0)));
   if (c.has_attr("type")) return c.out(0, Type::optional(c.attr<Type>("type")));
-  c.require(c.has(0), "has neither an input nor the attribute 'type'; one of them expected");
+  SX_CHECK(c, c.has(0), "has neither an input nor the attribute 'type'; one of them expected");
 }
 
 void infer_get_element(InferContext& c) {
@@ -43,7 +43,7 @@ void define_optional(OpList& ops) {
               .infer(infer_get_element)
               .kernel([](Prepare&) -> Kernel {
                 return [](Run& run) {
-                  run.require(run.has(0), "the optional has no element; ask OptionalHasElement first");
+                  SX_CHECK(run, run.has(0), "the optional has no element; ask OptionalHasElement first");
                   run.set(0, run.datum(0));
                 };
               }));

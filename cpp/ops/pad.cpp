@@ -17,7 +17,7 @@ Mode mode_of(const NodeView& node) {
   static const char* const kNames[] = {"constant", "reflect", "edge", "wrap"};
   const std::string& name = node.attr_string("mode");
   const auto found = std::find(std::begin(kNames), std::end(kNames), name);
-  node.require(found != std::end(kNames), "mode is '", name, "'; expected constant, reflect, edge or wrap");
+  SX_CHECK(node, found != std::end(kNames), "mode is '", name, "'; expected constant, reflect, edge or wrap");
   return static_cast<Mode>(found - std::begin(kNames));
 }
 
@@ -29,7 +29,7 @@ void infer_pad(InferContext& c) {
   const int rank = c.rank(0);
   if (!pads || (c.has(3) && !axes)) return c.out(0, c.dtype(0), SymShape(static_cast<size_t>(rank)));
   const size_t count = axes ? axes->size() : static_cast<size_t>(rank);
-  c.require(pads->size() == 2 * count, "has ", pads->size(), " pads; two for each of ", count, " axes expected");
+  SX_CHECK(c, pads->size() == 2 * count, "has ", pads->size(), " pads; two for each of ", count, " axes expected");
   SymShape shape = c.shape(0);
   for (size_t i = 0; i < count; ++i) {
     const int axis = c.axis(axes ? (*axes)[i] : static_cast<int64_t>(i), rank);
@@ -144,7 +144,7 @@ Kernel make_pad(Prepare& p) {
     const std::vector<int64_t>& pads = pads_input.get(run, buffers[0]);
     const std::vector<int64_t>& axes = axes_input.get(run, buffers[1]);
     const size_t count = run.has(3) ? axes.size() : static_cast<size_t>(x.rank());
-    run.require(pads.size() == 2 * count, "has ", pads.size(), " pads; two for each of ", count, " axes expected");
+    SX_CHECK(run, pads.size() == 2 * count, "has ", pads.size(), " pads; two for each of ", count, " axes expected");
     PadAxis padded[kMaxRank];
     Shape shape = x.shape();
     for (int i = 0; i < x.rank(); ++i) padded[i] = {x.dim(i), x.dim(i), 0, 0, x.dim(i)};
@@ -152,17 +152,17 @@ Kernel make_pad(Prepare& p) {
       const int axis = node.axis(run.has(3) ? axes[i] : static_cast<int64_t>(i), x.rank());
       const int64_t begin = pads[i], end = pads[count + i];
       const int64_t extent = x.dim(axis);
-      run.require(padded[axis].begin == 0 && padded[axis].result == extent, "axis ", axis, " is padded twice");
+      SX_CHECK(run, padded[axis].begin == 0 && padded[axis].result == extent, "axis ", axis, " is padded twice");
       shape[axis] = checked_add(checked_add(extent, begin), end);
-      run.require(shape[axis] >= 0, "pads ", begin, " and ", end, " leave nothing of axis ", axis, " of extent ", extent);
+      SX_CHECK(run, shape[axis] >= 0, "pads ", begin, " and ", end, " leave nothing of axis ", axis, " of extent ", extent);
       padded[axis] = {extent, shape[axis], begin, begin < 0 ? std::min(-begin, extent) : 0, end < 0 ? std::max<int64_t>(extent + end, 0) : extent};
-      run.require(mode == Mode::kConstant || padded[axis].first < padded[axis].last || shape[axis] == 0, "axis ", axis, " of ",
+      SX_CHECK(run, mode == Mode::kConstant || padded[axis].first < padded[axis].last || shape[axis] == 0, "axis ", axis, " of ",
                   x.shape().str(), " has no elements to pad with");
     }
     Tensor value;
     if (run.has(2)) {
       value = run.in(2);
-      run.require(value.size() == 1, "constant_value has shape ", value.shape().str(), "; a scalar expected");
+      SX_CHECK(run, value.size() == 1, "constant_value has shape ", value.shape().str(), "; a scalar expected");
     }
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;

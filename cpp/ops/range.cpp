@@ -48,7 +48,7 @@ void infer_range(InferContext& c) {
     return c.out(0, dtype, SymShape{count < 1e15 ? Dim(static_cast<int64_t>(std::max(count, 0.0))) : Dim()});
   }
   const Dim start = bound(0), limit = bound(1), delta = bound(2);
-  c.require(delta != Dim(0), "delta is 0");
+  SX_CHECK(c, delta != Dim(0), "delta is 0");
   if (!delta.known()) return c.out(0, dtype, SymShape{Dim()});
   const bool known = start.known() && limit.known();
   const Dim count = known                ? Dim(integer_count(start.value(), limit.value(), delta.value()))
@@ -65,10 +65,10 @@ Kernel make_range(Prepare& p) {
   const DType dtype = p.dtype(0);
   if (is_integer(dtype)) {
     return [](Run& run) {
-      for (int i = 0; i < 3; ++i) run.require(run.in(i).size() == 1, "input ", i, " has shape ", run.in(i).shape().str(), "; a scalar expected");
+      for (int i = 0; i < 3; ++i) SX_CHECK(run, run.in(i).size() == 1, "input ", i, " has shape ", run.in(i).shape().str(), "; a scalar expected");
       const int64_t start = run.in(0).scalar_as_int();
       const int64_t delta = run.in(2).scalar_as_int();
-      run.require(delta != 0, "delta is 0");
+      SX_CHECK(run, delta != 0, "delta is 0");
       const int64_t count = integer_count(start, run.in(1).scalar_as_int(), delta);
       Tensor& y = run.out(0, Shape{count});
       with_number(y.dtype(), [&](auto zero) {
@@ -82,12 +82,12 @@ Kernel make_range(Prepare& p) {
     };
   }
   return [](Run& run) {
-    for (int i = 0; i < 3; ++i) run.require(run.in(i).size() == 1, "input ", i, " has shape ", run.in(i).shape().str(), "; a scalar expected");
+    for (int i = 0; i < 3; ++i) SX_CHECK(run, run.in(i).size() == 1, "input ", i, " has shape ", run.in(i).shape().str(), "; a scalar expected");
     const double start = run.in(0).scalar_as_double();
     const double delta = run.in(2).scalar_as_double();
-    run.require(delta != 0, "delta is 0");
+    SX_CHECK(run, delta != 0, "delta is 0");
     const double count = std::max(std::ceil((run.in(1).scalar_as_double() - start) / delta), 0.0);
-    run.require(count < 1e15, "a range from ", start, " by ", delta, " would have ", count, " elements");
+    SX_CHECK(run, count < 1e15, "a range from ", start, " by ", delta, " would have ", count, " elements");
     Tensor& y = run.out(0, Shape{static_cast<int64_t>(count)});
     with_number(y.dtype(), [&](auto zero) {
       using T = decltype(zero);
@@ -105,7 +105,7 @@ Kernel make_range(Prepare& p) {
 Tensor fill_value(const NodeView& node) {
   if (!node.has_attr("value")) return Tensor::scalar(0.0f);
   const Tensor& value = node.attr<Tensor>("value");
-  node.require(value.size() == 1, "value has shape ", value.shape().str(), "; one element expected");
+  SX_CHECK(node, value.size() == 1, "value has shape ", value.shape().str(), "; one element expected");
   return value;
 }
 
@@ -125,7 +125,7 @@ Kernel make_constant_of_shape(Prepare& p) {
   return [shape_input, value = fill_value(p)](Run& run) {
     std::vector<int64_t> buffer;
     const std::vector<int64_t>& shape = shape_input.get(run, buffer);
-    for (int64_t extent : shape) run.require(extent >= 0, "the shape ", to_string(Attribute(shape)), " has a negative extent");
+    for (int64_t extent : shape) SX_CHECK(run, extent >= 0, "the shape ", to_string(Attribute(shape)), " has a negative extent");
     fill(run.out(0, value.dtype(), Shape(shape)), value.raw());
   };
 }
@@ -134,9 +134,9 @@ Kernel make_constant_of_shape(Prepare& p) {
 
 void infer_eye_like(InferContext& c) {
   const DType dtype = c.has_attr("dtype") ? dtype_from_onnx(static_cast<int>(c.attr_int("dtype"))) : c.dtype(0);
-  c.require((kNumbers | DType::kBool).has(dtype), "dtype is ", name_of(dtype), "; a number or bool expected");
+  SX_CHECK(c, (kNumbers | DType::kBool).has(dtype), "dtype is ", name_of(dtype), "; a number or bool expected");
   if (!c.has_shape(0)) return c.out(0, dtype, SymShape{Dim(), Dim()});
-  c.require(c.rank(0) == 2, "the input is ", c.type(0).str(), "; rank 2 expected");
+  SX_CHECK(c, c.rank(0) == 2, "the input is ", c.type(0).str(), "; rank 2 expected");
   c.out(0, dtype, c.shape(0));
 }
 
@@ -154,7 +154,7 @@ Kernel make_eye_like(Prepare& p) {
   const int64_t k = p.attr_int("k");
   return [k](Run& run) {
     const Shape shape = run.in(0).shape();
-    run.require(shape.rank() == 2, "the input has shape ", shape.str(), "; rank 2 expected");
+    SX_CHECK(run, shape.rank() == 2, "the input has shape ", shape.str(), "; rank 2 expected");
     Tensor& y = run.out(0, shape);
     if (y.dtype() == DType::kBool) return diagonal(y, k, true);
     with_number(y.dtype(), [&](auto zero) { diagonal(y, k, decltype(zero)(1)); });
@@ -188,7 +188,7 @@ void infer_one_hot(InferContext& c) {
   const Tensor* known = c.constant(1);
   Dim depth;
   if (known != nullptr) {
-    c.require(known->size() == 1, "depth has shape ", known->shape().str(), "; a scalar expected");
+    SX_CHECK(c, known->size() == 1, "depth has shape ", known->shape().str(), "; a scalar expected");
     depth = Dim(scalar_integer(*known));
   } else if (const auto elements = c.elements(1); elements && elements->size() == 1) {
     depth = (*elements)[0];
@@ -203,10 +203,10 @@ Kernel make_one_hot(Prepare& p) {
   return [node, given_axis](Run& run) {
     const Tensor& indices = run.in(0);
     const Tensor& values = run.in(2);
-    run.require(run.in(1).size() == 1, "depth has shape ", run.in(1).shape().str(), "; a scalar expected");
-    run.require(values.size() == 2, "values has shape ", values.shape().str(), "; two elements expected: off and on");
+    SX_CHECK(run, run.in(1).size() == 1, "depth has shape ", run.in(1).shape().str(), "; a scalar expected");
+    SX_CHECK(run, values.size() == 2, "values has shape ", values.shape().str(), "; two elements expected: off and on");
     const int64_t depth = scalar_integer(run.in(1));
-    run.require(depth >= 0, "depth is ", depth);
+    SX_CHECK(run, depth >= 0, "depth is ", depth);
     Shape shape = indices.shape();
     const int axis = node.axis(given_axis, indices.rank() + 1);
     shape.insert(axis, depth);

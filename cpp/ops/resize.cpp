@@ -86,7 +86,7 @@ std::vector<ResizeAxis> resolve(const Settings& s, const NodeView& node, const S
   if (s.axes) {
     for (int64_t axis : *s.axes) {
       axes.push_back(node.axis(axis, x.rank()));
-      node.require(std::count(axes.begin(), axes.end(), axes.back()) == 1, "axis ", axis, " is given twice");
+      SX_CHECK(node, std::count(axes.begin(), axes.end(), axes.back()) == 1, "axis ", axis, " is given twice");
     }
   } else {
     for (int i = 0; i < x.rank(); ++i) axes.push_back(i);
@@ -403,7 +403,7 @@ Kernel make_resize(Prepare& p) {
   const NodeView node(p.node());
   const Settings s = settings_of(node);
   const DType dtype = p.dtype(0);
-  node.require(s.rule.mode == ResizeMode::kNearest || kNumbers.has(dtype), "mode '", node.attr_string("mode"), "' of ", name_of(dtype),
+  SX_CHECK(node, s.rule.mode == ResizeMode::kNearest || kNumbers.has(dtype), "mode '", node.attr_string("mode"), "' of ", name_of(dtype),
                " elements is not supported; numbers expected");
   auto prepared = std::make_shared<Prepared>();
   std::optional<Shape> known = p.shape(0);

@@ -11,14 +11,14 @@ namespace {
 bool time_first(const NodeView& node) {
   const int64_t time = node.attr_int("time_axis");
   const int64_t batch = node.attr_int("batch_axis");
-  node.require((time == 0 && batch == 1) || (time == 1 && batch == 0), "time_axis is ", time, " and batch_axis ", batch,
+  SX_CHECK(node, (time == 0 && batch == 1) || (time == 1 && batch == 0), "time_axis is ", time, " and batch_axis ", batch,
                "; 0 and 1 in some order expected");
   return time == 0;
 }
 
 void infer_reverse_sequence(InferContext& c) {
   time_first(c);
-  c.require(c.rank(0) < 0 || c.rank(0) >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
+  SX_CHECK(c, c.rank(0) < 0 || c.rank(0) >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
   c.out(0, c.type(0));
 }
 
@@ -26,13 +26,13 @@ Kernel make_reverse_sequence(Prepare& p) {
   const bool by_time = time_first(p);
   return [by_time](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() >= 2, "the input has shape ", x.shape().str(), "; rank 2 or more expected");
+    SX_CHECK(run, x.rank() >= 2, "the input has shape ", x.shape().str(), "; rank 2 or more expected");
     const int64_t steps = x.dim(by_time ? 0 : 1);
     const int64_t samples = x.dim(by_time ? 1 : 0);
-    run.require(run.in(1).size() == samples, "sequence_lens has shape ", run.in(1).shape().str(), "; one for each of ", samples, " samples expected");
+    SX_CHECK(run, run.in(1).size() == samples, "sequence_lens has shape ", run.in(1).shape().str(), "; one for each of ", samples, " samples expected");
     const int64_t* lengths = run.in(1).data<int64_t>();
     for (int64_t i = 0; i < samples; ++i)
-      run.require(lengths[i] >= 0 && lengths[i] <= steps, "sequence_lens[", i, "] is ", lengths[i], "; expected 0..", steps);
+      SX_CHECK(run, lengths[i] >= 0 && lengths[i] <= steps, "sequence_lens[", i, "] is ", lengths[i], "; expected 0..", steps);
     Tensor& y = run.out(0, x.shape());
     if (y.size() == 0) return;
     const int64_t inner = x.shape().size(2, x.rank());

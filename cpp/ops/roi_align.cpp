@@ -24,23 +24,23 @@ Settings settings_of(const NodeView& node) {
   Settings s{};
   s.height = node.attr_int("output_height");
   s.width = node.attr_int("output_width");
-  node.require(s.height > 0 && s.width > 0, "the output is ", s.height, " x ", s.width, "; positive extents expected");
+  SX_CHECK(node, s.height > 0 && s.width > 0, "the output is ", s.height, " x ", s.width, "; positive extents expected");
   s.sampling_ratio = node.attr_int("sampling_ratio");
   s.spatial_scale = static_cast<double>(node.attr_float("spatial_scale"));
   const std::string& coordinates = node.attr_string("coordinate_transformation_mode");
-  node.require(coordinates == "half_pixel" || coordinates == "output_half_pixel", "coordinate_transformation_mode is '", coordinates,
+  SX_CHECK(node, coordinates == "half_pixel" || coordinates == "output_half_pixel", "coordinate_transformation_mode is '", coordinates,
                "'; half_pixel or output_half_pixel expected");
   s.half_pixel = coordinates == "half_pixel";
   const std::string& mode = node.attr_string("mode");
-  node.require(mode == "avg" || mode == "max", "mode is '", mode, "'; avg or max expected");
+  SX_CHECK(node, mode == "avg" || mode == "max", "mode is '", mode, "'; avg or max expected");
   s.average = mode == "avg";
   return s;
 }
 
 void infer_roi_align(InferContext& c) {
   const Settings s = settings_of(c);
-  c.require(c.rank(0) < 0 || c.rank(0) == 4, "X is ", c.type(0).str(), "; rank 4 expected");
-  c.require(c.rank(1) < 0 || c.rank(1) == 2, "rois is ", c.type(1).str(), "; rank 2 expected");
+  SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 4, "X is ", c.type(0).str(), "; rank 4 expected");
+  SX_CHECK(c, c.rank(1) < 0 || c.rank(1) == 2, "rois is ", c.type(1).str(), "; rank 2 expected");
   c.out(0, c.dtype(0), SymShape{c.has_shape(1) ? c.shape(1)[0] : Dim(), c.has_shape(0) ? c.shape(0)[1] : Dim(), Dim(s.height), Dim(s.width)});
 }
 
@@ -85,12 +85,12 @@ void align(const Run& run, const Settings& s, const Tensor& x, const Tensor& roi
       const A bin_width = roi_width / static_cast<A>(s.width);
       auto samples_in = [&](A bin) {
         if (s.sampling_ratio > 0) return s.sampling_ratio;
-        run.require(bin < A(kMaxSamples), "region ", r, " is too large");
+        SX_CHECK(run, bin < A(kMaxSamples), "region ", r, " is too large");
         return bin > 0 ? static_cast<int64_t>(std::ceil(bin)) : int64_t{0};
       };
       const int64_t down = samples_in(bin_height);
       const int64_t across = samples_in(bin_width);
-      run.require(down <= kMaxSamples && across <= kMaxSamples, "the sampling ratio ", s.sampling_ratio, " is too large");
+      SX_CHECK(run, down <= kMaxSamples && across <= kMaxSamples, "the sampling ratio ", s.sampling_ratio, " is too large");
       auto* rows = static_cast<LineSample<A>*>(
           thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(s.height * down + s.width * across + 1) * sizeof(LineSample<A>)));
       auto* columns = rows + s.height * down;
@@ -139,15 +139,15 @@ Kernel make_roi_align(Prepare& p) {
     const Tensor& x = run.in(0);
     const Tensor& rois = run.in(1);
     const Tensor& batch = run.in(2);
-    run.require(x.rank() == 4, "X has shape ", x.shape().str(), "; rank 4 expected");
-    run.require(rois.rank() == 2 && rois.dim(1) == 4, "rois has shape ", rois.shape().str(), "; [R,4] expected");
-    run.require(batch.size() == rois.dim(0), "batch_indices has shape ", batch.shape().str(), "; one for each of ", rois.dim(0), " regions expected");
+    SX_CHECK(run, x.rank() == 4, "X has shape ", x.shape().str(), "; rank 4 expected");
+    SX_CHECK(run, rois.rank() == 2 && rois.dim(1) == 4, "rois has shape ", rois.shape().str(), "; [R,4] expected");
+    SX_CHECK(run, batch.size() == rois.dim(0), "batch_indices has shape ", batch.shape().str(), "; one for each of ", rois.dim(0), " regions expected");
     Tensor& y = run.out(0, Shape{rois.dim(0), x.dim(1), s.height, s.width});
     if (y.size() == 0) return;
-    run.require(x.size() > 0, "X of shape ", x.shape().str(), " has nothing to sample");
+    SX_CHECK(run, x.size() > 0, "X of shape ", x.shape().str(), " has nothing to sample");
     const int64_t* indices = batch.data<int64_t>();
     for (int64_t i = 0; i < batch.size(); ++i)
-      run.require(indices[i] >= 0 && indices[i] < x.dim(0), "batch_indices[", i, "] is ", indices[i], "; expected 0..", x.dim(0) - 1);
+      SX_CHECK(run, indices[i] >= 0 && indices[i] < x.dim(0), "batch_indices[", i, "] is ", indices[i], "; expected 0..", x.dim(0) - 1);
     with_number(x.dtype(), [&](auto zero) {
       if constexpr (!std::is_integral_v<decltype(zero)>) align<decltype(zero)>(run, s, x, rois, indices, y);
     });

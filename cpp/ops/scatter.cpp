@@ -16,9 +16,9 @@ Reduction reduction_of(const NodeView& node, DType dtype) {
   static const char* const kNames[] = {"none", "add", "mul", "max", "min"};
   const std::string& name = node.attr_string("reduction");
   const auto found = std::find(std::begin(kNames), std::end(kNames), name);
-  node.require(found != std::end(kNames), "reduction is '", name, "'; expected none, add, mul, max or min");
+  SX_CHECK(node, found != std::end(kNames), "reduction is '", name, "'; expected none, add, mul, max or min");
   const auto reduction = static_cast<Reduction>(found - std::begin(kNames));
-  node.require(reduction == Reduction::kNone || (kNumbers | DType::kBool).has(dtype), "reduction '", name, "' of ", name_of(dtype),
+  SX_CHECK(node, reduction == Reduction::kNone || (kNumbers | DType::kBool).has(dtype), "reduction '", name, "' of ", name_of(dtype),
                " elements is not supported; numbers or bool expected");
   return reduction;
 }
@@ -78,7 +78,7 @@ Tensor& copy_of_data(Run& run) {
 void infer_scatter_elements(InferContext& c) {
   if (c.rank(0) >= 0) c.axis(c.attr_int("axis"), c.rank(0));
   for (int i = 1; i < 3; ++i)
-    c.require(c.rank(0) < 0 || c.rank(i) < 0 || c.rank(i) == c.rank(0), i == 1 ? "indices" : "updates", " is ", c.type(i).str(),
+    SX_CHECK(c, c.rank(0) < 0 || c.rank(i) < 0 || c.rank(i) == c.rank(0), i == 1 ? "indices" : "updates", " is ", c.type(i).str(),
               "; the rank of data ", c.type(0).str(), " expected");
   c.out(0, c.type(0));
 }
@@ -131,12 +131,12 @@ Kernel make_scatter_elements(Prepare& p) {
   return [node, reduction, given_axis](Run& run) {
     const Shape& x = run.in(0).shape();
     const Shape& indices = run.in(1).shape();
-    run.require(run.in(2).shape() == indices, "updates has shape ", run.in(2).shape().str(), "; that of indices expected: ", indices.str());
-    run.require(indices.rank() == x.rank() && x.rank() > 0, "indices has shape ", indices.str(), " for data of shape ", x.str(),
+    SX_CHECK(run, run.in(2).shape() == indices, "updates has shape ", run.in(2).shape().str(), "; that of indices expected: ", indices.str());
+    SX_CHECK(run, indices.rank() == x.rank() && x.rank() > 0, "indices has shape ", indices.str(), " for data of shape ", x.str(),
                 "; equal ranks of 1 or more expected");
     const int axis = node.axis(given_axis, x.rank());
     for (int i = 0; i < x.rank(); ++i)
-      run.require(i == axis || indices[i] <= x[i], "indices of shape ", indices.str(), " reach beyond data of shape ", x.str());
+      SX_CHECK(run, i == axis || indices[i] <= x[i], "indices of shape ", indices.str(), " reach beyond data of shape ", x.str());
     Tensor& y = copy_of_data(run);
     if (indices.size() == 0) return;
     with_reduction(y.dtype(), reduction, [&](auto zero, auto kind) { scatter_elements<decltype(kind)::value, decltype(zero)>(run, y, axis); });
@@ -149,12 +149,12 @@ void infer_scatter_nd(InferContext& c) {
   c.out(0, c.type(0));
   if (!c.has_shape(0) || !c.has_shape(1)) return;
   const SymShape& indices = c.shape(1);
-  c.require(!indices.empty(), "indices is a scalar; rank 1 or more expected");
+  SX_CHECK(c, !indices.empty(), "indices is a scalar; rank 1 or more expected");
   const Dim depth = indices.back();
   if (!depth.known()) return;
-  c.require(depth.value() <= c.rank(0), "indices ", c.type(1).str(), " address ", depth.str(), " axes; data is ", c.type(0).str());
+  SX_CHECK(c, depth.value() <= c.rank(0), "indices ", c.type(1).str(), " address ", depth.str(), " axes; data is ", c.type(0).str());
   const int64_t expected = c.rank(1) - 1 + c.rank(0) - depth.value();
-  c.require(c.rank(2) < 0 || c.rank(2) == expected, "updates is ", c.type(2).str(), "; rank ", expected, " expected");
+  SX_CHECK(c, c.rank(2) < 0 || c.rank(2) == expected, "updates is ", c.type(2).str(), "; rank ", expected, " expected");
 }
 
 // Updates are applied in order; threads share the columns of wide slices.
@@ -185,11 +185,11 @@ Kernel make_scatter_nd(Prepare& p) {
   return [reduction](Run& run) {
     const Shape& x = run.in(0).shape();
     const Shape& indices = run.in(1).shape();
-    run.require(indices.rank() > 0 && indices.back() <= x.rank(), "indices of shape ", indices.str(), " do not address data of shape ", x.str());
+    SX_CHECK(run, indices.rank() > 0 && indices.back() <= x.rank(), "indices of shape ", indices.str(), " do not address data of shape ", x.str());
     const int depth = static_cast<int>(indices.back());
     Shape expected(indices.begin(), indices.end() - 1);
     for (int i = depth; i < x.rank(); ++i) expected.push_back(x[i]);
-    run.require(run.in(2).shape() == expected, "updates has shape ", run.in(2).shape().str(), "; ", expected.str(), " expected");
+    SX_CHECK(run, run.in(2).shape() == expected, "updates has shape ", run.in(2).shape().str(), "; ", expected.str(), " expected");
     Tensor& y = copy_of_data(run);
     if (expected.size() == 0) return;
     with_reduction(y.dtype(), reduction, [&](auto zero, auto kind) {
@@ -202,7 +202,7 @@ Kernel make_scatter_nd(Prepare& p) {
 
 int cache_axis(const NodeView& node, int rank) {
   const int axis = node.axis(node.attr_int("axis"), rank);
-  node.require(axis != 0, "axis is the batch axis 0; a sequence axis expected");
+  SX_CHECK(node, axis != 0, "axis is the batch axis 0; a sequence axis expected");
   return axis;
 }
 
@@ -214,7 +214,7 @@ void infer_tensor_scatter(InferContext& c) {
 Kernel make_tensor_scatter(Prepare& p) {
   const NodeView node(p.node());
   const std::string& mode = node.attr_string("mode");
-  node.require(mode == "linear" || mode == "circular", "mode is '", mode, "'; linear or circular expected");
+  SX_CHECK(node, mode == "linear" || mode == "circular", "mode is '", mode, "'; linear or circular expected");
   const bool circular = mode == "circular";
   return [node, circular](Run& run) {
     const Shape& cache = run.in(0).shape();
@@ -222,15 +222,15 @@ Kernel make_tensor_scatter(Prepare& p) {
     const int axis = cache_axis(node, cache.rank());
     bool fits = update.rank() == cache.rank();
     for (int i = 0; fits && i < cache.rank(); ++i) fits = i == axis ? update.dim(i) <= cache[i] : update.dim(i) == cache[i];
-    run.require(fits, "update has shape ", update.shape().str(), ", which does not fit into the cache of shape ", cache.str(), " along axis ", axis);
+    SX_CHECK(run, fits, "update has shape ", update.shape().str(), ", which does not fit into the cache of shape ", cache.str(), " along axis ", axis);
     const int64_t capacity = cache[axis];
     const int64_t length = update.dim(axis);
     const int64_t* starts = nullptr;
     if (run.has(2)) {
-      run.require(run.in(2).size() == cache[0], "write_indices has shape ", run.in(2).shape().str(), "; one for each of ", cache[0], " samples expected");
+      SX_CHECK(run, run.in(2).size() == cache[0], "write_indices has shape ", run.in(2).shape().str(), "; one for each of ", cache[0], " samples expected");
       starts = run.in(2).data<int64_t>();
       for (int64_t i = 0; i < cache[0]; ++i)
-        run.require(starts[i] >= 0 && (circular || starts[i] <= capacity - length), "write index ", starts[i], " with ", length,
+        SX_CHECK(run, starts[i] >= 0 && (circular || starts[i] <= capacity - length), "write index ", starts[i], " with ", length,
                     " new entries does not fit into ", capacity);
     }
     Tensor& y = copy_of_data(run);

@@ -14,7 +14,7 @@ namespace {
 Type element_of(const InferContext& c, int i) {
   const Type& type = c.type(i);
   if (type.kind == Type::Kind::kUnknown) return Type();
-  c.require(type.kind == Type::Kind::kSequence, "input ", i, " is ", type.str(), "; a sequence expected");
+  SX_CHECK(c, type.kind == Type::Kind::kSequence, "input ", i, " is ", type.str(), "; a sequence expected");
   return *type.element;
 }
 
@@ -22,7 +22,7 @@ Type element_of(const InferContext& c, int i) {
 Type merged(const InferContext& c, const Type& a, const Type& b) {
   if (a.kind == Type::Kind::kUnknown) return b;
   if (b.kind == Type::Kind::kUnknown) return a;
-  c.require(a.kind == b.kind && a.dtype == b.dtype, "puts ", a.str(), " and ", b.str(), " into one sequence");
+  SX_CHECK(c, a.kind == b.kind && a.dtype == b.dtype, "puts ", a.str(), " and ", b.str(), " into one sequence");
   if (!a.is_tensor()) return a;
   if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) return Type::tensor(a.dtype);
   SymShape shape;
@@ -32,14 +32,14 @@ Type merged(const InferContext& c, const Type& a, const Type& b) {
 
 const std::vector<Datum>& items(const Run& run, int i) {
   const Datum& datum = run.datum(i);
-  run.require(datum.kind == Datum::Kind::kSequence && datum.sequence != nullptr, "input ", i, " is not a sequence");
+  SX_CHECK(run, datum.kind == Datum::Kind::kSequence && datum.sequence != nullptr, "input ", i, " is not a sequence");
   return *datum.sequence;
 }
 
 // The position in input `i`, counted from the front; `slots` are the positions there are.
 int64_t position(const Run& run, int i, int64_t slots, int64_t count) {
   const int64_t given = run.in(i).scalar_as_int();
-  run.require(given >= -count && given < slots, "position ", given, " is out of range for a sequence of ", count);
+  SX_CHECK(run, given >= -count && given < slots, "position ", given, " is out of range for a sequence of ", count);
   return given < 0 ? given + count : given;
 }
 
@@ -84,7 +84,7 @@ Kernel make_erase(Prepare&) {
   return [](Run& run) {
     std::vector<Datum> changed = items(run, 0);
     const auto count = static_cast<int64_t>(changed.size());
-    run.require(count > 0, "erases from an empty sequence");
+    SX_CHECK(run, count > 0, "erases from an empty sequence");
     changed.erase(changed.begin() + (run.has(1) ? position(run, 1, count, count) : count - 1));
     run.set(0, Datum::of_sequence(std::move(changed)));
   };
@@ -122,10 +122,10 @@ Kernel make_concat(Prepare& p) {
   const NodeView node(p.node());
   const int64_t given_axis = node.attr_int("axis");
   const int64_t new_axis = node.attr_int("new_axis");
-  node.require(new_axis == 0 || new_axis == 1, "new_axis is ", new_axis, "; 0 or 1 expected");
+  SX_CHECK(node, new_axis == 0 || new_axis == 1, "new_axis is ", new_axis, "; 0 or 1 expected");
   return [node, given_axis, new_axis](Run& run) {
     const std::vector<Datum>& sequence = items(run, 0);
-    run.require(!sequence.empty(), "joins an empty sequence");
+    SX_CHECK(run, !sequence.empty(), "joins an empty sequence");
     const Tensor& first = sequence[0].tensor;
     const int axis = node.axis(given_axis, first.rank() + (new_axis != 0 ? 1 : 0));
     Shape shape = first.shape();
@@ -137,7 +137,7 @@ Kernel make_concat(Prepare& p) {
       if (new_axis != 0 && part.rank() + 1 == expected.rank()) part.insert(axis, 1);
       bool fits = part.rank() == expected.rank() && item.tensor.dtype() == first.dtype();
       for (int i = 0; fits && i < part.rank(); ++i) fits = (i == axis && new_axis == 0) || part[i] == expected[i];
-      run.require(fits, "cannot join ", first.shape().str(), " and ", item.tensor.shape().str(), " along axis ", axis);
+      SX_CHECK(run, fits, "cannot join ", first.shape().str(), " and ", item.tensor.shape().str(), " along axis ", axis);
       shape[axis] = checked_add(shape[axis], part[axis]);
     }
     Tensor& y = run.out(0, first.dtype(), shape);
@@ -186,16 +186,16 @@ Kernel make_split(Prepare& p) {
       lengths.assign(static_cast<size_t>(extent), 1);
     } else if (run.in(1).rank() == 0) {
       const int64_t length = run.in(1).scalar_as_int();
-      run.require(length > 0, "split is ", length, "; a positive length expected");
+      SX_CHECK(run, length > 0, "split is ", length, "; a positive length expected");
       for (int64_t at = 0; at < extent; at += lengths.back()) lengths.push_back(std::min(length, extent - at));
     } else {
       lengths = run.in(1).integers();
       int64_t rest = extent;
       for (int64_t length : lengths) {
-        run.require(length >= 0 && length <= rest, "the lengths ", to_string(Attribute(lengths)), " do not cut axis ", axis, " of ", x.shape().str());
+        SX_CHECK(run, length >= 0 && length <= rest, "the lengths ", to_string(Attribute(lengths)), " do not cut axis ", axis, " of ", x.shape().str());
         rest -= length;
       }
-      run.require(rest == 0, "the lengths ", to_string(Attribute(lengths)), " do not sum to ", extent, ", axis ", axis, " of ", x.shape().str());
+      SX_CHECK(run, rest == 0, "the lengths ", to_string(Attribute(lengths)), " do not sum to ", extent, ", axis ", axis, " of ", x.shape().str());
     }
     const int64_t rows = x.shape().size(0, axis);
     const int64_t unit = x.shape().size(axis + 1, x.rank());

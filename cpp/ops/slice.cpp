@@ -62,9 +62,9 @@ void infer_slice(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
   const int rank = c.rank(0);
   if (!starts || !ends || (c.has(3) && !axes)) return c.out(0, c.dtype(0), SymShape(static_cast<size_t>(rank)));
-  c.require(starts->size() == ends->size(), "has ", starts->size(), " starts but ", ends->size(), " ends");
-  c.require(!axes || axes->size() == starts->size(), "has ", starts->size(), " starts but ", axes ? axes->size() : 0, " axes");
-  c.require(!steps || steps->size() == starts->size(), "has ", starts->size(), " starts but ", steps ? steps->size() : 0, " steps");
+  SX_CHECK(c, starts->size() == ends->size(), "has ", starts->size(), " starts but ", ends->size(), " ends");
+  SX_CHECK(c, !axes || axes->size() == starts->size(), "has ", starts->size(), " starts but ", axes ? axes->size() : 0, " axes");
+  SX_CHECK(c, !steps || steps->size() == starts->size(), "has ", starts->size(), " starts but ", steps ? steps->size() : 0, " steps");
   SymShape shape = c.shape(0);
   for (size_t i = 0; i < starts->size(); ++i) {
     const auto axis = static_cast<size_t>(c.axis(axes ? (*axes)[i] : static_cast<int64_t>(i), rank));
@@ -73,7 +73,7 @@ void infer_slice(InferContext& c) {
       continue;
     }
     const int64_t step = steps ? (*steps)[i] : 1;
-    c.require(step != 0, "step 0 on axis ", axis);
+    SX_CHECK(c, step != 0, "step 0 on axis ", axis);
     shape[axis] = symbolic_length(shape[axis], (*starts)[i], (*ends)[i], step);
   }
   c.out(0, c.dtype(0), shape);
@@ -95,18 +95,18 @@ Kernel make_slice(Prepare& p) {
     const std::vector<int64_t>& ends = ends_input.get(run, buffers[1]);
     const std::vector<int64_t>& axes = axes_input.get(run, buffers[2]);
     const std::vector<int64_t>& steps = steps_input.get(run, buffers[3]);
-    run.require(ends.size() == starts.size() && (!run.has(3) || axes.size() == starts.size()) &&
+    SX_CHECK(run, ends.size() == starts.size() && (!run.has(3) || axes.size() == starts.size()) &&
                     (!run.has(4) || steps.size() == starts.size()),
                 "starts, ends, axes and steps have different lengths");
-    run.require(static_cast<int>(starts.size()) <= x.rank(), "slices ", starts.size(), " axes of an input of rank ", x.rank());
+    SX_CHECK(run, static_cast<int>(starts.size()) <= x.rank(), "slices ", starts.size(), " axes of an input of rank ", x.rank());
     Window windows[kMaxRank];
     bool cut[kMaxRank] = {};
     for (int i = 0; i < x.rank(); ++i) windows[i] = {0, x.dim(i), 1};
     for (size_t i = 0; i < starts.size(); ++i) {
       const int axis = node.axis(run.has(3) ? axes[i] : static_cast<int64_t>(i), x.rank());
       const int64_t step = run.has(4) ? steps[i] : 1;
-      run.require(step != 0, "step 0 on axis ", axis);
-      run.require(!cut[axis], "axis ", axis, " is sliced twice");
+      SX_CHECK(run, step != 0, "step 0 on axis ", axis);
+      SX_CHECK(run, !cut[axis], "axis ", axis, " is sliced twice");
       cut[axis] = true;
       windows[axis] = window(x.dim(axis), starts[i], ends[i], step);
     }

@@ -13,7 +13,7 @@ namespace {
 
 int64_t part_count(const NodeView& node) {
   const int64_t count = node.attr_or<int64_t>("num_outputs", static_cast<int64_t>(node.node().outputs.size()));
-  node.require(count == static_cast<int64_t>(node.node().outputs.size()), "num_outputs is ", count, " but the node has ",
+  SX_CHECK(node, count == static_cast<int64_t>(node.node().outputs.size()), "num_outputs is ", count, " but the node has ",
                node.node().outputs.size(), " outputs");
   return count;
 }
@@ -28,7 +28,7 @@ Dim equal_part(const Dim& extent, int64_t count, int64_t i) {
 void infer_split(InferContext& c) {
   const auto lengths = c.has(1) ? c.elements(1) : std::nullopt;
   const int64_t count = c.has(1) ? c.outputs() : part_count(c);
-  c.require(!lengths || static_cast<int>(lengths->size()) == c.outputs(), "split has ", lengths ? lengths->size() : 0,
+  SX_CHECK(c, !lengths || static_cast<int>(lengths->size()) == c.outputs(), "split has ", lengths ? lengths->size() : 0,
             " lengths but the node has ", c.outputs(), " outputs");
   if (!c.has_shape(0)) {
     for (int i = 0; i < c.outputs(); ++i) c.out(i, c.dtype(0), std::nullopt);
@@ -44,14 +44,14 @@ void infer_split(InferContext& c) {
     if (lengths) length = (*lengths)[static_cast<size_t>(i)];
     else if (!c.has(1)) length = equal_part(extent, count, i);
     shape[axis] = length;
-    c.require(!length.known() || length.value() >= 0, "split has the negative length ", length.str());
+    SX_CHECK(c, !length.known() || length.value() >= 0, "split has the negative length ", length.str());
     c.out(i, c.dtype(0), shape);
     const Dim end = at + length;
     if (elements && at.known() && end.known() && end.value() <= static_cast<int64_t>(elements->size()))
       c.out_elements(i, {elements->begin() + at.value(), elements->begin() + end.value()});
     at = end;
   }
-  c.require(!at.known() || !extent.known() || at == extent, "the lengths sum to ", at.str(), "; axis ", axis, " of ",
+  SX_CHECK(c, !at.known() || !extent.known() || at == extent, "the lengths sum to ", at.str(), "; axis ", axis, " of ",
             c.type(0).str(), " expects ", extent.str());
 }
 
@@ -67,13 +67,13 @@ Kernel make_split(Prepare& p) {
     std::vector<int64_t> buffer;
     const std::vector<int64_t>& lengths = split.get(run, buffer);
     if (run.has(1)) {
-      run.require(static_cast<int64_t>(lengths.size()) == count, "split has ", lengths.size(), " lengths for ", count, " outputs");
+      SX_CHECK(run, static_cast<int64_t>(lengths.size()) == count, "split has ", lengths.size(), " lengths for ", count, " outputs");
       int64_t rest = extent;
       for (int64_t length : lengths) {
-        run.require(length >= 0 && length <= rest, "the lengths ", to_string(Attribute(lengths)), " do not cut axis ", axis, " of ", x.shape().str());
+        SX_CHECK(run, length >= 0 && length <= rest, "the lengths ", to_string(Attribute(lengths)), " do not cut axis ", axis, " of ", x.shape().str());
         rest -= length;
       }
-      run.require(rest == 0, "the lengths ", to_string(Attribute(lengths)), " do not sum to ", extent, ", axis ", axis, " of ", x.shape().str());
+      SX_CHECK(run, rest == 0, "the lengths ", to_string(Attribute(lengths)), " do not sum to ", extent, ", axis ", axis, " of ", x.shape().str());
     }
     const int64_t rows = x.shape().size(0, axis);
     const int64_t unit = x.shape().size(axis + 1, x.rank());

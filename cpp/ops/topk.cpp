@@ -18,11 +18,11 @@ void infer_topk(InferContext& c) {
     shape = c.shape(0);
     const auto axis = static_cast<size_t>(c.axis(c.attr_int("axis"), c.rank(0)));
     const auto k = c.elements(1);
-    c.require(!k || k->size() == 1, "K has ", k ? k->size() : 0, " elements; one expected");
+    SX_CHECK(c, !k || k->size() == 1, "K has ", k ? k->size() : 0, " elements; one expected");
     const Dim extent = (*shape)[axis];
     (*shape)[axis] = k ? (*k)[0] : Dim();
     if (k && (*k)[0].known())
-      c.require((*k)[0].value() >= 0 && (!extent.known() || (*k)[0].value() <= extent.value()), "K is ", (*k)[0].str(), " but axis ",
+      SX_CHECK(c, (*k)[0].value() >= 0 && (!extent.known() || (*k)[0].value() <= extent.value()), "K is ", (*k)[0].str(), " but axis ",
                 axis, " of ", c.type(0).str(), " has extent ", extent.str());
   }
   c.out(0, c.dtype(0), shape);
@@ -114,10 +114,10 @@ Kernel make_topk(Prepare& p) {
   return [node, given_axis, largest](Run& run) {
     const Tensor& x = run.in(0);
     const int axis = node.axis(given_axis, x.rank());
-    run.require(run.in(1).size() == 1, "K has shape ", run.in(1).shape().str(), "; one element expected");
+    SX_CHECK(run, run.in(1).size() == 1, "K has shape ", run.in(1).shape().str(), "; one element expected");
     const int64_t k = run.in(1).scalar_as_int();
     const int64_t n = x.dim(axis);
-    run.require(k >= 0 && k <= n, "K is ", k, " but axis ", axis, " of ", x.shape().str(), " has extent ", n);
+    SX_CHECK(run, k >= 0 && k <= n, "K is ", k, " but axis ", axis, " of ", x.shape().str(), " has extent ", n);
     Shape shape = x.shape();
     shape[axis] = k;
     Tensor* values = run.wants(0) ? &run.out(0, shape) : nullptr;

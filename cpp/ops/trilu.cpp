@@ -10,7 +10,7 @@ namespace sx {
 namespace {
 
 void infer_trilu(InferContext& c) {
-  c.require(c.rank(0) < 0 || c.rank(0) >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
+  SX_CHECK(c, c.rank(0) < 0 || c.rank(0) >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
   c.out(0, c.type(0));
 }
 
@@ -18,8 +18,8 @@ Kernel make_trilu(Prepare& p) {
   const bool upper = p.attr_int("upper") != 0;
   return [upper](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() >= 2, "the input has shape ", x.shape().str(), "; rank 2 or more expected");
-    run.require(!run.has(1) || run.in(1).size() == 1, "k has more than one element");
+    SX_CHECK(run, x.rank() >= 2, "the input has shape ", x.shape().str(), "; rank 2 or more expected");
+    SX_CHECK(run, !run.has(1) || run.in(1).size() == 1, "k has more than one element");
     const int64_t rows = x.dim(x.rank() - 2);
     const int64_t columns = x.dim(x.rank() - 1);
     const int64_t k = run.has(1) ? std::clamp(run.in(1).scalar_as_int(), -rows, columns) : 0;
