@@ -214,11 +214,9 @@ class AttentionRun {
     const Tensor result = y.dtype() == dtype_of<T> ? y : Tensor(dtype_of<T>, y_shape);
     const Heads out(run_, y_shape, q_.heads, "Y");
     const Shape score_shape{q_.batch, q_.heads, q_.rows, keys_};
+    const Tensor* wanted = run_.wants(kScores) ? &run_.out(kScores, score_shape) : nullptr;
     Tensor shown;
-    if (run_.wants(kScores)) {
-      const Tensor& scores = run_.out(kScores, score_shape);
-      shown = scores.dtype() == dtype_of<T> ? scores : Tensor(dtype_of<T>, score_shape);
-    }
+    if (wanted != nullptr) shown = wanted->dtype() == dtype_of<T> ? *wanted : Tensor(dtype_of<T>, score_shape);
     const int64_t block = std::min(q_.rows, std::clamp<int64_t>(kTaskScores / std::max<int64_t>(keys_, 1), 8, 128));
     if (y.size() > 0 || shown.defined()) {
       const int64_t blocks = block == 0 ? 0 : (q_.rows + block - 1) / block;
@@ -232,8 +230,7 @@ class AttentionRun {
       });
     }
     if (y.dtype() != dtype_of<T>) store_f32(static_cast<const float*>(result.raw()), y);
-    if (shown.defined() && run_.out(kScores, score_shape).dtype() != dtype_of<T>)
-      store_f32(static_cast<const float*>(shown.raw()), run_.out(kScores, score_shape));
+    if (wanted != nullptr && wanted->dtype() != dtype_of<T>) store_f32(static_cast<const float*>(shown.raw()), *wanted);
   }
 
  private:

@@ -94,9 +94,9 @@ RecurrentSpec::RecurrentSpec(const NodeView& node, int gate_count, const std::ve
   const auto betas = node.attr_or<std::vector<float>>("activation_beta", {});
   if (names.empty()) names = functions;
   const size_t wanted = functions.size() * static_cast<size_t>(directions);
-  if (names.size() == functions.size() && directions == 2) {
-    const std::vector<std::string> both = names;
-    names.insert(names.end(), both.begin(), both.end());
+  if (directions == 2 && names.size() == functions.size()) {
+    const std::vector<std::string> once = names;
+    names.insert(names.end(), once.begin(), once.end());
   }
   SX_CHECK(node, names.size() >= wanted, "attribute 'activations' has ", names.size(), " names; ", wanted, " expected");
   // Parameters are used up by the activations that have them, in order.
@@ -442,6 +442,7 @@ T* RecurrentIo<T>::output(int i, const Shape& shape) {
   if (!run_.wants(i)) return nullptr;
   const Tensor& y = run_.out(i, shape);
   if (y.dtype() == dtype_of<T>) return y.template data<T>();
+  targets_[i] = &y;
   results_[i] = Tensor(dtype_of<T>, shape);
   return results_[i].template data<T>();
 }
@@ -461,11 +462,9 @@ RecurrentData<T> RecurrentIo<T>::data(const T* bias) {
 }
 
 template <typename T>
-void RecurrentIo<T>::store() {
+void RecurrentIo<T>::store() const {
   for (int i = 0; i < 3; ++i)
-    if (results_[i].defined())
-      store_f32(static_cast<const float*>(results_[i].raw()),
-                run_.out(i, i == 0 ? sizes_.y_shape() : sizes_.state_shape()));
+    if (targets_[i] != nullptr) store_f32(static_cast<const float*>(results_[i].raw()), *targets_[i]);
 }
 template class RecurrentIo<float>;
 template class RecurrentIo<double>;

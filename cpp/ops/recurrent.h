@@ -161,7 +161,7 @@ class RecurrentIo {
   RecurrentIo(Run& run, const RecurrentSizes& sizes, int initial_c_input);
   const T* input(int i);  // null where it is absent
   RecurrentData<T> data(const T* bias);
-  void store();
+  void store() const;
 
  private:
   T* output(int i, const Shape& shape);
@@ -170,7 +170,8 @@ class RecurrentIo {
   const RecurrentSizes& sizes_;
   int initial_c_input_;
   std::vector<Tensor> held_;
-  Tensor results_[3];  // f32 results of a half-precision run
+  Tensor results_[3];  // f32 results of a half-precision run, and where they go
+  const Tensor* targets_[3] = {nullptr, nullptr, nullptr};
 };
 extern template class RecurrentIo<float>;
 extern template class RecurrentIo<double>;

@@ -1,6 +1,7 @@
 """Pooling against plain loops in NumPy: padding, dilation, ceil_mode, indices, every type."""
 
 import itertools
+import math
 
 import ml_dtypes
 import numpy as np
@@ -58,7 +59,7 @@ def pooled(x, attrs, function):
     outs = [axis[-1] for axis in geometry(x.shape, attrs)]
     y = np.zeros((*x.shape[:2], *outs))
     for position, inside, count in windows(x, attrs):
-        block = x[(slice(None), slice(None), *np.ix_(*inside))].reshape(*x.shape[:2], -1)
+        block = x[(slice(None), slice(None), *np.ix_(*inside))].reshape(*x.shape[:2], math.prod(map(len, inside)))
         y[(slice(None), slice(None), *position)] = function(block, count)
     return y
 

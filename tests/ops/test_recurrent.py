@@ -21,7 +21,7 @@ FUNCTIONS = {
     "Softsign": lambda x, a, b: x / (1 + np.abs(x)),
     "Softplus": lambda x, a, b: np.log1p(np.exp(x)),
 }
-ALPHA = {"Affine": 1, "LeakyRelu": 0.01, "ThresholdedRelu": 1, "ScaledTanh": 1, "HardSigmoid": 0.2, "Elu": 1}
+ALPHA = {"Affine": 1, "LeakyRelu": np.float32(0.01), "ThresholdedRelu": 1, "ScaledTanh": 1, "HardSigmoid": np.float32(0.2), "Elu": 1}
 BETA = {"Affine": 0, "ScaledTanh": 1, "HardSigmoid": 0.5}
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -34,7 +34,7 @@ def functions_of(op, attrs, directions):
     for name in names:
         a = alphas.pop(0) if name in ALPHA and alphas else ALPHA.get(name, 0)
         b = betas.pop(0) if name in BETA and betas else BETA.get(name, 0)
-        found.append(lambda x, f=FUNCTIONS[name], a=a, b=b: f(x, a, b))
+        found.append(lambda x, f=FUNCTIONS[name], a=float(a), b=float(b): f(x, a, b))
     count = len(DEFAULTS[op])
     return [found[d * count : (d + 1) * count] for d in range(directions)]
 
