@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+
 import numpy as np
 import onnx.backend.test
 import pytest
@@ -10,8 +13,12 @@ from onnx.helper import make_node
 
 import sardonyx.backend
 
+os.environ.setdefault("ONNX_HOME", tempfile.mkdtemp(prefix="onnx_home_"))  # where the suite unpacks its models
+
 _SUITE = onnx.backend.test.BackendTest(sardonyx.backend, __name__)
 _SUITE.exclude(r".*_cuda$")
+# Expects a sequence with a scalar in it, on which the suite's own comparison calls len().
+_SUITE.exclude("test_loop16_seq_none")
 globals().update(_SUITE.test_cases)
 
 

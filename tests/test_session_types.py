@@ -55,6 +55,19 @@ def test_tensors_of_every_type_pass_through(onnx_type: int) -> None:
     np.testing.assert_array_equal(session.run(None, {"x": value})[0].view(np.uint8), x.view(np.uint8))
 
 
+@pytest.mark.parametrize("onnx_type", [TensorProto.INT4, TensorProto.INT2, TensorProto.UINT4, TensorProto.UINT2])
+def test_narrow_integers_mean_the_same_with_any_high_bits(onnx_type: int) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.INT32)],
+        "g",
+        [helper.make_tensor_value_info("x", onnx_type, [None])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, [None])],
+    )
+    session = rt.InferenceSession(helper.make_model(graph))
+    x = np.arange(256, dtype=np.uint8).view(DTYPES[onnx_type])
+    assert session.run(None, {"x": x})[0].tolist() == x.astype(np.int32).tolist()
+
+
 def test_strings() -> None:
     session = identity(helper.make_tensor_type_proto(TensorProto.STRING, [None]))
     words = ["", "plain", "größe", "日本語", "a\0b"]

@@ -15,18 +15,28 @@ namespace {
 
 constexpr int kFirstUserDType = 256;  // NumPy's NPY_USERDEF
 
-struct DTypeRow { DType dtype; const char* name; };
+struct DTypeRow {
+  DType dtype;
+  const char* name;
+};
 constexpr DTypeRow kNumpyNames[] = {
-    {DType::kFloat32, "float32"}, {DType::kUInt8, "uint8"}, {DType::kInt8, "int8"}, {DType::kUInt16, "uint16"},
-    {DType::kInt16, "int16"}, {DType::kInt32, "int32"}, {DType::kInt64, "int64"}, {DType::kString, "object"},
-    {DType::kBool, "bool"}, {DType::kFloat16, "float16"}, {DType::kFloat64, "float64"}, {DType::kUInt32, "uint32"},
-    {DType::kUInt64, "uint64"}, {DType::kComplex64, "complex64"}, {DType::kComplex128, "complex128"},
+    {DType::kFloat32, "float32"}, {DType::kUInt8, "uint8"},         {DType::kInt8, "int8"},
+    {DType::kUInt16, "uint16"},   {DType::kInt16, "int16"},         {DType::kInt32, "int32"},
+    {DType::kInt64, "int64"},     {DType::kString, "object"},       {DType::kBool, "bool"},
+    {DType::kFloat16, "float16"}, {DType::kFloat64, "float64"},     {DType::kUInt32, "uint32"},
+    {DType::kUInt64, "uint64"},   {DType::kComplex64, "complex64"}, {DType::kComplex128, "complex128"},
 };
 constexpr DTypeRow kMlNames[] = {
-    {DType::kBFloat16, "bfloat16"}, {DType::kFloat8E4M3FN, "float8_e4m3fn"},
-    {DType::kFloat8E4M3FNUZ, "float8_e4m3fnuz"}, {DType::kFloat8E5M2, "float8_e5m2"},
-    {DType::kFloat8E5M2FNUZ, "float8_e5m2fnuz"}, {DType::kUInt4, "uint4"}, {DType::kInt4, "int4"},
-    {DType::kFloat4E2M1, "float4_e2m1fn"}, {DType::kFloat8E8M0, "float8_e8m0fnu"}, {DType::kUInt2, "uint2"},
+    {DType::kBFloat16, "bfloat16"},
+    {DType::kFloat8E4M3FN, "float8_e4m3fn"},
+    {DType::kFloat8E4M3FNUZ, "float8_e4m3fnuz"},
+    {DType::kFloat8E5M2, "float8_e5m2"},
+    {DType::kFloat8E5M2FNUZ, "float8_e5m2fnuz"},
+    {DType::kUInt4, "uint4"},
+    {DType::kInt4, "int4"},
+    {DType::kFloat4E2M1, "float4_e2m1fn"},
+    {DType::kFloat8E8M0, "float8_e8m0fnu"},
+    {DType::kUInt2, "uint2"},
     {DType::kInt2, "int2"},
 };
 
@@ -34,25 +44,29 @@ using DTypeTable = std::array<py::object, kDTypeCount>;
 
 const DTypeTable& numpy_table() {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<DTypeTable> storage;
-  return storage.call_once_and_store_result([] {
-    const py::object make = py::module_::import("numpy").attr("dtype");
-    DTypeTable table;
-    for (const DTypeRow& row : kNumpyNames) table[static_cast<size_t>(row.dtype)] = make(row.name);
-    return table;
-  }).get_stored();
+  return storage
+      .call_once_and_store_result([] {
+        const py::object make = py::module_::import("numpy").attr("dtype");
+        DTypeTable table;
+        for (const DTypeRow& row : kNumpyNames) table[static_cast<size_t>(row.dtype)] = make(row.name);
+        return table;
+      })
+      .get_stored();
 }
 
 const DTypeTable& ml_table() {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<DTypeTable> storage;
-  return storage.call_once_and_store_result([] {
-    const py::object make = py::module_::import("numpy").attr("dtype");
-    const py::module_ library = py::module_::import("ml_dtypes");
-    DTypeTable table;
-    for (const DTypeRow& row : kMlNames) {
-      if (py::hasattr(library, row.name)) table[static_cast<size_t>(row.dtype)] = make(library.attr(row.name));
-    }
-    return table;
-  }).get_stored();
+  return storage
+      .call_once_and_store_result([] {
+        const py::object make = py::module_::import("numpy").attr("dtype");
+        const py::module_ library = py::module_::import("ml_dtypes");
+        DTypeTable table;
+        for (const DTypeRow& row : kMlNames) {
+          if (py::hasattr(library, row.name)) table[static_cast<size_t>(row.dtype)] = make(library.attr(row.name));
+        }
+        return table;
+      })
+      .get_stored();
 }
 
 std::string text_of(const py::handle& object) {
@@ -124,7 +138,8 @@ bool is_python_value(const py::handle& object) {
          PyBytes_Check(object.ptr());
 }
 
-// A nested list or a scalar as an array of the wanted type; floats are rounded to it, integers must be kept as they are.
+// A nested list or a scalar as an array of the wanted type; floats are rounded to it, integers must be kept as they
+// are.
 py::array array_from_values(const std::string& name, const Type& type, const py::handle& object) {
   const py::module_ numpy = py::module_::import("numpy");
   const auto refuse = [&](const char* why) {
@@ -137,14 +152,16 @@ py::array array_from_values(const std::string& name, const Type& type, const py:
     const py::dtype wanted = numpy_dtype(type.dtype);
     const bool number = std::string("biufc").find(natural.dtype().kind()) != std::string::npos;
     if (!number) refuse("the values are not numbers");
-    const py::array array = wanted.num() >= kFirstUserDType ? natural.attr("astype")(wanted) : numpy.attr("asarray")(object, wanted);
+    const py::array array =
+        wanted.num() >= kFirstUserDType ? natural.attr("astype")(wanted) : numpy.attr("asarray")(object, wanted);
     const bool drops = is_integer(type.dtype) || type.dtype == DType::kBool || natural.dtype().kind() == 'c';
     if (drops && !py::bool_(py::object(array.attr("__eq__")(natural)).attr("all")())) {
       refuse("these values do not fit the element type without loss");
     }
     return array;
   } catch (const py::error_already_set& error) {
-    if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_OverflowError) && !error.matches(PyExc_TypeError)) throw;
+    if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_OverflowError) && !error.matches(PyExc_TypeError))
+      throw;
     fail(ErrorKind::kInvalidArgument, "input '", name, "' cannot be made an array (", error.what(), "); wanted ",
          type_and_shape(type));
   }
@@ -204,9 +221,10 @@ Datum map_from_object(const std::string& name, const Type& type, const py::handl
              "; wanted ", session_type_name(type), " as a dict");
   const auto dict = py::reinterpret_borrow<py::dict>(object);
   MapData data;
-  data.keys = tensor_from_array(array_from_values(name + " (keys)", Type::tensor(type.key), py::list(dict.attr("keys")())));
-  data.values =
-      tensor_from_array(array_from_values(name + " (values)", Type::tensor(type.dtype), py::list(dict.attr("values")())));
+  data.keys =
+      tensor_from_array(array_from_values(name + " (keys)", Type::tensor(type.key), py::list(dict.attr("keys")())));
+  data.values = tensor_from_array(
+      array_from_values(name + " (values)", Type::tensor(type.dtype), py::list(dict.attr("values")())));
   SX_REQUIRE(data.keys.rank() == 1 && data.values.rank() == 1, kInvalidArgument, "input '", name,
              "': a map's keys and values are single numbers or strings");
   return Datum::of_map(std::move(data));
@@ -230,7 +248,26 @@ py::dict dict_from_map(const MapData& map) {
 
 // May the caller have this memory for good?
 bool owned_alone(const Tensor& tensor) {
-  return tensor.buffer() != nullptr && tensor.buffer().use_count() == 1 && tensor.buffer()->bytes() <= 2 * tensor.bytes() + 4096;
+  return tensor.buffer() != nullptr && tensor.buffer().use_count() == 1 &&
+         tensor.buffer()->bytes() <= 2 * tensor.bytes() + 4096;
+}
+
+// ml_dtypes leaves the unused high bits of a narrow integer open; ours are zero, or copies of the sign.
+Tensor canonical_narrow(const Tensor& tensor) {
+  const bool is_signed = is_signed_integer(tensor.dtype());
+  const int unused = 8 - file_bits(tensor.dtype());
+  const auto* from = static_cast<const uint8_t*>(tensor.raw());
+  const auto meant = [&](uint8_t byte) {
+    const auto high = static_cast<uint8_t>(byte << unused);
+    return is_signed ? static_cast<uint8_t>(static_cast<int8_t>(high) >> unused) : static_cast<uint8_t>(high >> unused);
+  };
+  bool same = true;
+  for (int64_t k = 0; k < tensor.size(); ++k) same = same && meant(from[k]) == from[k];
+  if (same) return tensor;
+  Tensor copy(tensor.dtype(), tensor.shape());
+  auto* to = static_cast<uint8_t*>(copy.raw());
+  for (int64_t k = 0; k < tensor.size(); ++k) to[k] = meant(from[k]);
+  return copy;
 }
 
 }  // namespace
@@ -255,12 +292,21 @@ DType dtype_of_numpy(const py::dtype& dtype) {
   }
   const auto bytes = dtype.itemsize();
   switch (dtype.kind()) {
-    case 'f': return bytes == 4 ? DType::kFloat32 : bytes == 8 ? DType::kFloat64 : bytes == 2 ? DType::kFloat16 : DType::kUndefined;
-    case 'i': return bytes == 8 ? DType::kInt64 : bytes == 4 ? DType::kInt32 : bytes == 2 ? DType::kInt16 : DType::kInt8;
-    case 'u': return bytes == 8 ? DType::kUInt64 : bytes == 4 ? DType::kUInt32 : bytes == 2 ? DType::kUInt16 : DType::kUInt8;
+    case 'f':
+      return bytes == 4   ? DType::kFloat32
+             : bytes == 8 ? DType::kFloat64
+             : bytes == 2 ? DType::kFloat16
+                          : DType::kUndefined;
+    case 'i':
+      return bytes == 8 ? DType::kInt64 : bytes == 4 ? DType::kInt32 : bytes == 2 ? DType::kInt16 : DType::kInt8;
+    case 'u':
+      return bytes == 8 ? DType::kUInt64 : bytes == 4 ? DType::kUInt32 : bytes == 2 ? DType::kUInt16 : DType::kUInt8;
     case 'b': return DType::kBool;
     case 'c': return bytes == 8 ? DType::kComplex64 : bytes == 16 ? DType::kComplex128 : DType::kUndefined;
-    case 'O': case 'U': case 'S': case 'T': return DType::kString;
+    case 'O':
+    case 'U':
+    case 'S':
+    case 'T': return DType::kString;
     default: return DType::kUndefined;
   }
 }
@@ -282,11 +328,13 @@ Tensor tensor_from_array(const py::array& given) {
   const auto bytes = static_cast<size_t>(array.nbytes());
   void* data = const_cast<void*>(array.data());
   PyObject* owner = array.release().ptr();
-  return Tensor(dtype, shape, Buffer::wrap(data, bytes, [owner] {
-    if (!Py_IsInitialized()) return;
-    const py::gil_scoped_acquire gil;
-    Py_DECREF(owner);
-  }));
+  const Tensor tensor(dtype, shape, Buffer::wrap(data, bytes, [owner] {
+                        if (!Py_IsInitialized()) return;
+                        const py::gil_scoped_acquire gil;
+                        Py_DECREF(owner);
+                      }));
+  const bool narrow = (kNarrowIntegers | DType::kFloat4E2M1).has(dtype);
+  return narrow ? canonical_narrow(tensor) : tensor;
 }
 
 py::array array_from_tensor(const Tensor& tensor, bool writeable) {
@@ -314,8 +362,8 @@ py::object object_from_result(Datum&& datum) {
     case Datum::Kind::kNone: return py::none();
     case Datum::Kind::kMap: return dict_from_map(*datum.map);
     case Datum::Kind::kTensor:
-      return array_from_tensor(datum.tensor.dtype() == DType::kString || owned_alone(datum.tensor) ? datum.tensor
-                                                                                                   : datum.tensor.clone());
+      return array_from_tensor(
+          datum.tensor.dtype() == DType::kString || owned_alone(datum.tensor) ? datum.tensor : datum.tensor.clone());
     case Datum::Kind::kSequence: break;
   }
   py::list list;
@@ -374,7 +422,8 @@ std::string session_type_name(const Type& type) {
     case Type::Kind::kTensor: return join("tensor(", session_name_of(type.dtype), ")");
     case Type::Kind::kSequence: return join("seq(", session_type_name(*type.element), ")");
     case Type::Kind::kOptional: return join("optional(", session_type_name(*type.element), ")");
-    case Type::Kind::kMap: return join("map(", session_name_of(type.key), ",tensor(", session_name_of(type.dtype), "))");
+    case Type::Kind::kMap:
+      return join("map(", session_name_of(type.key), ",tensor(", session_name_of(type.dtype), "))");
     case Type::Kind::kUnknown: break;
   }
   return "unknown";
@@ -384,7 +433,8 @@ std::string session_type_name(const Datum& datum) {
   switch (datum.kind) {
     case Datum::Kind::kTensor: return join("tensor(", session_name_of(datum.tensor.dtype()), ")");
     case Datum::Kind::kMap:
-      return join("map(", session_name_of(datum.map->keys.dtype()), ",tensor(", session_name_of(datum.map->values.dtype()), "))");
+      return join("map(", session_name_of(datum.map->keys.dtype()), ",tensor(",
+                  session_name_of(datum.map->values.dtype()), "))");
     case Datum::Kind::kSequence:
       return join("seq(", datum.sequence->empty() ? "tensor(float)" : session_type_name(datum.sequence->front()), ")");
     case Datum::Kind::kNone: break;

@@ -15,12 +15,28 @@ namespace py = pybind11;
 constexpr int32_t kCpu = 1;
 constexpr int32_t kCudaHost = 3;
 enum TypeCode : uint8_t {
-  kSigned = 0, kUnsigned = 1, kFloating = 2, kBrain = 4, kComplexCode = 5, kBoolean = 6,
-  kE4M3FN = 10, kE4M3FNUZ = 11, kE5M2 = 12, kE5M2FNUZ = 13, kE8M0 = 14,
+  kSigned = 0,
+  kUnsigned = 1,
+  kFloating = 2,
+  kBrain = 4,
+  kComplexCode = 5,
+  kBoolean = 6,
+  kE4M3FN = 10,
+  kE4M3FNUZ = 11,
+  kE5M2 = 12,
+  kE5M2FNUZ = 13,
+  kE8M0 = 14,
 };
 
-struct DlDevice { int32_t type; int32_t id; };
-struct DlDataType { uint8_t code; uint8_t bits; uint16_t lanes; };
+struct DlDevice {
+  int32_t type;
+  int32_t id;
+};
+struct DlDataType {
+  uint8_t code;
+  uint8_t bits;
+  uint16_t lanes;
+};
 struct DlTensor {
   void* data;
   DlDevice device;
@@ -43,16 +59,31 @@ struct DlManagedVersioned {
   DlTensor tensor;
 };
 
-struct TypeRow { DType dtype; DlDataType type; };
+struct TypeRow {
+  DType dtype;
+  DlDataType type;
+};
 constexpr TypeRow kTypes[] = {
-    {DType::kFloat32, {kFloating, 32, 1}}, {DType::kFloat64, {kFloating, 64, 1}}, {DType::kFloat16, {kFloating, 16, 1}},
-    {DType::kBFloat16, {kBrain, 16, 1}}, {DType::kInt8, {kSigned, 8, 1}}, {DType::kInt16, {kSigned, 16, 1}},
-    {DType::kInt32, {kSigned, 32, 1}}, {DType::kInt64, {kSigned, 64, 1}}, {DType::kUInt8, {kUnsigned, 8, 1}},
-    {DType::kUInt16, {kUnsigned, 16, 1}}, {DType::kUInt32, {kUnsigned, 32, 1}}, {DType::kUInt64, {kUnsigned, 64, 1}},
-    {DType::kBool, {kBoolean, 8, 1}}, {DType::kComplex64, {kComplexCode, 64, 1}},
-    {DType::kComplex128, {kComplexCode, 128, 1}}, {DType::kFloat8E4M3FN, {kE4M3FN, 8, 1}},
-    {DType::kFloat8E4M3FNUZ, {kE4M3FNUZ, 8, 1}}, {DType::kFloat8E5M2, {kE5M2, 8, 1}},
-    {DType::kFloat8E5M2FNUZ, {kE5M2FNUZ, 8, 1}}, {DType::kFloat8E8M0, {kE8M0, 8, 1}},
+    {DType::kFloat32, {kFloating, 32, 1}},
+    {DType::kFloat64, {kFloating, 64, 1}},
+    {DType::kFloat16, {kFloating, 16, 1}},
+    {DType::kBFloat16, {kBrain, 16, 1}},
+    {DType::kInt8, {kSigned, 8, 1}},
+    {DType::kInt16, {kSigned, 16, 1}},
+    {DType::kInt32, {kSigned, 32, 1}},
+    {DType::kInt64, {kSigned, 64, 1}},
+    {DType::kUInt8, {kUnsigned, 8, 1}},
+    {DType::kUInt16, {kUnsigned, 16, 1}},
+    {DType::kUInt32, {kUnsigned, 32, 1}},
+    {DType::kUInt64, {kUnsigned, 64, 1}},
+    {DType::kBool, {kBoolean, 8, 1}},
+    {DType::kComplex64, {kComplexCode, 64, 1}},
+    {DType::kComplex128, {kComplexCode, 128, 1}},
+    {DType::kFloat8E4M3FN, {kE4M3FN, 8, 1}},
+    {DType::kFloat8E4M3FNUZ, {kE4M3FNUZ, 8, 1}},
+    {DType::kFloat8E5M2, {kE5M2, 8, 1}},
+    {DType::kFloat8E5M2FNUZ, {kE5M2FNUZ, 8, 1}},
+    {DType::kFloat8E8M0, {kE8M0, 8, 1}},
 };
 
 // What an exported capsule owns.
@@ -136,7 +167,8 @@ Tensor take(const py::capsule& capsule, const char* name, const char* used) {
              "the DLPack tensor lives on device type ", source.device.type, "; copy it to the CPU first");
   DType dtype = DType::kUndefined;
   for (const TypeRow& row : kTypes) {
-    if (row.type.code == source.dtype.code && row.type.bits == source.dtype.bits && source.dtype.lanes == 1) dtype = row.dtype;
+    if (row.type.code == source.dtype.code && row.type.bits == source.dtype.bits && source.dtype.lanes == 1)
+      dtype = row.dtype;
   }
   SX_REQUIRE(dtype != DType::kUndefined, kInvalidArgument, "DLPack type code ", int{source.dtype.code}, " with ",
              int{source.dtype.bits}, " bits and ", source.dtype.lanes, " lanes has no ONNX type");

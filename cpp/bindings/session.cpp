@@ -27,7 +27,9 @@ struct CancelFlag {
 class BoundSession {
  public:
   explicit BoundSession(std::shared_ptr<Session> session)
-      : session(std::move(session)), inputs(this->session->inputs()), outputs(this->session->outputs()),
+      : session(std::move(session)),
+        inputs(this->session->inputs()),
+        outputs(this->session->outputs()),
         overridable(this->session->overridable()) {
     for (const auto* ports : {&inputs, &overridable}) {
       for (const PortInfo& port : *ports) by_name_.emplace(port.name, &port);
@@ -65,7 +67,8 @@ class BoundSession {
     return result;
   }
 
-  std::vector<Datum> run(const std::vector<std::string>& names, const Feeds& feeds, CancelFlag* cancel, double timeout_s) {
+  std::vector<Datum> run(const std::vector<std::string>& names, const Feeds& feeds, CancelFlag* cancel,
+                         double timeout_s) {
     RunConfig config;
     if (cancel != nullptr) config.terminate = &cancel->set;
     config.timeout_seconds = timeout_s;
@@ -126,7 +129,8 @@ py::list dims_of(const Type& type) {
 
 py::list ports_to_python(const std::vector<PortInfo>& ports) {
   py::list list;
-  for (const PortInfo& port : ports) list.append(py::make_tuple(port.name, session_type_name(port.type), dims_of(port.type)));
+  for (const PortInfo& port : ports)
+    list.append(py::make_tuple(port.name, session_type_name(port.type), dims_of(port.type)));
   return list;
 }
 
@@ -134,7 +138,9 @@ SessionConfig config_from(const py::dict& options) {
   SessionConfig config;
   const int level = options["optimization_level"].cast<int>();
   constexpr int kLayout = 3;  // GraphOptimizationLevel.ORT_ENABLE_LAYOUT
-  config.optimization = level == 0 ? Optimization::kNone : level < kLayout ? Optimization::kSimplify : Optimization::kLower;
+  config.optimization = level == 0        ? Optimization::kNone
+                        : level < kLayout ? Optimization::kSimplify
+                                          : Optimization::kLower;
   config.threads = options["threads"].cast<int>();
   config.profile = options["profiling"].cast<bool>();
   config.import.dims.by_name = options["free_dims"].cast<std::map<std::string, int64_t>>();
@@ -163,7 +169,8 @@ std::unique_ptr<BoundSession> load_bytes(const py::bytes& model, const py::dict&
 
 py::list problems_to_python(const std::vector<Problem>& problems) {
   py::list list;
-  for (const Problem& problem : problems) list.append(py::make_tuple(error_class_name(problem.kind), problem.where, problem.message));
+  for (const Problem& problem : problems)
+    list.append(py::make_tuple(error_class_name(problem.kind), problem.where, problem.message));
   return list;
 }
 
@@ -268,8 +275,9 @@ py::list profile_of(BoundSession& self) {
 void bind_session(py::module_& module) {
   py::class_<CancelFlag>(module, "CancelFlag")
       .def(py::init<>())
-      .def_property("set", [](const CancelFlag& flag) { return flag.set.load(); },
-                    [](CancelFlag& flag, bool value) { flag.set.store(value); });
+      .def_property(
+          "set", [](const CancelFlag& flag) { return flag.set.load(); },
+          [](CancelFlag& flag, bool value) { flag.set.store(value); });
   py::class_<BoundSession>(module, "Session")
       .def_static("from_file", &load_file, py::arg("path"), py::arg("options"))
       .def_static("from_bytes", &load_bytes, py::arg("model"), py::arg("options"))
@@ -283,11 +291,15 @@ void bind_session(py::module_& module) {
       .def("info", &info_of)
       .def("report", &report_of)
       .def("explain", &explain)
-      .def("save_optimized", [](const BoundSession& self, const std::string& path) {
-        const py::gil_scoped_release release;
-        export_file(self.session->optimized(), self.session->model(), path);
-      }, py::arg("path"))
-      .def("set_profiling", [](BoundSession& self, bool on) { self.session->set_profiling(on); }, py::arg("on"))
+      .def(
+          "save_optimized",
+          [](const BoundSession& self, const std::string& path) {
+            const py::gil_scoped_release release;
+            export_file(self.session->optimized(), self.session->model(), path);
+          },
+          py::arg("path"))
+      .def(
+          "set_profiling", [](BoundSession& self, bool on) { self.session->set_profiling(on); }, py::arg("on"))
       .def("take_profile", &profile_of);
   module.def("check_file", &check_file, py::arg("path"));
   module.def("check_bytes", &check_bytes, py::arg("model"));

@@ -22,7 +22,8 @@ const Tensor& tensor_of(const HostValue& value, const char* what) {
 // Copies the elements of `from`, whose type and shape must be those of `to`.
 void copy_into(const Tensor& to, const Tensor& from) {
   SX_REQUIRE(to.dtype() == from.dtype() && to.shape() == from.shape(), kInvalidArgument, "cannot copy ",
-             session_type_name(Datum(from)), from.shape().str(), " into ", session_type_name(Datum(to)), to.shape().str());
+             session_type_name(Datum(from)), from.shape().str(), " into ", session_type_name(Datum(to)),
+             to.shape().str());
   if (to.dtype() == DType::kString) {
     for (int64_t k = 0; k < to.size(); ++k) to.data<std::string>()[k] = from.data<std::string>()[k];
   } else if (to.size() != 0) {
@@ -54,30 +55,37 @@ void bind_value(py::module_& module) {
       .def_static("zeros", &zeros, py::arg("shape"), py::arg("onnx_type"))
       .def_static("over_memory", &over_memory, py::arg("address"), py::arg("shape"), py::arg("onnx_type"))
       .def_static("from_dlpack", [](const py::capsule& capsule) { return HostValue{from_dlpack(capsule)}; })
-      .def("to_dlpack", [](const HostValue& value, bool versioned) { return to_dlpack(tensor_of(value, "DLPack"), versioned); },
-           py::arg("versioned"))
+      .def(
+          "to_dlpack",
+          [](const HostValue& value, bool versioned) { return to_dlpack(tensor_of(value, "DLPack"), versioned); },
+          py::arg("versioned"))
       .def("numpy", [](const HostValue& value) { return array_from_tensor(tensor_of(value, "numpy()")); })
       .def("to_object", [](const HostValue& value) { return object_from_datum(value.datum); })
-      .def("copy_from", [](const HostValue& value, const HostValue& other) {
-        copy_into(tensor_of(value, "copying"), tensor_of(other, "copying"));
-      })
+      .def("copy_from",
+           [](const HostValue& value, const HostValue& other) {
+             copy_into(tensor_of(value, "copying"), tensor_of(other, "copying"));
+           })
       .def("type_name", [](const HostValue& value) { return session_type_name(value.datum); })
-      .def("kind", [](const HostValue& value) {
-        constexpr const char* kNames[] = {"none", "tensor", "sequence", "map"};
-        return kNames[static_cast<int>(value.datum.kind)];
-      })
+      .def("kind",
+           [](const HostValue& value) {
+             constexpr const char* kNames[] = {"none", "tensor", "sequence", "map"};
+             return kNames[static_cast<int>(value.datum.kind)];
+           })
       .def("shape", [](const HostValue& value) { return tensor_of(value, "shape()").shape().vector(); })
-      .def("onnx_type", [](const HostValue& value) { return static_cast<int>(tensor_of(value, "element_type()").dtype()); })
+      .def("onnx_type",
+           [](const HostValue& value) { return static_cast<int>(tensor_of(value, "element_type()").dtype()); })
       .def("nbytes", [](const HostValue& value) { return tensor_of(value, "tensor_size_in_bytes()").bytes(); })
       .def("address", [](const HostValue& value) {
         const Tensor& tensor = tensor_of(value, "data_ptr()");
         SX_REQUIRE(tensor.dtype() != DType::kString, kInvalidArgument, "a string tensor has no plain memory");
         return reinterpret_cast<uint64_t>(tensor.raw());
       });
-  module.def("numpy_dtype", [](int onnx_type) { return numpy_dtype(dtype_from_onnx(onnx_type)); }, py::arg("onnx_type"));
-  module.def("onnx_type", [](const py::object& dtype) {
-    return static_cast<int>(dtype_of_numpy(py::dtype::from_args(dtype)));
-  }, py::arg("dtype"));
+  module.def(
+      "numpy_dtype", [](int onnx_type) { return numpy_dtype(dtype_from_onnx(onnx_type)); }, py::arg("onnx_type"));
+  module.def(
+      "onnx_type",
+      [](const py::object& dtype) { return static_cast<int>(dtype_of_numpy(py::dtype::from_args(dtype))); },
+      py::arg("dtype"));
 }
 
 }  // namespace sx

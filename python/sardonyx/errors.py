@@ -19,6 +19,7 @@ __all__ = [
     "ModelRequiresCompilation",
     "NoModel",
     "NoSuchFile",
+    "NotFound",
     "NotImplemented",
     "RuntimeException",
     "Terminated",
@@ -59,6 +60,10 @@ class InvalidProtobuf(Error, ValueError):
 
 class ModelLoaded(Error, RuntimeError):
     """The session has a model already."""
+
+
+class NotFound(Error, LookupError):
+    """Something that was asked for by name does not exist."""
 
 
 class NotImplemented(Error, NotImplementedError):
