@@ -52,7 +52,7 @@ void check_versions(const proto::Model& model, std::vector<Problem>& problems) {
     problem(ErrorKind::kNotImplemented, join("the model has the IR version ", model.ir_version, "; this release reads up to ",
                                              kNewestIrVersion, ": save the model for an older one, or update this package"));
   const std::map<std::string, int64_t> newest = {
-      {"", kNewestOpset}, {"ai.onnx.ml", kNewestMlOpset}, {"ai.onnx.training", 1}, {"ai.onnx.preview.training", 1}};
+      {"", kNewestOpset}, {"ai.onnx.ml", kNewestMlOpset}, {"ai.onnx.training", 1}, {"ai.onnx.preview", 1}, {"ai.onnx.preview.training", 1}};
   for (const auto& [domain, version] : model.opsets) {
     const std::string shown = domain.empty() ? "ai.onnx" : domain;
     auto limit = newest.find(domain);

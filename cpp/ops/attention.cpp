@@ -6,13 +6,13 @@
 #include <optional>
 
 #include "base/scratch.h"
-#include "kernels/rows.h"
 #include "kernels/unary.h"
 #include "ops/float_io.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/matmul.h"
 #include "ops/registry.h"
+#include "ops/softmax_scores.h"
 
 namespace sx {
 namespace {
@@ -107,26 +107,6 @@ void cap(float* x, int64_t n, float limit) {
 }
 void cap(double* x, int64_t n, float limit) {
   for (int64_t i = 0; i < n; ++i) x[i] = static_cast<double>(limit) * std::tanh(x[i] / static_cast<double>(limit));
-}
-
-void softmax(float* x, int64_t rows, int64_t n) {
-  SoftmaxRows problem;
-  problem.rows = rows, problem.n = n;
-  problem.x = x, problem.y = x;
-  problem.zero_dead_rows = true;
-  softmax_rows(problem);
-}
-void softmax(double* x, int64_t rows, int64_t n) {
-  for (int64_t i = 0; i < rows; ++i, x += n) {
-    const double top = n > 0 ? *std::max_element(x, x + n) : 0.0;
-    if (std::isinf(top) && top < 0) {
-      std::fill(x, x + n, 0.0);
-      continue;
-    }
-    double sum = 0;
-    for (int64_t j = 0; j < n; ++j) sum += x[j] = std::exp(x[j] - top);
-    for (int64_t j = 0; j < n; ++j) x[j] /= sum;
-  }
 }
 
 // The mask as values to add, broadcast over batch, head and query; keys that it does not name are masked out.
@@ -317,7 +297,7 @@ class AttentionRun {
       std::fill(row + std::min(to, keys), row + keys, kDead);
     }
     show(Shown::kBiased);
-    softmax(scores, rows, keys);
+    softmax_scores(scores, rows, keys, true);
     show(Shown::kSoftmax);
     if (v_.size > 0) {
       T* to = y + out.at(b, h, first);

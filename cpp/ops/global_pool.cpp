@@ -53,12 +53,13 @@ Kernel make(const GlobalSpec& spec) {
     Shape shape = Shape::filled(x.rank(), 1);
     shape[0] = x.dim(0), shape[1] = x.dim(1);
     const int64_t n = x.shape().size(2, x.rank());
-    SX_CHECK(run, n > 0 || shape.size() == 0, "pools ", x.shape().str(), ", which has no elements to pool");
     Tensor& y = run.out(0, shape);
     if (y.dtype() == DType::kFloat64) return reduce_in_f64(spec, x.data<double>(), y.size(), n, y.data<double>());
     const FloatIn in(x);
     const FloatOut out(y);
-    if (spec.kind == Kind::kMean) reduce_rows(Reduction::kMean, in.data(), y.size(), n, out.data());
+    // Nothing has the mean NaN and the maximum -inf.
+    if (n == 0) reduce_in_f64(spec, in.data(), y.size(), n, out.data());
+    else if (spec.kind == Kind::kMean) reduce_rows(Reduction::kMean, in.data(), y.size(), n, out.data());
     else if (spec.kind == Kind::kMax) reduce_rows(Reduction::kMax, in.data(), y.size(), n, out.data());
     else if (spec.p <= 2)
       reduce_rows(spec.p == 2 ? Reduction::kL2 : Reduction::kL1, in.data(), y.size(), n, out.data());
