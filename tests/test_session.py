@@ -470,6 +470,18 @@ def test_exceptions_live_where_onnxruntime_has_them() -> None:
             assert getattr(ours, name) is getattr(errors, name)
 
 
+def test_set_seed_repeats_random_values() -> None:
+    model = parser.parse_model(
+        '<ir_version: 8, opset_import: ["":17]> g () => (float[8] y) { y = RandomNormal <shape = [8]> () }'
+    )
+    session = rt.InferenceSession(model)
+    draws = []
+    for seed in (1, 2, 1):
+        rt.set_seed(seed)
+        draws.append(session.run(None, {})[0].tolist())
+    assert draws[0] == draws[2] != draws[1]
+
+
 def test_module_functions() -> None:
     assert rt.get_device() == "CPU"
     assert rt.get_version_string() == rt.__version__

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "base/suggest.h"
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
@@ -301,6 +302,7 @@ void bind_session(py::module_& module) {
       .def(
           "set_profiling", [](BoundSession& self, bool on) { self.session->set_profiling(on); }, py::arg("on"))
       .def("take_profile", &profile_of);
+  module.def("set_random_seed", &set_random_seed, py::arg("seed"));
   module.def("check_file", &check_file, py::arg("path"));
   module.def("check_bytes", &check_bytes, py::arg("model"));
 }

@@ -19,6 +19,7 @@ from sardonyx.runtime import (
     set_default_logger_severity,
     set_default_logger_verbosity,
     set_global_thread_pool_sizes,
+    set_seed,
 )
 from sardonyx.session import InferenceSession
 
@@ -57,4 +58,5 @@ __all__ = [
     "set_default_logger_severity",
     "set_default_logger_verbosity",
     "set_global_thread_pool_sizes",
+    "set_seed",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "set_default_logger_severity",
     "set_default_logger_verbosity",
     "set_global_thread_pool_sizes",
+    "set_seed",
 ]
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
@@ -62,6 +63,11 @@ def set_default_logger_verbosity(level: int) -> None:
 
 def set_global_thread_pool_sizes(intra_op_num_threads: int = 0, inter_op_num_threads: int = 0) -> None:
     """Accepted for compatibility: one pool serves all sessions; SessionOptions.intra_op_num_threads caps a session."""
+
+
+def set_seed(seed: int) -> None:
+    """Seeds the operators that draw random values and have no seed of their own, in every session of the process."""
+    _core.set_random_seed(seed % (1 << 64))
 
 
 def has_collective_ops() -> bool:
