@@ -120,7 +120,10 @@ def test_element_types(kind: str, form: str) -> None:
     np.testing.assert_array_equal(numpy_helper.to_array(tensor), array)
     (result,) = run(model_of([], [], [info("c", tensor.data_type)], [tensor]))
     assert result.dtype == array.dtype
-    assert result.tobytes() == array.tobytes()
+    if kind in ("i4", "i2"):  # whose unused high bits may differ
+        np.testing.assert_array_equal(result, array)
+    else:
+        assert result.tobytes() == array.tobytes()
 
 
 def test_raw_bools_are_normalised() -> None:

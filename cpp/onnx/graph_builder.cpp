@@ -349,13 +349,14 @@ void GraphBuilder::add_node(const proto::Node& from, size_t index) {
     add_attributes(from, draft);
   }
   // Bodies are built even when the node cannot be, for the sake of what is wrong in them.
+  const size_t problems = state_.problems.size();
   for (const auto& attribute : from.attributes)
     if (attribute.kind == proto::Attribute::Kind::kGraph && !attribute.graphs.empty()) add_body(attribute, draft);
   for (const Body& body : draft.bodies)
     for (ValueId captured : body.captures) usable = usable && !poisoned(captured);
   SX_REQUIRE(missing.empty(), kInvalidGraph, draft.origin, " reads ", missing,
              ", which is no input, initializer or output of another node");
-  if (!usable) return poison_outputs(from);
+  if (!usable || state_.problems.size() > problems) return poison_outputs(from);
   const int64_t opset = state_.opset_of(from);
   add_draft(std::move(draft), static_cast<int>(std::min<int64_t>(opset, 1 << 20)));
 }

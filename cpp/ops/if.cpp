@@ -14,13 +14,15 @@ std::optional<bool> known_condition(const Tensor* condition) {
 }
 
 void infer_if(InferContext& c) {
+  for (const char* name : kBranches) {
+    const size_t given = c.body(name)->outputs.size();
+    c.require(static_cast<size_t>(c.outputs()) <= given, name, " gives ", given, " outputs; the node has ", c.outputs());
+  }
   // The specification wants one element, whatever the rank.
   if (c.has_shape(0))
     for (const Dim& dim : c.shape(0)) c.require(!dim.known() || dim == Dim(1), "the condition is ", c.type(0).str(), "; one boolean expected");
   if (const auto taken = known_condition(c.constant(0))) {
     const std::vector<Facts> results = c.infer_body(kBranches[*taken], {});
-    c.require(static_cast<size_t>(c.outputs()) <= results.size(), kBranches[*taken], " gives ", results.size(), " outputs; the node has ",
-              c.outputs());
     for (int i = 0; i < c.outputs(); ++i) {
       const Facts& facts = results[static_cast<size_t>(i)];
       c.out(i, facts.type);
@@ -34,8 +36,6 @@ void infer_if(InferContext& c) {
   for (const char* name : kBranches) {
     try {
       branches.push_back(c.infer_body(name, {}));
-      c.require(static_cast<size_t>(c.outputs()) <= branches.back().size(), name, " gives ", branches.back().size(),
-                " outputs; the node has ", c.outputs());
     } catch (const Error& error) {
       if (problem) throw;
       problem = error;
