@@ -126,10 +126,9 @@ Kernel make_classifier(Prepare& p) {
       else best = static_cast<size_t>(std::max_element(scores, scores + classes.scores) - scores);
       if (labels != nullptr) classes.labels.put(*labels, row, best);
       if (z == nullptr) return;
-      if (classes.columns != classes.scores) {
-        split_score(PostTransform::kNone, SecondClass::kNegation, scores);
-      }
-      apply_transform(model->transform, scores, classes.columns);
+      const bool pair = model->transform == PostTransform::kLogistic;
+      if (classes.columns != classes.scores) split_score(model->transform, pair ? SecondClass::kNegation : SecondClass::kComplement, scores);
+      else apply_transform(model->transform, scores, classes.columns);
       std::copy_n(scores, classes.columns, z + row * classes.columns);
     });
   };

@@ -115,6 +115,8 @@ Kernel make_cast_map(Prepare& p) {
     for (int64_t i = 0; i < map.keys.size(); ++i) order[map.keys.data<int64_t>()[i]] = i;
     const Tensor& y = run.out(0, target, Shape{1, how.sparse ? how.columns : static_cast<int64_t>(order.size())});
     clear(y);
+    // ONNX Runtime writes a missing text like this.
+    if (target == DType::kString) std::fill_n(y.data<std::string>(), y.size(), "0.f");
     int64_t column = 0;
     for (const auto& [key, place] : order) {
       run.require(!how.sparse || key >= 0, "its map has the negative key ", key);

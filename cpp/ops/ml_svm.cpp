@@ -207,7 +207,7 @@ void couple(int64_t classes, const std::vector<float>& pair, std::vector<float>&
   }
 }
 
-// Fills the scores of one row; the best class.
+// Fills the scores of one row; the best class, which is that with the most votes whatever the probabilities say.
 size_t score_row(const Classifier& how, const std::vector<float>& features, const std::vector<float>& kernels, std::vector<float>& scores) {
   const Vectors& model = how.model;
   const auto n = static_cast<size_t>(how.classes);
@@ -215,7 +215,10 @@ size_t score_row(const Classifier& how, const std::vector<float>& features, cons
   if (how.linear()) {
     for (int64_t k = 0; k < how.classes; ++k)
       scores.push_back(model.kernel(features.data(), model.coefficients.data() + k * model.width, model.width) + model.rho[0]);
-    return static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+    const auto best = std::max_element(scores.begin(), scores.end());
+    // Of two classes the second is meant by any score that is high enough, as in ONNX Runtime.
+    if (how.labels.size() == 2 && model.rho.size() == 1 && (how.positive ? *best >= 0.5f : *best > 0)) return 1;
+    return static_cast<size_t>(best - scores.begin());
   }
   std::vector<int64_t> starts(n, 0), votes(n, 0);
   for (size_t i = 1; i < n; ++i) starts[i] = starts[i - 1] + how.counts[i - 1];
@@ -234,7 +237,8 @@ size_t score_row(const Classifier& how, const std::vector<float>& features, cons
       ++votes[sum > 0 ? i : j];
     }
   }
-  if (!how.probabilities()) return static_cast<size_t>(std::max_element(votes.begin(), votes.end()) - votes.begin());
+  const auto best = static_cast<size_t>(std::max_element(votes.begin(), votes.end()) - votes.begin());
+  if (!how.probabilities()) return best;
   std::vector<float> pairwise(n * n, 0.0f);
   pair = 0;
   for (size_t i = 0; i < n; ++i) {
@@ -246,7 +250,7 @@ size_t score_row(const Classifier& how, const std::vector<float>& features, cons
   }
   scores.assign(n, 0.0f);
   couple(how.classes, pairwise, scores);
-  return static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+  return best;
 }
 
 void infer_classifier(InferContext& c) {
