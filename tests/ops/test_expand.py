@@ -39,7 +39,7 @@ test_expand = check(
         Case("Expand", [np.array(["a", "b"], object), const([2, 2])], expect=np.array([["a", "b"]] * 2, object)),
         Case("Expand", [const([4], np.int64), const([3])], opset=8, expect=np.array([4, 4, 4])),
         raises(Case("Expand", [data((3, 2)), const([3, 4])]), "broadcast"),
-        raises(Case("Expand", [data((3, 1)), const([3, -1])]), "negative extent|broadcast"),
+        raises(Case("Expand", [data((3, 1)), const([3, -1])]), "negative extent|would have the shape"),
     ]
 )
 test_tile = check(

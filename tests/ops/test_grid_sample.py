@@ -29,7 +29,7 @@ test_grid_sample = check(
         Case("GridSample", [data((1, 2, 4, 5), np.float64), data((1, 3, 3, 2), np.float64)], rtol=1e-5, atol=1e-6),
         Case("GridSample", [data((1, 2, 4, 5), np.float16), data((1, 3, 3, 2), np.float32)], rtol=1e-2, atol=1e-2),
         Case("GridSample", [data((1, 1, 4, 5)), np.array([[[[np.nan, 0], [np.inf, 0], [0, -np.inf]]]], np.float32)], expect=np.zeros((1, 1, 1, 3), np.float32)),
-        Case("GridSample", [data((1, 1, 1, 1)), data((1, 2, 2, 2))], {"padding_mode": "reflection", "align_corners": 1}, expect=lambda x, g: np.full((1, 1, 2, 2), x.item())),
+        Case("GridSample", [data((1, 1, 1, 1)), data((1, 2, 2, 2))], {"padding_mode": "reflection", "align_corners": 1}, expect=lambda x, g: np.full((1, 1, 2, 2), x.item(), np.float32)),
         Case("GridSample", [data((1, 1, 4, 5)), data((1, 0, 3, 2))], expect=np.zeros((1, 1, 0, 3), np.float32)),
         raises(Case("GridSample", [data((1, 1, 4, 5)), data((1, 3, 3, 3))]), "coordinates expected|of the same rank"),
         raises(Case("GridSample", [data((1, 1, 4, 5)), data((1, 3, 3, 2))], {"mode": "area"}), "mode is 'area'"),

@@ -34,7 +34,7 @@ test_coordinates = check(
         scaled(data((1, 2, 4, 5)), [1, 1, *s], mode=mode, coordinate_transformation_mode=c, id=f"{mode}-{c}-{s}")
         for mode in ("nearest", "linear", "cubic")
         for c in COORDINATES
-        for s in ([2, 2], [0.6, 0.7], [1.5, 2.25], [3, 1])
+        for s in ([2, 2], [0.6, 0.7], [1.5, 2.3], [3, 1])
         if not (mode == "cubic" and c == "pytorch_half_pixel" and min(s) < 0.5)
     ]
 )
@@ -81,7 +81,7 @@ test_filters = check(
         scaled(data((2, 3)), [2, 2], mode="linear", id="image"),
     ]
     + [
-        scaled(data((1, 2, 7, 9), t), [1, 1, 1.7, 2], mode=mode, id=f"{np.dtype(t).name}-{mode}", rtol=1e-2 if np.dtype(t).itemsize == 2 else 1e-5)
+        scaled(data((1, 2, 7, 9), t), [1, 1, 4 if np.dtype(t).itemsize == 1 else 1.7, 2], mode=mode, id=f"{np.dtype(t).name}-{mode}", rtol=1e-2 if np.dtype(t).itemsize == 2 else 1e-5)
         for t in (np.float16, np.float64, np.uint8, np.int8, np.int32, np.int64)
         for mode in ("linear", "cubic")
     ]

@@ -68,7 +68,7 @@ test_regex = check(
     + [
         Case("RegexFullMatch", [strings([]).reshape(0, 2)], {"pattern": "a"}, expect=np.zeros((0, 2), bool)),
         raises(Case("RegexFullMatch", [strings(["a"])], {"pattern": "("}), r"\("),
-        raises(Case("RegexFullMatch", [strings(["a"])], {"pattern": "*a"}), "repeat"),
+        raises(Case("RegexFullMatch", [strings(["a"])], {"pattern": "*a"}), "repetition"),
         raises(Case("RegexFullMatch", [strings(["a"])], {"pattern": "[z-a]"}), "RegexFullMatch"),
         raises(Case("RegexFullMatch", [strings(["a"])], {"pattern": "((a{1000}){1000}){1000}"}), "RegexFullMatch"),
         raises(Case("RegexFullMatch", [strings(["a"])], {"pattern": r"(a)\1"}), "RegexFullMatch"),

@@ -18,10 +18,10 @@ def top(axis=-1, largest=1):
     def expected(x, k=None):
         n = int(np.ravel(k)[0])
         wide = x.astype(np.float64) if x.dtype.kind not in "iu" else x.astype(object)
-        key = -wide if largest else wide
-        if largest and wide.dtype != object:
-            key = np.where(np.isnan(wide), -np.inf, key)
-        order = np.take(np.argsort(key, axis, kind="stable"), range(n), axis)
+        nan = x != x
+        key = np.where(nan, 0, -wide if largest else wide)
+        order = np.lexsort((key, ~nan if largest else nan), axis)
+        order = np.take(order, range(n), axis)
         return [np.take_along_axis(x, order, axis), order.astype(np.int64)]
 
     return expected
