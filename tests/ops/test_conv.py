@@ -4,7 +4,7 @@ import itertools
 
 import ml_dtypes
 import numpy as np
-from harness import Case, check, const, raises
+from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(9)
 

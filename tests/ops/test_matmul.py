@@ -2,7 +2,7 @@
 
 import ml_dtypes
 import numpy as np
-from harness import Case, check, const, raises
+from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(7)
 

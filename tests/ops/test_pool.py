@@ -5,7 +5,7 @@ import math
 
 import ml_dtypes
 import numpy as np
-from harness import Case, check, raises
+from tests.ops.harness import Case, check, raises
 
 rng = np.random.default_rng(10)
 

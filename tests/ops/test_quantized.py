@@ -1,7 +1,7 @@
 """Products of 8-bit integers against NumPy."""
 
 import numpy as np
-from harness import Case, check, const, raises
+from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(12)
 

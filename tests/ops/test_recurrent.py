@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
-from harness import Case, check, const, raises, session
+from tests.ops.harness import Case, check, const, raises, session
 
 rng = np.random.default_rng(11)
 
