@@ -10,7 +10,8 @@ namespace {
 void infer_affine_grid(InferContext& c) {
   const auto size = c.elements(1);
   if (!size) return c.out(0, c.dtype(0), std::nullopt);
-  SX_CHECK(c, size->size() == 4 || size->size() == 5, "size has ", size->size(), " extents; 4 (NCHW) or 5 (NCDHW) expected");
+  SX_CHECK(c, size->size() == 4 || size->size() == 5, "size has ", size->size(),
+           " extents; 4 (NCHW) or 5 (NCDHW) expected");
   SymShape shape{(*size)[0]};
   shape.insert(shape.end(), size->begin() + 2, size->end());
   shape.emplace_back(static_cast<int64_t>(size->size()) - 2);
@@ -31,11 +32,13 @@ Kernel make_affine_grid(Prepare& p) {
     const Tensor& theta = run.in(0);
     std::vector<int64_t> buffer;
     const std::vector<int64_t>& size = size_input.get(run, buffer);
-    SX_CHECK(run, size.size() == 4 || size.size() == 5, "size has ", size.size(), " extents; 4 (NCHW) or 5 (NCDHW) expected");
+    SX_CHECK(run, size.size() == 4 || size.size() == 5, "size has ", size.size(),
+             " extents; 4 (NCHW) or 5 (NCDHW) expected");
     const int axes = static_cast<int>(size.size()) - 2;
     for (int64_t extent : size) SX_CHECK(run, extent >= 0, "size has the negative extent ", extent);
     const Shape expected{size[0], axes, axes + 1};
-    SX_CHECK(run, theta.shape() == expected, "theta has shape ", theta.shape().str(), "; ", expected.str(), " expected");
+    SX_CHECK(run, theta.shape() == expected, "theta has shape ", theta.shape().str(), "; ", expected.str(),
+             " expected");
     Shape shape{size[0]};
     for (int i = 0; i < axes; ++i) shape.push_back(size[static_cast<size_t>(i + 2)]);
     shape.push_back(axes);
@@ -58,7 +61,8 @@ Kernel make_affine_grid(Prepare& p) {
             for (int row = 0; row < axes; ++row) {
               const T* factors = matrices + (i / points * axes + row) * (axes + 1);
               double sum = static_cast<double>(static_cast<Arithmetic<T>>(factors[axes]));
-              for (int k = 0; k < axes; ++k) sum += static_cast<double>(static_cast<Arithmetic<T>>(factors[k])) * position[k];
+              for (int k = 0; k < axes; ++k)
+                sum += static_cast<double>(static_cast<Arithmetic<T>>(factors[k])) * position[k];
               to[i * axes + row] = T(static_cast<Arithmetic<T>>(sum));
             }
           }

@@ -28,7 +28,8 @@ void infer_center_crop_pad(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
   const auto target = c.elements(1);
   const std::vector<int> axes = changed_axes(c, c.rank(0));
-  SX_CHECK(c, !target || target->size() == axes.size(), "shape has ", target ? target->size() : 0, " extents for ", axes.size(), " axes");
+  SX_CHECK(c, !target || target->size() == axes.size(), "shape has ", target ? target->size() : 0, " extents for ",
+           axes.size(), " axes");
   SymShape shape = c.shape(0);
   for (size_t i = 0; i < axes.size(); ++i) shape[static_cast<size_t>(axes[i])] = target ? (*target)[i] : Dim();
   c.out(0, c.dtype(0), shape);
@@ -63,7 +64,9 @@ Kernel make_center_crop_pad(Prepare& p) {
       grows = grows || difference > 0;
       nest.add(std::min(shape[i], x.dim(i)), to[i], from[i]);
     }
-    if (grows) with_storage(x.dtype(), [&](auto zero) { std::fill_n(static_cast<decltype(zero)*>(y.raw()), y.size(), decltype(zero){}); });
+    if (grows)
+      with_storage(x.dtype(),
+                   [&](auto zero) { std::fill_n(static_cast<decltype(zero)*>(y.raw()), y.size(), decltype(zero){}); });
     const auto step = static_cast<int64_t>(size_of(x.dtype()));
     nest.run(x.dtype(), static_cast<char*>(y.raw()) + write * step, static_cast<const char*>(x.raw()) + read * step);
   };

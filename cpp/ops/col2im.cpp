@@ -54,7 +54,8 @@ void add_columns(const Geometry& g, Arithmetic<T>* image, const T* columns) {
       }
       if (!inside) continue;
       const auto value = static_cast<Arithmetic<T>>(columns[k * windows + l]);
-      if constexpr (std::is_integral_v<T>) image[offset] = static_cast<T>(static_cast<uint64_t>(image[offset]) + static_cast<uint64_t>(value));
+      if constexpr (std::is_integral_v<T>)
+        image[offset] = static_cast<T>(static_cast<uint64_t>(image[offset]) + static_cast<uint64_t>(value));
       else image[offset] += value;
     }
   }
@@ -73,9 +74,11 @@ Kernel make_col2im(Prepare& p) {
     const std::vector<int64_t>& block = block_input.get(run, buffers[1]);
     const size_t rank = image.size();
     SX_CHECK(run, x.rank() == 3, "the input has shape ", x.shape().str(), "; rank 3 expected");
-    SX_CHECK(run, rank > 0 && rank + 2 <= static_cast<size_t>(kMaxRank) && block.size() == rank && (strides.empty() || strides.size() == rank) &&
-                    (dilations.empty() || dilations.size() == rank) && (pads.empty() || pads.size() == 2 * rank),
-                "image_shape, block_shape, strides, dilations and pads do not agree in length");
+    SX_CHECK(run,
+             rank > 0 && rank + 2 <= static_cast<size_t>(kMaxRank) && block.size() == rank &&
+                 (strides.empty() || strides.size() == rank) && (dilations.empty() || dilations.size() == rank) &&
+                 (pads.empty() || pads.size() == 2 * rank),
+             "image_shape, block_shape, strides, dilations and pads do not agree in length");
     constexpr int64_t kLimit = int64_t{1} << 40;
     auto sane = [&](const char* what, int64_t value, int64_t low) {
       SX_CHECK(run, value >= low && value < kLimit, what, " has the value ", value);
@@ -95,8 +98,8 @@ Kernel make_col2im(Prepare& p) {
       g.windows.push_back(room < 0 ? 0 : room / g.strides[static_cast<int>(i)] + 1);
     }
     const int64_t elements = g.block.size();
-    SX_CHECK(run, x.dim(1) % elements == 0 && x.dim(2) == g.windows.size(), "the input has shape ", x.shape().str(), "; columns of ", elements,
-                " elements for ", g.windows.size(), " windows expected");
+    SX_CHECK(run, x.dim(1) % elements == 0 && x.dim(2) == g.windows.size(), "the input has shape ", x.shape().str(),
+             "; columns of ", elements, " elements for ", g.windows.size(), " windows expected");
     Shape shape{x.dim(0), x.dim(1) / elements};
     for (int64_t extent : g.image) shape.push_back(extent);
     Tensor& y = run.out(0, shape);
@@ -107,19 +110,21 @@ Kernel make_col2im(Prepare& p) {
       using T = decltype(zero);
       const T* from = x.data<T>();
       T* to = y.data<T>();
-      parallel_for(shape.size(0, 2), std::max<int64_t>(4096 / std::max<int64_t>(column, 1), 1), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          if constexpr (is_half_type<T>) {
-            auto* sum = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(pixels) * sizeof(float)));
-            std::fill_n(sum, pixels, 0.0f);
-            add_columns(g, sum, from + i * column);
-            for (int64_t k = 0; k < pixels; ++k) to[i * pixels + k] = T(sum[k]);
-          } else {
-            std::fill_n(to + i * pixels, pixels, T(0));
-            add_columns(g, to + i * pixels, from + i * column);
-          }
-        }
-      });
+      parallel_for(shape.size(0, 2), std::max<int64_t>(4096 / std::max<int64_t>(column, 1), 1),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t i = begin; i < end; ++i) {
+                       if constexpr (is_half_type<T>) {
+                         auto* sum = static_cast<float*>(
+                             thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(pixels) * sizeof(float)));
+                         std::fill_n(sum, pixels, 0.0f);
+                         add_columns(g, sum, from + i * column);
+                         for (int64_t k = 0; k < pixels; ++k) to[i * pixels + k] = T(sum[k]);
+                       } else {
+                         std::fill_n(to + i * pixels, pixels, T(0));
+                         add_columns(g, to + i * pixels, from + i * column);
+                       }
+                     }
+                   });
     });
   };
 }

@@ -23,12 +23,13 @@ void infer_concat(InferContext& c) {
       shape = x;
       axis = static_cast<size_t>(c.axis(c.attr_int("axis"), c.rank(i)));
     }
-    SX_CHECK(c, x.size() == shape->size(), "input ", i, " is ", c.type(i).str(), "; rank ", shape->size(), " expected, as for the others");
+    SX_CHECK(c, x.size() == shape->size(), "input ", i, " is ", c.type(i).str(), "; rank ", shape->size(),
+             " expected, as for the others");
     for (size_t k = 0; k < x.size(); ++k) {
       if (k == axis) continue;
       Dim& known = (*shape)[k];
       SX_CHECK(c, !x[k].known() || !known.known() || x[k] == known, "input ", i, " is ", c.type(i).str(), "; extent ",
-                known.str(), " expected on axis ", k, ", as for the others");
+               known.str(), " expected on axis ", k, ", as for the others");
       if (x[k].known() || known.unknown()) known = x[k];
     }
     sum = sum + x[axis];
@@ -54,7 +55,8 @@ Kernel make_concat(Prepare& p) {
       const Shape& x = run.in(i).shape();
       bool fits = x.rank() == shape.rank();
       for (int k = 0; fits && k < x.rank(); ++k) fits = k == axis || x[k] == shape[k];
-      SX_CHECK(run, fits, "input ", i, " has shape ", x.str(), ", which does not continue ", shape.str(), " along axis ", axis);
+      SX_CHECK(run, fits, "input ", i, " has shape ", x.str(), ", which does not continue ", shape.str(),
+               " along axis ", axis);
       shape[axis] = checked_add(shape[axis], x[axis]);
     }
     Tensor& y = run.out(0, shape);

@@ -25,7 +25,8 @@ Type join_types(const NodeView& node, const Type& a, const Type& b, const std::s
   if (b.kind == Type::Kind::kOptional && a.kind != Type::Kind::kOptional)
     return Type::optional(join_types(node, a, *b.element, what));
   const bool scalar_kinds = a.kind == b.kind && a.dtype == b.dtype && a.key == b.key;
-  node.require(scalar_kinds, what, " is ", a.str(), " in one place and ", b.str(), " in another; both must have one type");
+  node.require(scalar_kinds, what, " is ", a.str(), " in one place and ", b.str(),
+               " in another; both must have one type");
   if (a.element) {
     Type joined = a;
     joined.element = std::make_shared<const Type>(join_types(node, *a.element, *b.element, what));
@@ -46,8 +47,8 @@ bool same_type(const Type& a, const Type& b) {
   return !a.shape || std::equal(a.shape->begin(), a.shape->end(), b.shape->begin(), b.shape->end(), same_dim);
 }
 
-std::vector<Facts> infer_iterated(const InferContext& c, const std::string& attribute, std::vector<Facts>& inputs, size_t first,
-                                  size_t first_output, size_t count) {
+std::vector<Facts> infer_iterated(const InferContext& c, const std::string& attribute, std::vector<Facts>& inputs,
+                                  size_t first, size_t first_output, size_t count) {
   for (int round = 0;; ++round) {
     std::vector<Facts> results = c.infer_body(attribute, inputs);
     c.require(results.size() >= first_output + count, "its body gives ", results.size(), " outputs; at least ",
@@ -55,7 +56,8 @@ std::vector<Facts> infer_iterated(const InferContext& c, const std::string& attr
     bool stable = true;
     for (size_t i = 0; i < count; ++i) {
       Type& input = inputs[first + i].type;
-      const std::string what = join("the value that its body carries from output ", first_output + i, " to input ", first + i);
+      const std::string what =
+          join("the value that its body carries from output ", first_output + i, " to input ", first + i);
       Type joined = join_types(c, input, results[first_output + i].type, what);
       if (round >= kMaxRounds && joined.is_tensor()) joined.shape = std::nullopt;
       if (same_type(joined, input)) continue;
@@ -75,8 +77,8 @@ void Stack::add(const Run& run, const Tensor& item, const std::string& what) {
     shape.insert(0, capacity_);
     memory_ = Tensor(item.dtype(), shape);
   }
-  run.require(item.dtype() == memory_.dtype() && item.shape() == item_, what, " is ", name_of(item.dtype()), item.shape().str(),
-              " in iteration ", count_, " and ", name_of(memory_.dtype()), item_.str(),
+  run.require(item.dtype() == memory_.dtype() && item.shape() == item_, what, " is ", name_of(item.dtype()),
+              item.shape().str(), " in iteration ", count_, " and ", name_of(memory_.dtype()), item_.str(),
               " in the first; all iterations must give one shape");
   if (count_ == capacity_) {
     capacity_ = std::min(limit_, checked_mul(capacity_, 2));
@@ -104,13 +106,15 @@ void copy_elements(const Tensor& from, int64_t from_index, const Tensor& to, int
   }
   const size_t width = size_of(from.dtype());
   std::memcpy(static_cast<char*>(to.raw()) + static_cast<size_t>(to_index) * width,
-              static_cast<const char*>(from.raw()) + static_cast<size_t>(from_index) * width, static_cast<size_t>(count) * width);
+              static_cast<const char*>(from.raw()) + static_cast<size_t>(from_index) * width,
+              static_cast<size_t>(count) * width);
 }
 
 Tensor item_of(const Tensor& x, int64_t index) {
   Shape shape = x.shape();
   shape.erase(0);
-  const auto start = static_cast<size_t>(static_cast<const char*>(x.raw()) - static_cast<const char*>(x.buffer()->data()));
+  const auto start =
+      static_cast<size_t>(static_cast<const char*>(x.raw()) - static_cast<const char*>(x.buffer()->data()));
   const size_t bytes = static_cast<size_t>(shape.size()) * size_of(x.dtype());
   return Tensor(x.dtype(), shape, x.buffer(), start + static_cast<size_t>(index) * bytes);
 }
@@ -148,8 +152,8 @@ Shape empty_shape(const Type& type, size_t skip) {
 }
 
 bool condition_of(const Run& run, const Datum& value, const char* what) {
-  run.require(value.kind == Datum::Kind::kTensor && value.tensor.dtype() == DType::kBool && value.tensor.size() == 1, what,
-              " must be one boolean");
+  run.require(value.kind == Datum::Kind::kTensor && value.tensor.dtype() == DType::kBool && value.tensor.size() == 1,
+              what, " must be one boolean");
   return *value.tensor.data<bool>();
 }
 

@@ -16,8 +16,8 @@ Type join_types(const NodeView& node, const Type& a, const Type& b, const std::s
 bool same_type(const Type& a, const Type& b);
 // The types of a body's outputs once the facts of its leading (from `first`) inputs cover everything the outputs from
 // `first_output` on may feed back: inputs [first, first + count) are widened until nothing changes.
-std::vector<Facts> infer_iterated(const InferContext& c, const std::string& attribute, std::vector<Facts>& inputs, size_t first,
-                                  size_t first_output, size_t count);
+std::vector<Facts> infer_iterated(const InferContext& c, const std::string& attribute, std::vector<Facts>& inputs,
+                                  size_t first, size_t first_output, size_t count);
 
 // Tensors of one shape collected along a new first axis, in memory that grows by doubling.
 class Stack {

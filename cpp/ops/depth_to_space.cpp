@@ -25,7 +25,8 @@ void infer_depth_to_space(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), SymShape(4));
   const SymShape& x = c.shape(0);
   SX_CHECK(c, x.size() == 4, "the input is ", c.type(0).str(), "; rank 4 expected");
-  SX_CHECK(c, !x[1].known() || x[1].value() % (b * b).value() == 0, "the channels of ", c.type(0).str(), " do not divide by blocksize^2 = ", (b * b).str());
+  SX_CHECK(c, !x[1].known() || x[1].value() % (b * b).value() == 0, "the channels of ", c.type(0).str(),
+           " do not divide by blocksize^2 = ", (b * b).str());
   c.out(0, c.dtype(0), SymShape{x[0], floor_div(x[1], b * b), x[2] * b, x[3] * b});
 }
 
@@ -35,7 +36,8 @@ void infer_space_to_depth(InferContext& c) {
   const SymShape& x = c.shape(0);
   SX_CHECK(c, x.size() == 4, "the input is ", c.type(0).str(), "; rank 4 expected");
   for (size_t i = 2; i < 4; ++i)
-    SX_CHECK(c, !x[i].known() || x[i].value() % b.value() == 0, "axis ", i, " of ", c.type(0).str(), " does not divide by the blocksize ", b.str());
+    SX_CHECK(c, !x[i].known() || x[i].value() % b.value() == 0, "axis ", i, " of ", c.type(0).str(),
+             " does not divide by the blocksize ", b.str());
   c.out(0, c.dtype(0), SymShape{x[0], x[1] * b * b, floor_div(x[2], b), floor_div(x[3], b)});
 }
 
@@ -47,18 +49,27 @@ Kernel make_rearrange(Prepare& p, bool to_space) {
     const Tensor& x = run.in(0);
     const int64_t b = blocks.size;
     SX_CHECK(run, x.rank() == 4, "the input has shape ", x.shape().str(), "; rank 4 expected");
-    if (to_space) SX_CHECK(run, x.dim(1) % (b * b) == 0, "the channels of ", x.shape().str(), " do not divide by blocksize^2 = ", b * b);
-    else SX_CHECK(run, x.dim(2) % b == 0 && x.dim(3) % b == 0, "height and width of ", x.shape().str(), " do not divide by the blocksize ", b);
+    if (to_space)
+      SX_CHECK(run, x.dim(1) % (b * b) == 0, "the channels of ", x.shape().str(),
+               " do not divide by blocksize^2 = ", b * b);
+    else
+      SX_CHECK(run, x.dim(2) % b == 0 && x.dim(3) % b == 0, "height and width of ", x.shape().str(),
+               " do not divide by the blocksize ", b);
     const int64_t n = x.dim(0);
     const int64_t c = to_space ? x.dim(1) / (b * b) : x.dim(1);
     const int64_t h = to_space ? x.dim(2) : x.dim(2) / b;
     const int64_t w = to_space ? x.dim(3) : x.dim(3) / b;
-    const Shape shape = to_space ? Shape{n, c, checked_mul(h, b), checked_mul(w, b)} : Shape{n, checked_mul(c, b * b), h, w};
+    const Shape shape =
+        to_space ? Shape{n, c, checked_mul(h, b), checked_mul(w, b)} : Shape{n, checked_mul(c, b * b), h, w};
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;
     // Strides of (n, c, h, w, row of the block, column of the block).
     const int64_t plane = h * w;
-    const int64_t deep[] = {c * b * b * plane, blocks.depth_first ? plane : b * b * plane, w, 1, blocks.depth_first ? b * c * plane : b * plane,
+    const int64_t deep[] = {c * b * b * plane,
+                            blocks.depth_first ? plane : b * b * plane,
+                            w,
+                            1,
+                            blocks.depth_first ? b * c * plane : b * plane,
                             blocks.depth_first ? c * plane : plane};
     const int64_t flat[] = {c * b * b * plane, b * b * plane, b * b * w, b, b * w, 1};
     const int64_t extents[] = {n, c, h, w, b, b};

@@ -16,7 +16,8 @@ void infer_det(InferContext& c) {
   const SymShape& x = c.shape(0);
   SX_CHECK(c, x.size() >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
   const Dim& rows = x[x.size() - 2];
-  SX_CHECK(c, !rows.known() || !x.back().known() || rows == x.back(), "the input is ", c.type(0).str(), "; square matrices expected");
+  SX_CHECK(c, !rows.known() || !x.back().known() || rows == x.back(), "the input is ", c.type(0).str(),
+           "; square matrices expected");
   c.out(0, c.dtype(0), SymShape(x.begin(), x.end() - 2));
 }
 
@@ -45,7 +46,8 @@ double determinant(double* a, int64_t n) {
 Kernel make_det(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
-    SX_CHECK(run, x.rank() >= 2 && x.dim(x.rank() - 1) == x.dim(x.rank() - 2), "the input has shape ", x.shape().str(), "; square matrices expected");
+    SX_CHECK(run, x.rank() >= 2 && x.dim(x.rank() - 1) == x.dim(x.rank() - 2), "the input has shape ", x.shape().str(),
+             "; square matrices expected");
     const int64_t n = x.shape().back();
     Tensor& y = run.out(0, Shape(x.shape().begin(), x.shape().end() - 2));
     with_number(x.dtype(), [&](auto zero) {
@@ -53,9 +55,11 @@ Kernel make_det(Prepare&) {
       const T* from = x.data<T>();
       T* to = y.data<T>();
       parallel_for(y.size(), std::max<int64_t>(32768 / (n * n * n + 1), 1), [&](int64_t begin, int64_t end) {
-        auto* matrix = static_cast<double*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(n * n) * sizeof(double)));
+        auto* matrix =
+            static_cast<double*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(n * n) * sizeof(double)));
         for (int64_t i = begin; i < end; ++i) {
-          for (int64_t k = 0; k < n * n; ++k) matrix[k] = static_cast<double>(static_cast<Arithmetic<T>>(from[i * n * n + k]));
+          for (int64_t k = 0; k < n * n; ++k)
+            matrix[k] = static_cast<double>(static_cast<Arithmetic<T>>(from[i * n * n + k]));
           to[i] = T(static_cast<Arithmetic<T>>(determinant(matrix, n)));
         }
       });

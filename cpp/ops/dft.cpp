@@ -1,4 +1,5 @@
-// DFT: y[k] = sum of x[n] exp(-2 pi i n k / N) along an axis, and its inverse; STFT: the DFT of windowed frames of a signal.
+// DFT: y[k] = sum of x[n] exp(-2 pi i n k / N) along an axis, and its inverse; STFT: the DFT of windowed frames of a
+// signal.
 #include <algorithm>
 
 #include "base/scratch.h"
@@ -32,8 +33,8 @@ void infer_dft(InferContext& c) {
   SX_CHECK(c, c.rank(0) >= 2, "the input is ", c.type(0).str(), "; rank 2 or more expected");
   const bool inverse = c.attr_int("inverse") != 0, onesided = c.attr_int("onesided") != 0;
   SymShape shape = c.shape(0);
-  SX_CHECK(c, !shape.back().known() || shape.back().value() == 1 || shape.back().value() == 2, "the input is ", c.type(0).str(),
-            "; a last axis of 1 (real) or 2 (complex) expected");
+  SX_CHECK(c, !shape.back().known() || shape.back().value() == 1 || shape.back().value() == 2, "the input is ",
+           c.type(0).str(), "; a last axis of 1 (real) or 2 (complex) expected");
   shape.back() = Dim(inverse && onesided ? 1 : 2);
   const Dim given = c.has(2) ? known_integer(c, 2) : Dim(-2);
   if (!given.known()) {
@@ -77,7 +78,7 @@ struct LineLayout {
 struct Transform {
   std::shared_ptr<const Fft> fft;
   bool inverse = false;
-  bool hermitian = false;   // the input is the first half of a spectrum of a real signal
+  bool hermitian = false;  // the input is the first half of a spectrum of a real signal
   const double* window = nullptr;
 };
 
@@ -114,11 +115,12 @@ Kernel make_dft(Prepare& p) {
   const bool inverse = node.attr_int("inverse") != 0, onesided = node.attr_int("onesided") != 0;
   FftCache cache;
   if (p.constant(1)) cache.prepare(p.constant(1)->scalar_as_int());
-  else if (p.shape(0) && !p.has(1) && !p.has(2) && p.shape(0)->rank() >= 2 && !(inverse && onesided)) cache.prepare((*p.shape(0))[p.shape(0)->rank() - 2]);
+  else if (p.shape(0) && !p.has(1) && !p.has(2) && p.shape(0)->rank() >= 2 && !(inverse && onesided))
+    cache.prepare((*p.shape(0))[p.shape(0)->rank() - 2]);
   return [node, inverse, onesided, cache](Run& run) {
     const Tensor& x = run.in(0);
-    SX_CHECK(run, x.rank() >= 2 && (x.shape().back() == 1 || x.shape().back() == 2), "the input has shape ", x.shape().str(),
-                "; a last axis of 1 (real) or 2 (complex) expected");
+    SX_CHECK(run, x.rank() >= 2 && (x.shape().back() == 1 || x.shape().back() == 2), "the input has shape ",
+             x.shape().str(), "; a last axis of 1 (real) or 2 (complex) expected");
     const int axis = signal_axis(node, run.has(2) ? run.in(2).scalar_as_int() : -2, x.rank());
     const int64_t extent = x.dim(axis);
     const int64_t length = run.has(1) ? run.in(1).scalar_as_int() : inverse && onesided ? 2 * (extent - 1) : extent;
@@ -138,13 +140,14 @@ Kernel make_dft(Prepare& p) {
     with_number(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       if constexpr (!std::is_integral_v<T>) {
-        parallel_for(shape.size(0, axis) * inner, std::max<int64_t>(kLineGrain / length, 1), [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) {
-            const T* from = x.data<T>() + i / inner * extent * in.stride + i % inner * in.parts;
-            T* to = y.data<T>() + i / inner * out.length * out.stride + i % inner * out.parts;
-            transform_line(transform, from, in, to, out);
-          }
-        });
+        parallel_for(shape.size(0, axis) * inner, std::max<int64_t>(kLineGrain / length, 1),
+                     [&](int64_t begin, int64_t end) {
+                       for (int64_t i = begin; i < end; ++i) {
+                         const T* from = x.data<T>() + i / inner * extent * in.stride + i % inner * in.parts;
+                         T* to = y.data<T>() + i / inner * out.length * out.stride + i % inner * out.parts;
+                         transform_line(transform, from, in, to, out);
+                       }
+                     });
       }
     });
   };
@@ -160,8 +163,9 @@ void infer_stft(InferContext& c) {
   SX_CHECK(c, !step.known() || step.value() > 0, "frame_step is ", step.str());
   const Dim signal = c.has_shape(0) ? c.shape(0)[1] : Dim();
   const Dim frames = floor_div(signal - length, step) + Dim(1);
-  c.out(0, c.dtype(0), SymShape{c.has_shape(0) ? c.shape(0)[0] : Dim(), frames.known() && frames.value() < 0 ? Dim() : frames,
-                                c.attr_int("onesided") != 0 ? half(length) : length, Dim(2)});
+  c.out(0, c.dtype(0),
+        SymShape{c.has_shape(0) ? c.shape(0)[0] : Dim(), frames.known() && frames.value() < 0 ? Dim() : frames,
+                 c.attr_int("onesided") != 0 ? half(length) : length, Dim(2)});
 }
 
 Kernel make_stft(Prepare& p) {
@@ -171,12 +175,15 @@ Kernel make_stft(Prepare& p) {
   else if (!p.has(3) && p.has(2) && p.shape(2) && p.shape(2)->rank() == 1) cache.prepare((*p.shape(2))[0]);
   return [onesided, cache](Run& run) {
     const Tensor& x = run.in(0);
-    SX_CHECK(run, x.rank() == 3 && (x.dim(2) == 1 || x.dim(2) == 2), "the signal has shape ", x.shape().str(), "; [B,L,1] or [B,L,2] expected");
+    SX_CHECK(run, x.rank() == 3 && (x.dim(2) == 1 || x.dim(2) == 2), "the signal has shape ", x.shape().str(),
+             "; [B,L,1] or [B,L,2] expected");
     const int64_t step = run.in(1).scalar_as_int();
     const int64_t length = run.has(3) ? run.in(3).scalar_as_int() : run.has(2) ? run.in(2).size() : x.dim(1);
     SX_CHECK(run, step > 0, "frame_step is ", step, "; a positive number expected");
-    SX_CHECK(run, length > 0 && length <= x.dim(1), "frame_length is ", length, " for a signal of ", x.dim(1), " samples");
-    SX_CHECK(run, !run.has(2) || run.in(2).size() == length, "the window has shape ", run.has(2) ? run.in(2).shape().str() : "", " for frames of ", length);
+    SX_CHECK(run, length > 0 && length <= x.dim(1), "frame_length is ", length, " for a signal of ", x.dim(1),
+             " samples");
+    SX_CHECK(run, !run.has(2) || run.in(2).size() == length, "the window has shape ",
+             run.has(2) ? run.in(2).shape().str() : "", " for frames of ", length);
     const int64_t frames = (x.dim(1) - length) / step + 1;
     const int64_t bins = onesided ? length / 2 + 1 : length;
     Tensor& y = run.out(0, Shape{x.dim(0), frames, bins, 2});
@@ -189,7 +196,8 @@ Kernel make_stft(Prepare& p) {
       using T = decltype(zero);
       if constexpr (!std::is_integral_v<T>) {
         if (run.has(2)) {
-          auto* window = static_cast<double*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(length) * sizeof(double)));
+          auto* window = static_cast<double*>(
+              thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(length) * sizeof(double)));
           for (int64_t i = 0; i < length; ++i) window[i] = number(run.in(2).data<T>()[i]);
           transform.window = window;
         }

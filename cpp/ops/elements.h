@@ -65,6 +65,20 @@ void copy_run(T* to, const T* from, int64_t count) {
     for (int64_t i = 0; i < count; ++i) to[i] = from[i];
   }
 }
+// Makes `count` elements equal to `value`.
+template <typename T>
+void fill_run(T* to, int64_t count, const T& value) {
+  if constexpr (std::is_trivially_copyable_v<T>) {
+    constexpr int64_t kBlock = 64 / sizeof(T);
+    T block[kBlock];
+    for (T& element : block) element = value;
+    int64_t i = 0;
+    for (; i + kBlock <= count; i += kBlock) std::memcpy(to + i, block, sizeof(block));
+    for (; i < count; ++i) to[i] = block[0];
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = value;
+  }
+}
 inline void copy_elements(DType dtype, void* to, const void* from, int64_t count) {
   if (dtype == DType::kString) {
     copy_run(static_cast<std::string*>(to), static_cast<const std::string*>(from), count);

@@ -32,7 +32,8 @@ Kernel make_expand(Prepare& p) {
     const Tensor& x = run.in(0);
     std::vector<int64_t> buffer;
     const std::vector<int64_t>& target = target_input.get(run, buffer);
-    for (int64_t extent : target) SX_CHECK(run, extent >= 0, "the shape ", to_string(Attribute(target)), " has a negative extent");
+    for (int64_t extent : target)
+      SX_CHECK(run, extent >= 0, "the shape ", to_string(Attribute(target)), " has a negative extent");
     const Shape wanted(target);
     const int rank = std::max(wanted.rank(), x.rank());
     Shape shape;
@@ -41,7 +42,8 @@ Kernel make_expand(Prepare& p) {
       const int at_wanted = i - (rank - wanted.rank());
       const int64_t a = at_x < 0 ? 1 : x.dim(at_x);
       const int64_t b = at_wanted < 0 ? 1 : wanted[at_wanted];
-      SX_CHECK(run, a == b || a == 1 || b == 1, "the input of shape ", x.shape().str(), " does not broadcast to ", wanted.str());
+      SX_CHECK(run, a == b || a == 1 || b == 1, "the input of shape ", x.shape().str(), " does not broadcast to ",
+               wanted.str());
       shape.push_back(a == 1 ? b : a);
     }
     Tensor& y = run.out(0, shape);
@@ -62,13 +64,15 @@ void infer_tile(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
   SymShape shape = c.shape(0);
   const auto repeats = c.elements(1);
-  SX_CHECK(c, !repeats || repeats->size() == shape.size(), "has ", repeats ? repeats->size() : 0, " repeats for ", c.type(0).str());
+  SX_CHECK(c, !repeats || repeats->size() == shape.size(), "has ", repeats ? repeats->size() : 0, " repeats for ",
+           c.type(0).str());
   for (size_t i = 0; i < shape.size(); ++i) shape[i] = repeats ? shape[i] * (*repeats)[i] : Dim();
   c.out(0, c.dtype(0), shape);
   const auto elements = c.rank(0) == 1 ? c.elements(0) : std::nullopt;
   if (!elements || !shape[0].known() || shape[0].value() > 64) return;
   std::vector<Dim> repeated;
-  while (static_cast<int64_t>(repeated.size()) < shape[0].value()) repeated.insert(repeated.end(), elements->begin(), elements->end());
+  while (static_cast<int64_t>(repeated.size()) < shape[0].value())
+    repeated.insert(repeated.end(), elements->begin(), elements->end());
   c.out_elements(0, repeated);
 }
 
@@ -78,7 +82,8 @@ Kernel make_tile(Prepare& p) {
     const Tensor& x = run.in(0);
     std::vector<int64_t> buffer;
     const std::vector<int64_t>& repeats = repeats_input.get(run, buffer);
-    SX_CHECK(run, static_cast<int>(repeats.size()) == x.rank(), "has ", repeats.size(), " repeats for an input of rank ", x.rank());
+    SX_CHECK(run, static_cast<int>(repeats.size()) == x.rank(), "has ", repeats.size(),
+             " repeats for an input of rank ", x.rank());
     Shape shape;
     for (int i = 0; i < x.rank(); ++i) {
       const int64_t times = repeats[static_cast<size_t>(i)];

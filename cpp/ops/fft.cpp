@@ -25,7 +25,8 @@ Complex times(Complex a, Complex b) {
 }  // namespace
 
 Fft::Fft(int64_t length) : length_(length) {
-  SX_REQUIRE(length > 0 && length < (int64_t{1} << 40), kInvalidArgument, "a Fourier transform of length ", length, " is not possible");
+  SX_REQUIRE(length > 0 && length < (int64_t{1} << 40), kInvalidArgument, "a Fourier transform of length ", length,
+             " is not possible");
   int64_t rest = length;
   for (int radix : {4, 2, 3, 5}) {
     for (; rest % radix == 0; rest /= radix) factors_.push_back(radix);
@@ -85,7 +86,8 @@ void Fft::mixed_radix(Complex* x, Complex* work) const {
         } else {
           for (int r = 0; r < radix; ++r) {
             Complex sum = a[0];
-            for (int j = 1; j < radix; ++j) sum += times(a[gap * j], roots_[static_cast<size_t>(j * r % radix * small_turn)]);
+            for (int j = 1; j < radix; ++j)
+              sum += times(a[gap * j], roots_[static_cast<size_t>(j * r % radix * small_turn)]);
             b[stride * r] = times(sum, roots_[static_cast<size_t>(q * r * turn)]);
           }
         }

@@ -26,9 +26,9 @@ class Fft {
 
   int64_t length_;
   std::vector<int> factors_;
-  std::vector<Complex> roots_;          // exp(-2 pi i k / length)
-  std::unique_ptr<Fft> padded_;         // set where the length has a large prime factor: Bluestein's algorithm
-  std::vector<Complex> chirp_;          // exp(-pi i k^2 / length)
+  std::vector<Complex> roots_;   // exp(-2 pi i k / length)
+  std::unique_ptr<Fft> padded_;  // set where the length has a large prime factor: Bluestein's algorithm
+  std::vector<Complex> chirp_;   // exp(-pi i k^2 / length)
   std::vector<Complex> chirp_spectrum_;
 };
 

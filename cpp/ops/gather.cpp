@@ -1,4 +1,5 @@
-// Gather: y = x[.., indices, ..] on `axis`; GatherElements: y[i, j] = x[indices[i, j], j]; GatherND: y[i] = x[indices[i, :]].
+// Gather: y = x[.., indices, ..] on `axis`; GatherElements: y[i, j] = x[indices[i, j], j]; GatherND: y[i] =
+// x[indices[i, :]].
 #include <algorithm>
 
 #include "ops/elements.h"
@@ -25,7 +26,8 @@ void infer_gather(InferContext& c) {
   std::vector<Dim> picked;
   const auto extent = static_cast<int64_t>(elements->size());
   for (int64_t index : *indices) {
-    SX_CHECK(c, index >= -extent && index < extent, "index ", index, " is out of range; expected ", -extent, "..", extent - 1);
+    SX_CHECK(c, index >= -extent && index < extent, "index ", index, " is out of range; expected ", -extent, "..",
+             extent - 1);
     picked.push_back((*elements)[static_cast<size_t>(index < 0 ? index + extent : index)]);
   }
   c.out_elements(0, picked);
@@ -52,13 +54,14 @@ Kernel make_gather(Prepare& p) {
       using T = decltype(zero);
       const T* from = static_cast<const T*>(x.raw());
       T* to = static_cast<T*>(y.raw());
-      parallel_for(y.size() / inner, move_grain(inner * static_cast<int64_t>(sizeof(T)) + 8), [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) {
-          const int64_t source = row / count * extent + indices.at(run, row % count, extent);
-          if (inner == 1) to[row] = from[source];
-          else copy_run(to + row * inner, from + source * inner, inner);
-        }
-      });
+      parallel_for(y.size() / inner, move_grain(inner * static_cast<int64_t>(sizeof(T)) + 8),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t row = begin; row < end; ++row) {
+                       const int64_t source = row / count * extent + indices.at(run, row % count, extent);
+                       if (inner == 1) to[row] = from[source];
+                       else copy_run(to + row * inner, from + source * inner, inner);
+                     }
+                   });
     });
   };
 }
@@ -67,7 +70,8 @@ Kernel make_gather(Prepare& p) {
 
 void infer_gather_elements(InferContext& c) {
   if (c.rank(0) >= 0 && c.rank(1) >= 0) {
-    SX_CHECK(c, c.rank(0) == c.rank(1), "data is ", c.type(0).str(), " and indices ", c.type(1).str(), "; equal ranks expected");
+    SX_CHECK(c, c.rank(0) == c.rank(1), "data is ", c.type(0).str(), " and indices ", c.type(1).str(),
+             "; equal ranks expected");
     c.axis(c.attr_int("axis"), c.rank(0));
   }
   c.out(0, c.dtype(0), c.has_shape(1) ? std::optional(c.shape(1)) : std::nullopt);
@@ -80,11 +84,12 @@ Kernel make_gather_elements(Prepare& p) {
     const Tensor& x = run.in(0);
     const Tensor& picked = run.in(1);
     const Shape& shape = picked.shape();
-    SX_CHECK(run, x.rank() == shape.rank() && x.rank() > 0, "data has shape ", x.shape().str(), " and indices ", shape.str(),
-                "; equal ranks of 1 or more expected");
+    SX_CHECK(run, x.rank() == shape.rank() && x.rank() > 0, "data has shape ", x.shape().str(), " and indices ",
+             shape.str(), "; equal ranks of 1 or more expected");
     const int axis = node.axis(given_axis, x.rank());
     for (int i = 0; i < x.rank(); ++i)
-      SX_CHECK(run, i == axis || shape[i] <= x.dim(i), "indices of shape ", shape.str(), " reach beyond data of shape ", x.shape().str());
+      SX_CHECK(run, i == axis || shape[i] <= x.dim(i), "indices of shape ", shape.str(), " reach beyond data of shape ",
+               x.shape().str());
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;
     const int last = x.rank() - 1;
@@ -123,8 +128,8 @@ void infer_gather_nd(InferContext& c) {
   SX_CHECK(c, batch >= 0 && batch < c.rank(1), "batch_dims ", batch, " is out of range for indices ", c.type(1).str());
   const Dim depth = indices.back();
   if (!depth.known()) return c.out(0, c.dtype(0), std::nullopt);
-  SX_CHECK(c, depth.value() >= 0 && depth.value() + batch <= c.rank(0), "indices ", c.type(1).str(), " address ", depth.str(),
-            " axes behind ", batch, " batch axes; data is ", c.type(0).str());
+  SX_CHECK(c, depth.value() >= 0 && depth.value() + batch <= c.rank(0), "indices ", c.type(1).str(), " address ",
+           depth.str(), " axes behind ", batch, " batch axes; data is ", c.type(0).str());
   SymShape shape(indices.begin(), indices.end() - 1);
   shape.insert(shape.end(), x.begin() + batch + depth.value(), x.end());
   c.out(0, c.dtype(0), shape);
@@ -137,12 +142,14 @@ Kernel make_gather_nd(Prepare& p) {
     const Tensor& picked = run.in(1);
     SX_CHECK(run, picked.rank() > 0, "indices is a scalar; rank 1 or more expected");
     const int64_t depth = picked.shape().back();
-    SX_CHECK(run, batch >= 0 && batch < picked.rank() && depth <= x.rank() - batch, "indices of shape ", picked.shape().str(), " with ", batch,
-                " batch axes address more axes than data of shape ", x.shape().str(), " has");
+    SX_CHECK(run, batch >= 0 && batch < picked.rank() && depth <= x.rank() - batch, "indices of shape ",
+             picked.shape().str(), " with ", batch, " batch axes address more axes than data of shape ",
+             x.shape().str(), " has");
     const int first = static_cast<int>(batch);
     const int addressed = static_cast<int>(depth);
     for (int i = 0; i < first; ++i)
-      SX_CHECK(run, picked.dim(i) == x.dim(i), "batch axis ", i, " is ", picked.dim(i), " in indices but ", x.dim(i), " in data");
+      SX_CHECK(run, picked.dim(i) == x.dim(i), "batch axis ", i, " is ", picked.dim(i), " in indices but ", x.dim(i),
+               " in data");
     Shape shape(picked.shape().begin(), picked.shape().end() - 1);
     for (int i = first + addressed; i < x.rank(); ++i) shape.push_back(x.dim(i));
     Tensor& y = run.out(0, shape);
@@ -157,14 +164,16 @@ Kernel make_gather_nd(Prepare& p) {
       using T = decltype(zero);
       const T* from = static_cast<const T*>(x.raw());
       T* to = static_cast<T*>(y.raw());
-      parallel_for(rows, move_grain(inner * static_cast<int64_t>(sizeof(T)) + 8 * depth), [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) {
-          int64_t source = row / rows_per_batch * batch_size;
-          for (int k = 0; k < addressed; ++k) source += indices.at(run, row * depth + k, x.dim(first + k)) * strides[first + k];
-          if (inner == 1) to[row] = from[source];
-          else copy_run(to + row * inner, from + source, inner);
-        }
-      });
+      parallel_for(rows, move_grain(inner * static_cast<int64_t>(sizeof(T)) + 8 * depth),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t row = begin; row < end; ++row) {
+                       int64_t source = row / rows_per_batch * batch_size;
+                       for (int k = 0; k < addressed; ++k)
+                         source += indices.at(run, row * depth + k, x.dim(first + k)) * strides[first + k];
+                       if (inner == 1) to[row] = from[source];
+                       else copy_run(to + row * inner, from + source, inner);
+                     }
+                   });
     });
   };
 }

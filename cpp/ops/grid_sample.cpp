@@ -1,4 +1,5 @@
-// y[n, c, p] = x[n, c] sampled at the position grid[n, p], which counts from -1 to 1 along each spatial axis, last axis first.
+// y[n, c, p] = x[n, c] sampled at the position grid[n, p], which counts from -1 to 1 along each spatial axis, last axis
+// first.
 #include <algorithm>
 #include <cmath>
 
@@ -24,11 +25,12 @@ struct Settings {
 Settings settings_of(const NodeView& node) {
   Settings s{};
   const std::string& mode = node.attr_string("mode");
-  SX_CHECK(node, mode == "nearest" || mode == "linear" || mode == "cubic", "mode is '", mode, "'; nearest, linear or cubic expected");
+  SX_CHECK(node, mode == "nearest" || mode == "linear" || mode == "cubic", "mode is '", mode,
+           "'; nearest, linear or cubic expected");
   s.mode = mode == "nearest" ? Mode::kNearest : mode == "linear" ? Mode::kLinear : Mode::kCubic;
   const std::string& padding = node.attr_string("padding_mode");
   SX_CHECK(node, padding == "zeros" || padding == "border" || padding == "reflection", "padding_mode is '", padding,
-               "'; zeros, border or reflection expected");
+           "'; zeros, border or reflection expected");
   s.padding = padding == "zeros" ? Padding::kZeros : padding == "border" ? Padding::kBorder : Padding::kReflection;
   s.align_corners = node.attr_int("align_corners") != 0;
   return s;
@@ -40,9 +42,10 @@ void infer_grid_sample(InferContext& c) {
   const SymShape& x = c.shape(0);
   const SymShape& grid = c.shape(1);
   SX_CHECK(c, x.size() >= 3 && grid.size() == x.size(), "X is ", c.type(0).str(), " and grid ", c.type(1).str(),
-            "; equal ranks of 3 or more expected");
+           "; equal ranks of 3 or more expected");
   const Dim axes(static_cast<int64_t>(x.size()) - 2);
-  SX_CHECK(c, !grid.back().known() || grid.back() == axes, "grid is ", c.type(1).str(), "; ", axes.str(), " coordinates expected");
+  SX_CHECK(c, !grid.back().known() || grid.back() == axes, "grid is ", c.type(1).str(), "; ", axes.str(),
+           " coordinates expected");
   SymShape shape{x[0], x[1]};
   shape.insert(shape.end(), grid.begin() + 1, grid.end() - 1);
   c.out(0, c.dtype(0), shape);
@@ -144,52 +147,56 @@ void sample(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y) {
   const T* from = x.data<T>();
   const G* positions = grid.data<G>();
   T* to = y.data<T>();
-  parallel_for(x.dim(0) * blocks, std::max<int64_t>(16384 / (kBlock * taps * channels), 1), [&](int64_t begin, int64_t end) {
-    auto* offsets = static_cast<int64_t*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(kBlock * taps) * sizeof(int64_t)));
-    auto* weights = static_cast<A*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(kBlock * taps) * sizeof(A)));
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t sample = block / blocks;
-      const int64_t first = block % blocks * kBlock;
-      const int64_t count = std::min(kBlock, points - first);
-      for (int64_t p = 0; p < count; ++p) {
-        int64_t* at = offsets + p * taps;
-        A* weight = weights + p * taps;
-        at[0] = 0;
-        weight[0] = 1;
-        int64_t made = 1;
-        int64_t stride = 1;
-        const G* position = positions + (sample * points + first + p) * axes;
-        // The last spatial axis has the first coordinate; each axis multiplies the taps made so far, back to front.
-        for (int i = 0; i < axes; ++i) {
-          const int64_t extent = x.dim(x.rank() - 1 - i);
-          const AxisTaps<A> axis = axis_taps<A>(s, static_cast<A>(static_cast<Arithmetic<G>>(position[i])), extent);
-          for (int64_t k = per_axis - 1; k >= 0; --k) {
-            for (int64_t m = 0; m < made; ++m) {
-              const bool inside = axis.index[k] >= 0;
-              at[k * made + m] = inside ? at[m] + axis.index[k] * stride : 0;
-              weight[k * made + m] = inside ? weight[m] * axis.weight[k] : A(0);
+  parallel_for(
+      x.dim(0) * blocks, std::max<int64_t>(16384 / (kBlock * taps * channels), 1), [&](int64_t begin, int64_t end) {
+        auto* offsets = static_cast<int64_t*>(
+            thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(kBlock * taps) * sizeof(int64_t)));
+        auto* weights =
+            static_cast<A*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(kBlock * taps) * sizeof(A)));
+        for (int64_t block = begin; block < end; ++block) {
+          const int64_t sample = block / blocks;
+          const int64_t first = block % blocks * kBlock;
+          const int64_t count = std::min(kBlock, points - first);
+          for (int64_t p = 0; p < count; ++p) {
+            int64_t* at = offsets + p * taps;
+            A* weight = weights + p * taps;
+            at[0] = 0;
+            weight[0] = 1;
+            int64_t made = 1;
+            int64_t stride = 1;
+            const G* position = positions + (sample * points + first + p) * axes;
+            // The last spatial axis has the first coordinate; each axis multiplies the taps made so far, back to front.
+            for (int i = 0; i < axes; ++i) {
+              const int64_t extent = x.dim(x.rank() - 1 - i);
+              const AxisTaps<A> axis = axis_taps<A>(s, static_cast<A>(static_cast<Arithmetic<G>>(position[i])), extent);
+              for (int64_t k = per_axis - 1; k >= 0; --k) {
+                for (int64_t m = 0; m < made; ++m) {
+                  const bool inside = axis.index[k] >= 0;
+                  at[k * made + m] = inside ? at[m] + axis.index[k] * stride : 0;
+                  weight[k * made + m] = inside ? weight[m] * axis.weight[k] : A(0);
+                }
+              }
+              made *= per_axis;
+              stride *= extent;
             }
           }
-          made *= per_axis;
-          stride *= extent;
-        }
-      }
-      for (int64_t c = 0; c < channels; ++c) {
-        const T* image = from + (sample * channels + c) * pixels;
-        T* write = to + (sample * channels + c) * points + first;
-        for (int64_t p = 0; p < count; ++p) {
-          if (s.mode == Mode::kNearest) {
-            write[p] = weights[p] == A(0) ? T(0) : image[offsets[p]];
-            continue;
+          for (int64_t c = 0; c < channels; ++c) {
+            const T* image = from + (sample * channels + c) * pixels;
+            T* write = to + (sample * channels + c) * points + first;
+            for (int64_t p = 0; p < count; ++p) {
+              if (s.mode == Mode::kNearest) {
+                write[p] = weights[p] == A(0) ? T(0) : image[offsets[p]];
+                continue;
+              }
+              A sum = 0;
+              for (int64_t k = p * taps; k < (p + 1) * taps; ++k)
+                if (weights[k] != A(0))
+                  sum += weights[k] * static_cast<A>(static_cast<Arithmetic<T>>(image[offsets[k]]));
+              write[p] = from_sum<T>(sum);
+            }
           }
-          A sum = 0;
-          for (int64_t k = p * taps; k < (p + 1) * taps; ++k)
-            if (weights[k] != A(0)) sum += weights[k] * static_cast<A>(static_cast<Arithmetic<T>>(image[offsets[k]]));
-          write[p] = from_sum<T>(sum);
         }
-      }
-    }
-  });
+      });
 }
 
 Kernel make_grid_sample(Prepare& p) {
@@ -197,11 +204,13 @@ Kernel make_grid_sample(Prepare& p) {
   return [s](Run& run) {
     const Tensor& x = run.in(0);
     const Tensor& grid = run.in(1);
-    SX_CHECK(run, x.rank() >= 3 && grid.rank() == x.rank() && grid.dim(0) == x.dim(0) && grid.shape().back() == x.rank() - 2, "X has shape ",
-                x.shape().str(), " and grid ", grid.shape().str(), "; grid should be [N, ..., ", x.rank() - 2, "] of the same rank");
+    SX_CHECK(run,
+             x.rank() >= 3 && grid.rank() == x.rank() && grid.dim(0) == x.dim(0) && grid.shape().back() == x.rank() - 2,
+             "X has shape ", x.shape().str(), " and grid ", grid.shape().str(), "; grid should be [N, ..., ",
+             x.rank() - 2, "] of the same rank");
     const int axes = x.rank() - 2;
-    SX_CHECK(run, s.mode == Mode::kNearest || std::pow(s.mode == Mode::kLinear ? 2 : 4, axes) <= kMaxTaps, "interpolates along ", axes,
-                " axes at once, which is not supported");
+    SX_CHECK(run, s.mode == Mode::kNearest || std::pow(s.mode == Mode::kLinear ? 2 : 4, axes) <= kMaxTaps,
+             "interpolates along ", axes, " axes at once, which is not supported");
     Shape shape{x.dim(0), x.dim(1)};
     for (int i = 1; i + 1 < grid.rank(); ++i) shape.push_back(grid.dim(i));
     Tensor& y = run.out(0, shape);

@@ -13,7 +13,9 @@ Shape formal_shape(const Graph& body, size_t input) {
   return type.rank() == 1 ? Shape{1} : Shape{};
 }
 
-bool is_true(const Tensor* known) { return known != nullptr && known->dtype() == DType::kBool && known->size() == 1 && *known->data<bool>(); }
+bool is_true(const Tensor* known) {
+  return known != nullptr && known->dtype() == DType::kBool && known->size() == 1 && *known->data<bool>();
+}
 
 // Whether the condition stays true, so that the loop makes all its trips.
 bool counts_only(const InferContext& c, const Graph& body) {
@@ -31,9 +33,10 @@ bool counts_only(const InferContext& c, const Graph& body) {
 void infer_loop(InferContext& c) {
   const Graph& body = *c.body("body");
   const size_t carried = static_cast<size_t>(std::max(0, c.inputs() - 2));
-  c.require(body.inputs.size() >= 2 && !body.outputs.empty(), "its body must take an iteration number and a condition and give a condition");
-  c.require(static_cast<size_t>(c.outputs()) + 1 <= body.outputs.size(), "its body gives ", body.outputs.size(), " outputs; ",
-            c.outputs() + 1, " expected");
+  c.require(body.inputs.size() >= 2 && !body.outputs.empty(),
+            "its body must take an iteration number and a condition and give a condition");
+  c.require(static_cast<size_t>(c.outputs()) + 1 <= body.outputs.size(), "its body gives ", body.outputs.size(),
+            " outputs; ", c.outputs() + 1, " expected");
   std::vector<Facts> inputs(2 + carried);
   inputs[0].type = Type::tensor(DType::kInt64, formal_shape(body, 0));
   inputs[1].type = Type::tensor(DType::kBool, formal_shape(body, 1));
@@ -83,8 +86,8 @@ Kernel make_loop(Prepare& p) {
     }
     items.push_back(std::move(item));
   }
-  return [runner = p.body_runner("body"), iteration_shape = formal_shape(body, 0), condition_shape = formal_shape(body, 1), carried,
-          items](Run& run) {
+  return [runner = p.body_runner("body"), iteration_shape = formal_shape(body, 0),
+          condition_shape = formal_shape(body, 1), carried, items](Run& run) {
     int64_t trips = INT64_MAX;
     if (run.has(0)) {
       run.require(run.in(0).size() == 1, "the trip count is ", run.in(0).shape().str(), "; one number expected");

@@ -12,7 +12,8 @@ namespace {
 
 std::pair<int64_t, int64_t> pooled_shape(const NodeView& node) {
   const std::vector<int64_t>& shape = node.attr_ints("pooled_shape");
-  SX_CHECK(node, shape.size() == 2 && shape[0] > 0 && shape[1] > 0, "pooled_shape is ", to_string(Attribute(shape)), "; two positive extents expected");
+  SX_CHECK(node, shape.size() == 2 && shape[0] > 0 && shape[1] > 0, "pooled_shape is ", to_string(Attribute(shape)),
+           "; two positive extents expected");
   return {shape[0], shape[1]};
 }
 
@@ -20,7 +21,9 @@ void infer_max_roi_pool(InferContext& c) {
   const auto [height, width] = pooled_shape(c);
   SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 4, "X is ", c.type(0).str(), "; rank 4 expected");
   SX_CHECK(c, c.rank(1) < 0 || c.rank(1) == 2, "rois is ", c.type(1).str(), "; rank 2 expected");
-  c.out(0, c.dtype(0), SymShape{c.has_shape(1) ? c.shape(1)[0] : Dim(), c.has_shape(0) ? c.shape(0)[1] : Dim(), Dim(height), Dim(width)});
+  c.out(0, c.dtype(0),
+        SymShape{c.has_shape(1) ? c.shape(1)[0] : Dim(), c.has_shape(0) ? c.shape(0)[1] : Dim(), Dim(height),
+                 Dim(width)});
 }
 
 struct Span {
@@ -62,7 +65,8 @@ Kernel make_max_roi_pool(Prepare& p) {
             bounds[i] = std::round(bounds[i]);
           }
           const auto batch = static_cast<int64_t>(bounds[0]);
-          SX_CHECK(run, batch >= 0 && batch < x.dim(0), "region ", r, " is of image ", batch, "; expected 0..", x.dim(0) - 1);
+          SX_CHECK(run, batch >= 0 && batch < x.dim(0), "region ", r, " is of image ", batch, "; expected 0..",
+                   x.dim(0) - 1);
           const double bin_width = std::max(bounds[3] - bounds[1] + 1, 1.0) / static_cast<double>(columns);
           const double bin_height = std::max(bounds[4] - bounds[2] + 1, 1.0) / static_cast<double>(rows);
           for (int64_t bin = 0; bin < bins; ++bin) {
@@ -73,7 +77,8 @@ Kernel make_max_roi_pool(Prepare& p) {
               const T* image = x.data<T>() + (batch * channels + c) * height * width;
               A greatest = empty ? A(0) : static_cast<A>(image[down.begin * width + across.begin]);
               for (int64_t i = down.begin; i < down.end; ++i)
-                for (int64_t k = across.begin; k < across.end; ++k) greatest = std::max(greatest, static_cast<A>(image[i * width + k]));
+                for (int64_t k = across.begin; k < across.end; ++k)
+                  greatest = std::max(greatest, static_cast<A>(image[i * width + k]));
               y.data<T>()[(r * channels + c) * bins + bin] = T(greatest);
             }
           }

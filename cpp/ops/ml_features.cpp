@@ -38,7 +38,8 @@ Kernel make_extractor(Prepare&) {
     run.require(x.rank() > 0, "its input is a scalar; at least one axis expected");
     const std::vector<int64_t> picks = run.in(1).integers();
     const int64_t width = x.shape().back();
-    for (int64_t pick : picks) run.require(pick >= 0 && pick < width, "index ", pick, " is out of range for ", width, " features");
+    for (int64_t pick : picks)
+      run.require(pick >= 0 && pick < width, "index ", pick, " is out of range for ", width, " features");
     Shape shape = x.rank() == 1 ? Shape{1, 0} : x.shape();
     shape[shape.rank() - 1] = static_cast<int64_t>(picks.size());
     const Tensor& z = run.out(0, shape);
@@ -55,8 +56,8 @@ Kernel make_extractor(Prepare&) {
 
 std::vector<int64_t> widths_of(const NodeView& node) {
   const std::vector<int64_t> widths = ints_attr(node, "inputdimensions");
-  node.require(widths.size() == node.node().inputs.size(), "inputdimensions has ", widths.size(), " entries; ", node.node().inputs.size(),
-               " expected, one for each input");
+  node.require(widths.size() == node.node().inputs.size(), "inputdimensions has ", widths.size(), " entries; ",
+               node.node().inputs.size(), " expected, one for each input");
   for (int64_t width : widths) node.require(width >= 0, "inputdimensions has ", width);
   return widths;
 }
@@ -67,14 +68,17 @@ int64_t total_of(const std::vector<int64_t>& widths) {
   return total;
 }
 
-void infer_vectorizer(InferContext& c) { c.out(0, DType::kFloat32, SymShape{rows_of(c, 0), Dim(total_of(widths_of(c)))}); }
+void infer_vectorizer(InferContext& c) {
+  c.out(0, DType::kFloat32, SymShape{rows_of(c, 0), Dim(total_of(widths_of(c)))});
+}
 
 Kernel make_vectorizer(Prepare& p) {
   return [widths = widths_of(p)](Run& run) {
     const int64_t rows = rows_of(run, run.in(0)).count;
     const int64_t total = total_of(widths);
     for (int i = 0; i < run.inputs(); ++i)
-      run.require(rows_of(run, run.in(i)).count == rows, "input ", i, " is ", run.in(i).shape().str(), "; ", rows, " rows expected");
+      run.require(rows_of(run, run.in(i)).count == rows, "input ", i, " is ", run.in(i).shape().str(), "; ", rows,
+                  " rows expected");
     float* y = run.out(0, Shape{rows, total}).data<float>();
     int64_t column = 0;
     for (int i = 0; i < run.inputs(); ++i) {

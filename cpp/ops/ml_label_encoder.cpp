@@ -1,4 +1,5 @@
-// LabelEncoder: y = values[place of x in keys]; CategoryMapper: strings and numbers swapped; OneHotEncoder: y[.., place of x] = 1
+// LabelEncoder: y = values[place of x in keys]; CategoryMapper: strings and numbers swapped; OneHotEncoder: y[.., place
+// of x] = 1
 #include <algorithm>
 
 #include "ops/ml_categories.h"
@@ -59,22 +60,23 @@ Tensor code_list(const NodeView& node, const std::string& stem) {
   const std::vector<float> floats = floats_attr(node, stem + "_floats");
   const bool tensor = node.has_attr(stem + "_tensor");
   const int given = !texts.empty() + !ints.empty() + !floats.empty() + tensor;
-  node.require(given == 1, "gives its ", stem, " in ", given, " attributes; exactly one of ", stem, "_strings, ", stem, "_int64s, ", stem,
-               "_floats and ", stem, "_tensor expected");
+  node.require(given == 1, "gives its ", stem, " in ", given, " attributes; exactly one of ", stem, "_strings, ", stem,
+               "_int64s, ", stem, "_floats and ", stem, "_tensor expected");
   auto length = [](const auto& list) { return Shape{static_cast<int64_t>(list.size())}; };
   if (!texts.empty()) return Tensor::of(length(texts), texts);
   if (!ints.empty()) return Tensor::of(length(ints), ints);
   if (!floats.empty()) return Tensor::of(length(floats), floats);
   const Tensor& list = node.attr<Tensor>(stem + "_tensor");
-  node.require(kCodes.has(list.dtype()), "attribute '", stem, "_tensor' is ", name_of(list.dtype()), "; ", kCodes.str(), " expected");
+  node.require(kCodes.has(list.dtype()), "attribute '", stem, "_tensor' is ", name_of(list.dtype()), "; ", kCodes.str(),
+               " expected");
   return list;
 }
 
 Tensor default_code(const NodeView& node, DType dtype) {
   if (node.has_attr("default_tensor")) {
     const Tensor& given = node.attr<Tensor>("default_tensor");
-    node.require(given.dtype() == dtype && given.size() == 1, "default_tensor is ", name_of(given.dtype()), given.shape().str(), "; one ",
-                 name_of(dtype), " expected");
+    node.require(given.dtype() == dtype && given.size() == 1, "default_tensor is ", name_of(given.dtype()),
+                 given.shape().str(), "; one ", name_of(dtype), " expected");
     return given;
   }
   switch (dtype) {
@@ -94,7 +96,8 @@ void infer_label_encoder(InferContext& c) { c.out(0, code_list(c, "values").dtyp
 Kernel make_label_encoder(Prepare& p) {
   const Tensor keys = code_list(p, "keys");
   const Tensor values = code_list(p, "values");
-  p.require(keys.size() == values.size(), "has ", keys.size(), " keys and ", values.size(), " values; as many of each expected");
+  p.require(keys.size() == values.size(), "has ", keys.size(), " keys and ", values.size(),
+            " values; as many of each expected");
   return lookup_kernel(p, p.dtype(0), keys, with_default(values, default_code(p, values.dtype())));
 }
 
@@ -117,7 +120,8 @@ void infer_category_mapper(InferContext& c) {
 Kernel make_category_mapper(Prepare& p) {
   const std::vector<int64_t> ints = ints_attr(p, "cats_int64s");
   const auto texts = p.attr_or("cats_strings", std::vector<std::string>());
-  p.require(ints.size() == texts.size(), "has ", ints.size(), " cats_int64s and ", texts.size(), " cats_strings; as many of each expected");
+  p.require(ints.size() == texts.size(), "has ", ints.size(), " cats_int64s and ", texts.size(),
+            " cats_strings; as many of each expected");
   const Shape length{static_cast<int64_t>(ints.size())};
   const Tensor numbers = Tensor::of(length, ints);
   const Tensor names = Tensor::of(length, texts);
@@ -147,7 +151,8 @@ bool as_category(const Tensor& x, int64_t i, int64_t* value) {
     case DType::kInt64: *value = x.data<int64_t>()[i]; return true;
     case DType::kInt32: *value = x.data<int32_t>()[i]; return true;
     default: {
-      const double number = x.dtype() == DType::kFloat32 ? static_cast<double>(x.data<float>()[i]) : x.data<double>()[i];
+      const double number =
+          x.dtype() == DType::kFloat32 ? static_cast<double>(x.data<float>()[i]) : x.data<double>()[i];
       if (!(number > -9.2e18 && number < 9.2e18)) return false;
       *value = static_cast<int64_t>(number);
       return true;
@@ -157,8 +162,8 @@ bool as_category(const Tensor& x, int64_t i, int64_t* value) {
 
 Kernel make_one_hot(Prepare& p) {
   const ClassLabels categories = categories_of(p);
-  p.require((categories.dtype() == DType::kString) == (p.dtype(0) == DType::kString), "its input is ", name_of(p.dtype(0)),
-            " and its categories are ", name_of(categories.dtype()));
+  p.require((categories.dtype() == DType::kString) == (p.dtype(0) == DType::kString), "its input is ",
+            name_of(p.dtype(0)), " and its categories are ", name_of(categories.dtype()));
   auto index = std::make_shared<const CategoryIndex>(categories.tensor());
   const bool zeros = p.attr_int("zeros") != 0;
   return [index, zeros, count = static_cast<int64_t>(categories.size())](Run& run) {
@@ -190,7 +195,11 @@ void define_ml_label_encoder(OpList& ops) {
         .optional_attr(stem + "_floats", AttrKind::kFloats)
         .optional_attr(stem + "_tensor", AttrKind::kTensor);
   }
-  ops.add(encoder.in("X", "", kCodes).out("Y", "", kCodes).infer(infer_label_encoder).kernel(make_label_encoder).upgrade(2, number_classes));
+  ops.add(encoder.in("X", "", kCodes)
+              .out("Y", "", kCodes)
+              .infer(infer_label_encoder)
+              .kernel(make_label_encoder)
+              .upgrade(2, number_classes));
   ops.add(OpDef("CategoryMapper", kMlDomain)
               .optional_attr("cats_int64s", AttrKind::kInts)
               .optional_attr("cats_strings", AttrKind::kStrings)

@@ -20,9 +20,10 @@ Linear linear_of(const NodeView& node, int64_t targets) {
   Linear model{floats_attr(node, "coefficients"), floats_attr(node, "intercepts"), targets, 0,
                post_transform_of(node, node.attr_string("post_transform"))};
   const auto given = static_cast<int64_t>(model.coefficients.size());
-  node.require(targets > 0 && given > 0 && given % targets == 0, "has ", given, " coefficients for ", targets, " targets");
-  node.require(model.intercepts.empty() || static_cast<int64_t>(model.intercepts.size()) == targets, "has ", model.intercepts.size(),
-               " intercepts for ", targets, " targets");
+  node.require(targets > 0 && given > 0 && given % targets == 0, "has ", given, " coefficients for ", targets,
+               " targets");
+  node.require(model.intercepts.empty() || static_cast<int64_t>(model.intercepts.size()) == targets, "has ",
+               model.intercepts.size(), " intercepts for ", targets, " targets");
   model.width = given / targets;
   return model;
 }
@@ -46,7 +47,8 @@ void for_each_row(const Run& run, const Linear& model, const Tensor& x, Rows row
   const bool direct = x.dtype() == DType::kFloat32;
   parallel_for(rows.count, grain, [&](int64_t begin, int64_t end) {
     const int64_t room = model.targets + 1 + (direct ? 0 : model.width);
-    auto* scores = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(room) * sizeof(float)));
+    auto* scores =
+        static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(room) * sizeof(float)));
     float* converted = scores + model.targets + 1;
     for (int64_t row = begin; row < end; ++row) {
       const float* features = converted;
@@ -102,7 +104,8 @@ Classes classes_of(const NodeView& node) {
   // Two classes may come with one row of coefficients, for the second of them.
   classes.scores = intercepts > 0 ? intercepts : labels;
   classes.columns = classes.scores == 1 && labels == 2 ? 2 : classes.scores;
-  node.require(classes.columns <= labels || classes.scores == 1, "has ", classes.scores, " scores for ", labels, " class labels");
+  node.require(classes.columns <= labels || classes.scores == 1, "has ", classes.scores, " scores for ", labels,
+               " class labels");
   return classes;
 }
 
@@ -127,7 +130,8 @@ Kernel make_classifier(Prepare& p) {
       if (labels != nullptr) classes.labels.put(*labels, row, best);
       if (z == nullptr) return;
       const bool pair = model->transform == PostTransform::kLogistic;
-      if (classes.columns != classes.scores) split_score(model->transform, pair ? SecondClass::kNegation : SecondClass::kComplement, scores);
+      if (classes.columns != classes.scores)
+        split_score(model->transform, pair ? SecondClass::kNegation : SecondClass::kComplement, scores);
       else apply_transform(model->transform, scores, classes.columns);
       std::copy_n(scores, classes.columns, z + row * classes.columns);
     });

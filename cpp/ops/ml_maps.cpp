@@ -28,13 +28,14 @@ Kernel make_zip_map(Prepare& p) {
   return [keys = labels.tensor()](Run& run) {
     const Tensor& x = run.in(0);
     const Rows rows = rows_of(run, x);
-    run.require(rows.width == keys.size(), "its input is ", x.shape().str(), "; ", keys.size(), " columns expected, one for each label");
+    run.require(rows.width == keys.size(), "its input is ", x.shape().str(), "; ", keys.size(),
+                " columns expected, one for each label");
     const Tensor scores = x.clone();
     std::vector<Datum> maps;
     maps.reserve(static_cast<size_t>(rows.count));
     for (int64_t row = 0; row < rows.count; ++row)
-      maps.push_back(Datum::of_map(
-          {keys, Tensor(DType::kFloat32, Shape{rows.width}, scores.buffer(), static_cast<size_t>(row * rows.width) * sizeof(float))}));
+      maps.push_back(Datum::of_map({keys, Tensor(DType::kFloat32, Shape{rows.width}, scores.buffer(),
+                                                 static_cast<size_t>(row * rows.width) * sizeof(float))}));
     run.set(0, Datum::of_sequence(std::move(maps)));
   };
 }
@@ -88,14 +89,16 @@ void cast_value(const Run& run, const Tensor& values, int64_t from, const Tensor
       return;
     }
     default:
-      y.data<float>()[to] = text ? static_cast<float>(number_in(run, values.data<std::string>()[from])) : values.data<float>()[from];
+      y.data<float>()[to] =
+          text ? static_cast<float>(number_in(run, values.data<std::string>()[from])) : values.data<float>()[from];
   }
 }
 
 const MapData& map_in(const Run& run, DType key) {
   run.require(run.datum(0).kind == Datum::Kind::kMap, "its input must be a map");
   const MapData& map = *run.datum(0).map;
-  run.require(map.keys.dtype() == key, "its map has keys of ", name_of(map.keys.dtype()), "; ", name_of(key), " expected");
+  run.require(map.keys.dtype() == key, "its map has keys of ", name_of(map.keys.dtype()), "; ", name_of(key),
+              " expected");
   return map;
 }
 

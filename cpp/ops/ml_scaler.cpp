@@ -42,8 +42,8 @@ void with_number(DType dtype, const Body& body) {
 Kernel make_scaler(Prepare& p) {
   std::vector<float> scale = floats_attr(p, "scale");
   std::vector<float> offset = floats_attr(p, "offset");
-  p.require(!scale.empty() && scale.size() == offset.size(), "scale has ", scale.size(), " entries and offset ", offset.size(),
-            "; as many of each expected");
+  p.require(!scale.empty() && scale.size() == offset.size(), "scale has ", scale.size(), " entries and offset ",
+            offset.size(), "; as many of each expected");
   return [scale, offset](Run& run) {
     const Tensor& x = run.in(0);
     const int64_t features = features_of(run, x);
@@ -91,7 +91,8 @@ Kernel make_imputer(Prepare& p) {
     const int64_t features = features_of(run, x);
     const Tensor& y = run.out(0, x.shape());
     if (x.size() == 0) return;
-    run.require(given == 1 || static_cast<int64_t>(given) == features, "imputes ", given, " values; 1 or ", features, " expected");
+    run.require(given == 1 || static_cast<int64_t>(given) == features, "imputes ", given, " values; 1 or ", features,
+                " expected");
     switch (x.dtype()) {
       case DType::kFloat32: return impute<float>(x, y, missing_float, floats);
       case DType::kFloat64: return impute<double>(x, y, missing_float, converted<double>(floats));

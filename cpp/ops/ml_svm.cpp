@@ -35,7 +35,8 @@ SvmKernel kernel_of(const NodeView& node) {
   else if (name == "SIGMOID") kernel.kind = SvmKernel::Kind::kSigmoid;
   else node.require(name == "LINEAR", "kernel_type is '", name, "'; LINEAR, POLY, RBF or SIGMOID expected");
   const std::vector<float> parameters = floats_attr(node, "kernel_params");
-  node.require(parameters.empty() || parameters.size() == 3, "kernel_params has ", parameters.size(), " entries; gamma, coef0 and degree expected");
+  node.require(parameters.empty() || parameters.size() == 3, "kernel_params has ", parameters.size(),
+               " entries; gamma, coef0 and degree expected");
   if (!parameters.empty()) {
     kernel.gamma = parameters[0];
     kernel.offset = parameters[1];
@@ -65,7 +66,8 @@ void for_each_row(const Run& run, const Vectors& model, const Tensor& x, const F
     for (int64_t row = begin; row < end; ++row) {
       read_as(x, row * model.width, model.width, features.data());
       for (int64_t v = 0; v < model.count; ++v)
-        kernels[static_cast<size_t>(v)] = model.kernel(features.data(), model.vectors.data() + v * model.width, model.width);
+        kernels[static_cast<size_t>(v)] =
+            model.kernel(features.data(), model.vectors.data() + v * model.width, model.width);
       finish(row, features, kernels);
     }
   });
@@ -80,8 +82,10 @@ struct Regressor {
 };
 
 Kernel make_regressor(Prepare& p) {
-  Regressor how{{kernel_of(p), floats_attr(p, "support_vectors"), floats_attr(p, "coefficients"), floats_attr(p, "rho"), 0, 0},
-                p.attr_int("one_class") != 0, post_transform_of(p, p.attr_string("post_transform"))};
+  Regressor how{
+      {kernel_of(p), floats_attr(p, "support_vectors"), floats_attr(p, "coefficients"), floats_attr(p, "rho"), 0, 0},
+      p.attr_int("one_class") != 0,
+      post_transform_of(p, p.attr_string("post_transform"))};
   Vectors& model = how.model;
   p.require(!model.rho.empty(), "has no rho");
   model.count = p.attr_int("n_supports");
@@ -89,29 +93,31 @@ Kernel make_regressor(Prepare& p) {
   if (model.count > 0) {
     const auto size = static_cast<int64_t>(model.vectors.size());
     p.require(size % model.count == 0, "has ", size, " numbers for ", model.count, " support vectors");
-    p.require(static_cast<int64_t>(model.coefficients.size()) >= model.count, "has ", model.coefficients.size(), " coefficients for ",
-              model.count, " support vectors");
+    p.require(static_cast<int64_t>(model.coefficients.size()) >= model.count, "has ", model.coefficients.size(),
+              " coefficients for ", model.count, " support vectors");
     model.width = size / model.count;
   } else {
     model.width = static_cast<int64_t>(model.coefficients.size());
     model.kernel.kind = SvmKernel::Kind::kLinear;
   }
-  if (how.transform != PostTransform::kProbit) how.transform = PostTransform::kNone;  // a single score, as in ONNX Runtime
+  if (how.transform != PostTransform::kProbit)
+    how.transform = PostTransform::kNone;  // a single score, as in ONNX Runtime
   return [how = std::make_shared<const Regressor>(std::move(how))](Run& run) {
     const Vectors& model = how->model;
     float* y = run.out(0, Shape{rows_of(run, run.in(0)).count, 1}).data<float>();
-    for_each_row(run, model, run.in(0), [&](int64_t row, const std::vector<float>& features, const std::vector<float>& kernels) {
-      float sum = 0;
-      if (model.count > 0) {
-        for (size_t i = 0; i < kernels.size(); ++i) sum += model.coefficients[i] * kernels[i];
-      } else {
-        sum = model.kernel(features.data(), model.coefficients.data(), model.width);
-      }
-      sum += model.rho[0];
-      if (how->one_class) sum = sum > 0 ? 1.0f : -1.0f;
-      apply_transform(how->transform, &sum, 1);
-      y[row] = sum;
-    });
+    for_each_row(run, model, run.in(0),
+                 [&](int64_t row, const std::vector<float>& features, const std::vector<float>& kernels) {
+                   float sum = 0;
+                   if (model.count > 0) {
+                     for (size_t i = 0; i < kernels.size(); ++i) sum += model.coefficients[i] * kernels[i];
+                   } else {
+                     sum = model.kernel(features.data(), model.coefficients.data(), model.width);
+                   }
+                   sum += model.rho[0];
+                   if (how->one_class) sum = sum > 0 ? 1.0f : -1.0f;
+                   apply_transform(how->transform, &sum, 1);
+                   y[row] = sum;
+                 });
   };
 }
 
@@ -136,7 +142,8 @@ struct Classifier {
 };
 
 Classifier classifier_of(const NodeView& node) {
-  Classifier how{{kernel_of(node), floats_attr(node, "support_vectors"), floats_attr(node, "coefficients"), floats_attr(node, "rho"), 0, 0},
+  Classifier how{{kernel_of(node), floats_attr(node, "support_vectors"), floats_attr(node, "coefficients"),
+                  floats_attr(node, "rho"), 0, 0},
                  ClassLabels::read(node, "classlabels_ints", "classlabels_strings"),
                  ints_attr(node, "vectors_per_class"),
                  floats_attr(node, "prob_a"),
@@ -161,12 +168,15 @@ Classifier classifier_of(const NodeView& node) {
   }
   const auto pairs = static_cast<size_t>(how.classes * (how.classes - 1) / 2);
   const auto size = static_cast<int64_t>(model.vectors.size());
-  node.require(how.classes <= static_cast<int64_t>(how.labels.size()), "has ", how.classes, " classes and ", how.labels.size(), " labels");
-  node.require(how.classes >= 2 && model.count > 0 && size % model.count == 0, "has ", size, " numbers for ", model.count, " support vectors");
-  node.require(given == model.count * (how.classes - 1), "has ", given, " coefficients; ", model.count * (how.classes - 1), " expected");
+  node.require(how.classes <= static_cast<int64_t>(how.labels.size()), "has ", how.classes, " classes and ",
+               how.labels.size(), " labels");
+  node.require(how.classes >= 2 && model.count > 0 && size % model.count == 0, "has ", size, " numbers for ",
+               model.count, " support vectors");
+  node.require(given == model.count * (how.classes - 1), "has ", given, " coefficients; ",
+               model.count * (how.classes - 1), " expected");
   node.require(model.rho.size() >= pairs, "rho has ", model.rho.size(), " entries; ", pairs, " expected");
-  node.require(how.prob_a.size() == how.prob_b.size() && (how.prob_a.empty() || how.prob_a.size() >= pairs), "prob_a has ", how.prob_a.size(),
-               " and prob_b ", how.prob_b.size(), " entries; ", pairs, " expected");
+  node.require(how.prob_a.size() == how.prob_b.size() && (how.prob_a.empty() || how.prob_a.size() >= pairs),
+               "prob_a has ", how.prob_a.size(), " and prob_b ", how.prob_b.size(), " entries; ", pairs, " expected");
   model.width = size / model.count;
   return how;
 }
@@ -208,13 +218,15 @@ void couple(int64_t classes, const std::vector<float>& pair, std::vector<float>&
 }
 
 // Fills the scores of one row; the best class, which is that with the most votes whatever the probabilities say.
-size_t score_row(const Classifier& how, const std::vector<float>& features, const std::vector<float>& kernels, std::vector<float>& scores) {
+size_t score_row(const Classifier& how, const std::vector<float>& features, const std::vector<float>& kernels,
+                 std::vector<float>& scores) {
   const Vectors& model = how.model;
   const auto n = static_cast<size_t>(how.classes);
   scores.clear();
   if (how.linear()) {
     for (int64_t k = 0; k < how.classes; ++k)
-      scores.push_back(model.kernel(features.data(), model.coefficients.data() + k * model.width, model.width) + model.rho[0]);
+      scores.push_back(model.kernel(features.data(), model.coefficients.data() + k * model.width, model.width) +
+                       model.rho[0]);
     const auto best = std::max_element(scores.begin(), scores.end());
     // Of two classes the second is meant by any score that is high enough, as in ONNX Runtime.
     if (how.labels.size() == 2 && model.rho.size() == 1 && (how.positive ? *best >= 0.5f : *best > 0)) return 1;
@@ -229,9 +241,11 @@ size_t score_row(const Classifier& how, const std::vector<float>& features, cons
       const int64_t of_i = model.count * static_cast<int64_t>(j - 1) + starts[i];
       const int64_t of_j = model.count * static_cast<int64_t>(i) + starts[j];
       for (int64_t m = 0; m < how.counts[i]; ++m)
-        sum += static_cast<double>(model.coefficients[static_cast<size_t>(of_i + m)]) * kernels[static_cast<size_t>(starts[i] + m)];
+        sum += static_cast<double>(model.coefficients[static_cast<size_t>(of_i + m)]) *
+               kernels[static_cast<size_t>(starts[i] + m)];
       for (int64_t m = 0; m < how.counts[j]; ++m)
-        sum += static_cast<double>(model.coefficients[static_cast<size_t>(of_j + m)]) * kernels[static_cast<size_t>(starts[j] + m)];
+        sum += static_cast<double>(model.coefficients[static_cast<size_t>(of_j + m)]) *
+               kernels[static_cast<size_t>(starts[j] + m)];
       sum += model.rho[pair];
       scores.push_back(static_cast<float>(sum));
       ++votes[sum > 0 ? i : j];
@@ -266,19 +280,23 @@ Kernel make_classifier(Prepare& p) {
     const int64_t columns = how->columns();
     const Tensor* labels = run.wants(0) ? &run.out(0, Shape{rows}) : nullptr;
     float* z = run.wants(1) ? run.out(1, Shape{rows, columns}).data<float>() : nullptr;
-    for_each_row(run, how->model, run.in(0), [&](int64_t row, const std::vector<float>& features, const std::vector<float>& kernels) {
-      std::vector<float> scores;
-      size_t best = score_row(*how, features, kernels, scores);
-      if (labels != nullptr) how->labels.put(*labels, row, best);
-      if (z == nullptr) return;
-      if (columns == 2 && scores.size() == 1) {
-        scores.push_back(0);
-        split_score(how->transform, how->transform == PostTransform::kNone ? SecondClass::kNegation : SecondClass::kComplement, scores.data());
-      } else {
-        apply_transform(how->transform, scores.data(), columns);
-      }
-      std::copy_n(scores.begin(), columns, z + row * columns);
-    });
+    for_each_row(run, how->model, run.in(0),
+                 [&](int64_t row, const std::vector<float>& features, const std::vector<float>& kernels) {
+                   std::vector<float> scores;
+                   size_t best = score_row(*how, features, kernels, scores);
+                   if (labels != nullptr) how->labels.put(*labels, row, best);
+                   if (z == nullptr) return;
+                   if (columns == 2 && scores.size() == 1) {
+                     scores.push_back(0);
+                     split_score(
+                         how->transform,
+                         how->transform == PostTransform::kNone ? SecondClass::kNegation : SecondClass::kComplement,
+                         scores.data());
+                   } else {
+                     apply_transform(how->transform, scores.data(), columns);
+                   }
+                   std::copy_n(scores.begin(), columns, z + row * columns);
+                 });
   };
 }
 

@@ -52,7 +52,8 @@ TreeSource read_numbered(const NodeView& node, const std::string& kind) {
       source.leaves.emplace_back();
     } else {
       auto mode = kModes.find(modes[i]);
-      node.require(mode != kModes.end(), "node ", i, " has the mode '", modes[i], "'; LEAF, BRANCH_LEQ, BRANCH_LT, BRANCH_GTE, "
+      node.require(mode != kModes.end(), "node ", i, " has the mode '", modes[i],
+                   "'; LEAF, BRANCH_LEQ, BRANCH_LT, BRANCH_GTE, "
                    "BRANCH_GT, BRANCH_EQ or BRANCH_NEQ expected");
       place = static_cast<int64_t>(source.nodes.size());
       TreeSource::Node branch;
@@ -71,7 +72,8 @@ TreeSource read_numbered(const NodeView& node, const std::string& kind) {
     if (place < 0) continue;
     auto child = [&](int64_t id) {
       auto found = tree.find(id);
-      node.require(found != tree.end(), "node ", ids[i], " of tree ", trees[i], " has the child ", id, ", which does not exist");
+      node.require(found != tree.end(), "node ", ids[i], " of tree ", trees[i], " has the child ", id,
+                   ", which does not exist");
       return found->second;
     };
     source.nodes[static_cast<size_t>(place)].yes = child(yes[i]);
@@ -82,13 +84,16 @@ TreeSource read_numbered(const NodeView& node, const std::string& kind) {
   const std::vector<int64_t> vote_nodes = ints_attr(node, kind + "_nodeids");
   const std::vector<int64_t> targets = ints_attr(node, kind + "_ids");
   const std::vector<double> weights = numbers_attr(node, kind + "_weights");
-  node.require(vote_nodes.size() == vote_trees.size() && targets.size() == vote_trees.size() && weights.size() == vote_trees.size(),
-               "its ", kind, "_treeids, ", kind, "_nodeids, ", kind, "_ids and ", kind, "_weights have ", vote_trees.size(), ", ",
-               vote_nodes.size(), ", ", targets.size(), " and ", weights.size(), " entries; as many of each expected");
+  node.require(vote_nodes.size() == vote_trees.size() && targets.size() == vote_trees.size() &&
+                   weights.size() == vote_trees.size(),
+               "its ", kind, "_treeids, ", kind, "_nodeids, ", kind, "_ids and ", kind, "_weights have ",
+               vote_trees.size(), ", ", vote_nodes.size(), ", ", targets.size(), " and ", weights.size(),
+               " entries; as many of each expected");
   for (size_t i = 0; i < targets.size(); ++i) {
     auto tree = places.find(vote_trees[i]);
     const bool known = tree != places.end() && tree->second.count(vote_nodes[i]) != 0;
-    node.require(known, "a weight is given to node ", vote_nodes[i], " of tree ", vote_trees[i], ", which does not exist");
+    node.require(known, "a weight is given to node ", vote_nodes[i], " of tree ", vote_trees[i],
+                 ", which does not exist");
     const int64_t place = tree->second.at(vote_nodes[i]);
     if (place < 0) source.leaves[static_cast<size_t>(-1 - place)].push_back({targets[i], weights[i]});
   }
@@ -116,9 +121,10 @@ TreeSource read_indexed(const NodeView& node) {
   const std::vector<double> members = numbers_of(node, "membership_values");
   const size_t count = features.size();
   for (size_t size : {yes.size(), no.size(), yes_leaf.size(), no_leaf.size(), modes.size(), splits.size()})
-    node.require(size == count, "a list of node properties has ", size, " entries; ", count, " expected, as nodes_featureids has");
-  node.require(missing.empty() || missing.size() == count, "nodes_missing_value_tracks_true has ", missing.size(), " entries; ", count,
-               " expected");
+    node.require(size == count, "a list of node properties has ", size, " entries; ", count,
+                 " expected, as nodes_featureids has");
+  node.require(missing.empty() || missing.size() == count, "nodes_missing_value_tracks_true has ", missing.size(),
+               " entries; ", count, " expected");
   TreeSource source;
   source.sets = members;
   size_t member = 0;
@@ -144,7 +150,8 @@ TreeSource read_indexed(const NodeView& node) {
   }
   const std::vector<double> weights = numbers_of(node, "leaf_weights");
   const std::vector<int64_t>& targets = node.attr_ints("leaf_targetids");
-  node.require(weights.size() == targets.size(), "leaf_weights has ", weights.size(), " entries; ", targets.size(), " expected");
+  node.require(weights.size() == targets.size(), "leaf_weights has ", weights.size(), " entries; ", targets.size(),
+               " expected");
   for (size_t i = 0; i < weights.size(); ++i) source.leaves.push_back({{targets[i], weights[i]}});
   source.roots = node.attr_ints("tree_roots");
   for (int64_t root : source.roots) node.require(root >= 0, "a root is ", root);
@@ -156,14 +163,15 @@ TreeSource read_indexed(const NodeView& node) {
 // Calls finish(row, sums, seen) for every row; sums and seen hold one entry for each target.
 template <typename T, typename Finish>
 void for_each_row(const Run& run, const Trees<T>& trees, const Tensor& x, Rows rows, const Finish& finish) {
-  run.require(rows.width >= trees.features(), "its trees test feature ", trees.features() - 1, " but ", x.shape().str(), " has ",
-              rows.width, " features");
+  run.require(rows.width >= trees.features(), "its trees test feature ", trees.features() - 1, " but ", x.shape().str(),
+              " has ", rows.width, " features");
   const bool direct = x.dtype() == dtype_of<T>;
   const int64_t targets = trees.targets();
   parallel_for(rows.count, trees.grain(), [&](int64_t begin, int64_t end) {
     const int64_t block = std::min(kBlock, end - begin);
     const int64_t numbers = checked_add(checked_mul(block, targets), direct ? 0 : checked_mul(block, rows.width));
-    auto* sums = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(checked_mul(numbers, sizeof(T)))));
+    auto* sums =
+        static_cast<T*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(checked_mul(numbers, sizeof(T)))));
     auto* seen = static_cast<uint8_t*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(block * targets)));
     T* converted = sums + block * targets;
     for (int64_t first = begin; first < end; first += block) {
@@ -188,8 +196,8 @@ struct Regression {
 
 template <typename T, typename Out>
 Kernel regression_kernel(const NodeView& node, const TreeSource& source, Regression how) {
-  node.require(how.base.empty() || static_cast<int64_t>(how.base.size()) == how.targets, "base_values has ", how.base.size(),
-               " entries; ", how.targets, " expected");
+  node.require(how.base.empty() || static_cast<int64_t>(how.base.size()) == how.targets, "base_values has ",
+               how.base.size(), " entries; ", how.targets, " expected");
   // A single score passes through LOGISTIC and SOFTMAX as it is, as in ONNX Runtime.
   if (how.targets == 1 && how.transform != PostTransform::kProbit) how.transform = PostTransform::kNone;
   auto trees = std::make_shared<const Trees<T>>(node, source, how.targets, how.aggregate);
@@ -201,11 +209,13 @@ Kernel regression_kernel(const NodeView& node, const TreeSource& source, Regress
       for (int64_t k = 0; k < how.targets; ++k) {
         if (how.aggregate == TreeAggregate::kAverage) sums[k] /= static_cast<T>(trees->tree_count());
         // A target that no leaf votes for keeps 0.
-        if (!how.base.empty() && (seen[k] != 0 || how.targets == 1)) sums[k] += static_cast<T>(how.base[static_cast<size_t>(k)]);
+        if (!how.base.empty() && (seen[k] != 0 || how.targets == 1))
+          sums[k] += static_cast<T>(how.base[static_cast<size_t>(k)]);
       }
       apply_transform(how.transform, sums, how.targets);
       for (int64_t k = 0; k < how.targets; ++k) {
-        if constexpr (std::is_same_v<Out, Float16>) y.data<Float16>()[row * how.targets + k] = Float16(static_cast<float>(sums[k]));
+        if constexpr (std::is_same_v<Out, Float16>)
+          y.data<Float16>()[row * how.targets + k] = Float16(static_cast<float>(sums[k]));
         else y.data<Out>()[row * how.targets + k] = static_cast<Out>(sums[k]);
       }
     });
@@ -229,8 +239,9 @@ void infer_regressor(InferContext& c) { c.out(0, DType::kFloat32, SymShape{rows_
 
 Kernel make_regressor(Prepare& p) {
   const TreeSource source = read_numbered(p, "target");
-  Regression how{aggregate_of(p, p.attr_string("aggregate_function")), post_transform_of(p, p.attr_string("post_transform")),
-                 numbers_attr(p, "base_values"), target_count(p)};
+  Regression how{aggregate_of(p, p.attr_string("aggregate_function")),
+                 post_transform_of(p, p.attr_string("post_transform")), numbers_attr(p, "base_values"),
+                 target_count(p)};
   return p.dtype(0) == DType::kFloat64 ? regression_kernel<double, float>(p, source, std::move(how))
                                        : regression_kernel<float, float>(p, source, std::move(how));
 }
@@ -257,11 +268,12 @@ struct Classification {
   ClassLabels labels;
   PostTransform transform;
   std::vector<double> base;
-  bool positive = true;      // no weight is negative
-  bool one_class = false;    // two labels, and all leaves vote for one and the same
+  bool positive = true;    // no weight is negative
+  bool one_class = false;  // two labels, and all leaves vote for one and the same
 };
 
-// With two labels, trees usually vote for one of them only and the other's score follows. The rules are those of ONNX Runtime.
+// With two labels, trees usually vote for one of them only and the other's score follows. The rules are those of ONNX
+// Runtime.
 template <typename T>
 size_t finish_two(const Classification& how, T* sums, const uint8_t* seen) {
   const bool both = seen[1] != 0;
@@ -338,14 +350,17 @@ void infer_classifier(InferContext& c) {
 
 Kernel make_classifier(Prepare& p) {
   const TreeSource source = read_numbered(p, "class");
-  Classification how{labels_of(p), post_transform_of(p, p.attr_string("post_transform")), numbers_attr(p, "base_values")};
+  Classification how{labels_of(p), post_transform_of(p, p.attr_string("post_transform")),
+                     numbers_attr(p, "base_values")};
   const size_t classes = how.labels.size();
-  p.require(how.base.empty() || how.base.size() == classes || (classes == 2 && how.base.size() == 1), "base_values has ",
-            how.base.size(), " entries; ", classes, " expected");
+  p.require(how.base.empty() || how.base.size() == classes || (classes == 2 && how.base.size() == 1),
+            "base_values has ", how.base.size(), " entries; ", classes, " expected");
   const std::vector<int64_t> ids = ints_attr(p, "class_ids");
-  how.one_class = classes == 2 && !ids.empty() && std::all_of(ids.begin(), ids.end(), [&](int64_t id) { return id == ids[0]; });
+  how.one_class =
+      classes == 2 && !ids.empty() && std::all_of(ids.begin(), ids.end(), [&](int64_t id) { return id == ids[0]; });
   for (double weight : numbers_attr(p, "class_weights")) how.positive = how.positive && weight >= 0;
-  return p.dtype(0) == DType::kFloat64 ? classification_kernel<double>(p, source, how) : classification_kernel<float>(p, source, how);
+  return p.dtype(0) == DType::kFloat64 ? classification_kernel<double>(p, source, how)
+                                       : classification_kernel<float>(p, source, how);
 }
 
 // What both operators of the numbered kind have.

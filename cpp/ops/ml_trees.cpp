@@ -33,10 +33,11 @@ Trees<T>::Trees(const NodeView& node, const TreeSource& source, int64_t targets,
     const TreeSource::Node& from = source.nodes[static_cast<size_t>(i)];
     node.require(from.feature >= 0 && from.feature < kMaxCount, "node ", i, " tests feature ", from.feature);
     features_ = std::max(features_, from.feature + 1);
-    nodes_[static_cast<size_t>(i)] = {static_cast<T>(from.split), static_cast<int32_t>(from.feature), place(from.yes, "the true child", i),
-                                      place(from.no, "the false child", i)};
+    nodes_[static_cast<size_t>(i)] = {static_cast<T>(from.split), static_cast<int32_t>(from.feature),
+                                      place(from.yes, "the true child", i), place(from.no, "the false child", i)};
     Special& special = special_[static_cast<size_t>(i)];
-    special = {from.mode, from.missing_is_true, static_cast<int32_t>(from.set_begin), static_cast<int32_t>(from.set_begin + from.set_count)};
+    special = {from.mode, from.missing_is_true, static_cast<int32_t>(from.set_begin),
+               static_cast<int32_t>(from.set_begin + from.set_count)};
     if (from.mode == TreeMode::kMember) std::sort(sets_.begin() + special.set_begin, sets_.begin() + special.set_end);
     plain_ = plain_ && from.mode == TreeMode::kLeq && !from.missing_is_true;
   }
@@ -108,7 +109,8 @@ bool Trees<T>::takes_yes(int32_t at, const T* x) const {
     case TreeMode::kEq: return value == node.split;
     case TreeMode::kNeq: return value != node.split;
     case TreeMode::kMember:
-      return !std::isnan(value) && std::binary_search(sets_.begin() + special.set_begin, sets_.begin() + special.set_end, value);
+      return !std::isnan(value) &&
+             std::binary_search(sets_.begin() + special.set_begin, sets_.begin() + special.set_end, value);
   }
   return false;
 }

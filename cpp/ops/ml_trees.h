@@ -77,8 +77,8 @@ class Trees {
   int64_t targets_;
   TreeAggregate aggregate_;
   int64_t features_ = 0;
-  bool plain_ = true;       // all nodes are x <= split, NaN taking the false branch
-  bool one_vote_ = true;    // one target, and every leaf votes for it once
+  bool plain_ = true;     // all nodes are x <= split, NaN taking the false branch
+  bool one_vote_ = true;  // one target, and every leaf votes for it once
   std::vector<Node> nodes_;
   std::vector<Special> special_;  // per node, empty where plain_
   std::vector<Leaf> leaves_;      // per node

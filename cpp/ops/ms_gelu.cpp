@@ -20,7 +20,9 @@ void quick_gelu(UpgradeContext& c) {
   c.set("alpha", alpha);
 }
 
-void bias_add(UpgradeContext& c) { ms_become(c, "Add", {c.emit("Add", {ms_input(c, 0), ms_input(c, 1)}), ms_input(c, 2)}); }
+void bias_add(UpgradeContext& c) {
+  ms_become(c, "Add", {c.emit("Add", {ms_input(c, 0), ms_input(c, 1)}), ms_input(c, 2)});
+}
 
 void expand_dims(UpgradeContext& c) {
   const ValueId axis = c.emit("Cast", {ms_input(c, 1)}, {{"to", int64_t{7}}});
@@ -35,7 +37,11 @@ void define_ms_gelu(OpList& ops) {
   ops.add(ms_composite("BiasGelu", bias_gelu).in("A", "T", kFloats).in("B", "T", kFloats).out("C", "T"));
   ops.add(ms_composite("FastGelu", fast_gelu).in("X", "T", kFloats).optional_in("bias", "T", kFloats).out("Y", "T"));
   ops.add(ms_composite("QuickGelu", quick_gelu).attr("alpha", 1.702f).in("X", "T", kFloats).out("Y", "T"));
-  ops.add(ms_composite("BiasAdd", bias_add).in("X", "T", kFloats).in("bias", "T", kFloats).in("skip", "T", kFloats).out("Y", "T"));
+  ops.add(ms_composite("BiasAdd", bias_add)
+              .in("X", "T", kFloats)
+              .in("bias", "T", kFloats)
+              .in("skip", "T", kFloats)
+              .out("Y", "T"));
   ops.add(ms_composite("ExpandDims", expand_dims).in("X", "T", kAllTypes).in("axis", "", DType::kInt32).out("Y", "T"));
 }
 

@@ -47,7 +47,8 @@ Kernel make_inverse(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
     const int rank = x.rank();
-    run.require(rank >= 2 && x.dim(rank - 1) == x.dim(rank - 2), "its input is ", x.shape().str(), "; square matrices expected");
+    run.require(rank >= 2 && x.dim(rank - 1) == x.dim(rank - 2), "its input is ", x.shape().str(),
+                "; square matrices expected");
     const Tensor& y = run.out(0, x.shape());
     const int64_t n = x.dim(rank - 1);
     if (x.size() == 0) return;
@@ -86,7 +87,8 @@ void infer_inverse(InferContext& c) {
 }  // namespace
 
 void define_ms_inverse(OpList& ops) {
-  ops.add(OpDef("Inverse", "com.microsoft").in("X", "T", kFloats).out("Y", "T").infer(infer_inverse).kernel(make_inverse));
+  ops.add(
+      OpDef("Inverse", "com.microsoft").in("X", "T", kFloats).out("Y", "T").infer(infer_inverse).kernel(make_inverse));
 }
 
 }  // namespace sx

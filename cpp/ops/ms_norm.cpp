@@ -1,5 +1,5 @@
-// SkipLayerNormalization, SkipSimplifiedLayerNormalization, EmbedLayerNormalization, GroupNorm and SimplifiedLayerNormalization in
-// terms of standard operators.
+// SkipLayerNormalization, SkipSimplifiedLayerNormalization, EmbedLayerNormalization, GroupNorm and
+// SimplifiedLayerNormalization in terms of standard operators.
 #include "ops/ms_composites.h"
 
 namespace sx {
@@ -51,9 +51,11 @@ void embed_layer_norm(UpgradeContext& c) {
   if (positions == kNone) {
     const ValueId length = c.emit("Shape", {ids}, {{"start", int64_t{1}}, {"end", int64_t{2}}});
     const ValueId limit = c.emit("Squeeze", {length});
-    positions = c.emit("Range", {c.constant(Tensor::scalar<int64_t>(0)), limit, c.constant(Tensor::scalar<int64_t>(1))});
+    positions =
+        c.emit("Range", {c.constant(Tensor::scalar<int64_t>(0)), limit, c.constant(Tensor::scalar<int64_t>(1))});
   }
-  ValueId sum = c.emit("Add", {c.emit("Gather", {ms_input(c, kWords), ids}), c.emit("Gather", {ms_input(c, kPositions), positions})});
+  ValueId sum = c.emit(
+      "Add", {c.emit("Gather", {ms_input(c, kWords), ids}), c.emit("Gather", {ms_input(c, kPositions), positions})});
   if (c.has_input(kSegments) && c.has_input(kSegmentTable))
     sum = c.emit("Add", {sum, c.emit("Gather", {ms_input(c, kSegmentTable), ms_input(c, kSegments)})});
   if (c.draft().outputs.size() > 1 && c.draft().outputs[1] != kNone) {

@@ -1,5 +1,5 @@
-// QLinearAveragePool, QLinearGlobalAveragePool, QLinearConcat, QLinearSoftmax and QLinearWhere: a standard operator between
-// DequantizeLinear and QuantizeLinear.
+// QLinearAveragePool, QLinearGlobalAveragePool, QLinearConcat, QLinearSoftmax and QLinearWhere: a standard operator
+// between DequantizeLinear and QuantizeLinear.
 #include "ops/ms_composites.h"
 
 namespace sx {
@@ -36,7 +36,8 @@ std::vector<int64_t> channels_behind(int rank) {
 void pool(UpgradeContext& c, const char* op, Attributes attributes) {
   const bool last = c.take<int64_t>("channels_last", 0) != 0;
   const int rank = c.input(0).type.rank();
-  c.view().require(!last || rank >= 3, "its input is ", c.input(0).type.str(), "; with channels_last the rank must be known");
+  c.view().require(!last || rank >= 3, "its input is ", c.input(0).type.str(),
+                   "; with channels_last the rank must be known");
   ValueId y = dequantized(c, 0, 1, 2);
   if (last) y = c.emit("Transpose", {y}, {{"perm", channels_first(rank)}});
   y = c.emit(op, {y}, std::move(attributes));
@@ -59,8 +60,8 @@ void global_average_pool(UpgradeContext& c) { pool(c, "GlobalAveragePool", {}); 
 
 void concat(UpgradeContext& c) {
   const auto axis = c.take<int64_t>("axis", 0);
-  c.view().require(c.draft().inputs.size() >= 5 && (c.draft().inputs.size() - 2) % 3 == 0, "has ", c.draft().inputs.size(),
-                   " inputs; a scale and a zero point, then three for each tensor expected");
+  c.view().require(c.draft().inputs.size() >= 5 && (c.draft().inputs.size() - 2) % 3 == 0, "has ",
+                   c.draft().inputs.size(), " inputs; a scale and a zero point, then three for each tensor expected");
   std::vector<ValueId> parts;
   for (size_t i = 2; i < c.draft().inputs.size(); i += 3) parts.push_back(dequantized(c, i, i + 1, i + 2));
   quantize(c, c.emit("Concat", parts, {{"axis", axis}}), 0, 1, 2);

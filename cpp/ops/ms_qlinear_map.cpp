@@ -1,4 +1,5 @@
-// QLinearAdd, QLinearMul: y = q(dq(a) op dq(b)); QLinearSigmoid, QLinearLeakyRelu: y = q(f(dq(x))), by tables over 8-bit codes
+// QLinearAdd, QLinearMul: y = q(dq(a) op dq(b)); QLinearSigmoid, QLinearLeakyRelu: y = q(f(dq(x))), by tables over
+// 8-bit codes
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -19,7 +20,8 @@ struct Quantization {
 };
 
 int32_t code_of(const Tensor& x, int64_t i) {
-  return x.dtype() == DType::kInt8 ? static_cast<int32_t>(x.data<int8_t>()[i]) : static_cast<int32_t>(x.data<uint8_t>()[i]);
+  return x.dtype() == DType::kInt8 ? static_cast<int32_t>(x.data<int8_t>()[i])
+                                   : static_cast<int32_t>(x.data<uint8_t>()[i]);
 }
 
 // One scale for the whole tensor, and a zero point that may be absent.
@@ -27,7 +29,8 @@ Quantization quantization(const Run& run, int scale, int zero) {
   run.require(run.in(scale).size() == 1, "input ", scale, " is ", run.in(scale).shape().str(), "; one scale expected");
   Quantization q{*run.in(scale).data<float>(), 0};
   if (run.has(zero)) {
-    run.require(run.in(zero).size() == 1, "input ", zero, " is ", run.in(zero).shape().str(), "; one zero point expected");
+    run.require(run.in(zero).size() == 1, "input ", zero, " is ", run.in(zero).shape().str(),
+                "; one zero point expected");
     q.zero = code_of(run.in(zero), 0);
   }
   return q;
@@ -36,7 +39,8 @@ Quantization quantization(const Run& run, int scale, int zero) {
 // What a code of x, taken as its byte, stands for relative to the zero point.
 std::array<float, 256> distances(DType dtype, int32_t zero) {
   std::array<float, 256> table;
-  for (int i = 0; i < 256; ++i) table[static_cast<size_t>(i)] = static_cast<float>((dtype == DType::kInt8 ? static_cast<int8_t>(i) : i) - zero);
+  for (int i = 0; i < 256; ++i)
+    table[static_cast<size_t>(i)] = static_cast<float>((dtype == DType::kInt8 ? static_cast<int8_t>(i) : i) - zero);
   return table;
 }
 
@@ -44,7 +48,9 @@ std::array<float, 256> distances(DType dtype, int32_t zero) {
 struct ToByte {
   float least, most, zero;
   explicit ToByte(DType dtype, int32_t zero_point)
-      : least(dtype == DType::kInt8 ? -128.0f : 0.0f), most(dtype == DType::kInt8 ? 127.0f : 255.0f), zero(static_cast<float>(zero_point)) {}
+      : least(dtype == DType::kInt8 ? -128.0f : 0.0f),
+        most(dtype == DType::kInt8 ? 127.0f : 255.0f),
+        zero(static_cast<float>(zero_point)) {}
   uint8_t operator()(float value) const {
     float code = std::nearbyint(value) + zero;
     if (!(code >= least)) code = std::isnan(code) ? zero : least;

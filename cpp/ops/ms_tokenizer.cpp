@@ -91,7 +91,8 @@ class Splitter {
 
 void infer_tokenizer(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, DType::kString, std::nullopt);
-  c.require(c.rank(0) == 1 || c.rank(0) == 2, "its input is ", c.type(0).str(), "; [strings] or [rows, strings] expected");
+  c.require(c.rank(0) == 1 || c.rank(0) == 2, "its input is ", c.type(0).str(),
+            "; [strings] or [rows, strings] expected");
   SymShape shape = c.shape(0);
   shape.push_back(Dim());
   c.out(0, DType::kString, shape);
@@ -101,7 +102,8 @@ Kernel make_tokenizer(Prepare& p) {
   auto splitter = std::make_shared<const Splitter>(p);
   return [splitter, mark = p.attr_int("mark") != 0, pad = p.attr_string("pad_value")](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() == 1 || x.rank() == 2, "its input is ", x.shape().str(), "; [strings] or [rows, strings] expected");
+    run.require(x.rank() == 1 || x.rank() == 2, "its input is ", x.shape().str(),
+                "; [strings] or [rows, strings] expected");
     std::vector<Tokens> rows(static_cast<size_t>(x.size()));
     parallel_for(x.size(), 64, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) rows[static_cast<size_t>(i)] = splitter->split(x.data<std::string>()[i]);

@@ -1,4 +1,5 @@
-// selected_indices = (batch, class, box) of the boxes by falling score that overlap no better one by more than iou_threshold.
+// selected_indices = (batch, class, box) of the boxes by falling score that overlap no better one by more than
+// iou_threshold.
 #include <algorithm>
 
 #include "ops/infer.h"
@@ -23,7 +24,8 @@ Box box_of(const float* from, bool center) {
   if (center) {
     box = {from[0] - from[2] / 2, from[1] - from[3] / 2, from[0] + from[2] / 2, from[1] + from[3] / 2, 0};
   } else {
-    box = {std::min(from[1], from[3]), std::min(from[0], from[2]), std::max(from[1], from[3]), std::max(from[0], from[2]), 0};
+    box = {std::min(from[1], from[3]), std::min(from[0], from[2]), std::max(from[1], from[3]),
+           std::max(from[0], from[2]), 0};
   }
   box.area = (box.x_high - box.x_low) * (box.y_high - box.y_low);
   return box;
@@ -55,9 +57,11 @@ Kernel make_non_max_suppression(Prepare& p) {
   return [center](Run& run) {
     const Tensor& boxes = run.in(0);
     const Tensor& scores = run.in(1);
-    SX_CHECK(run, boxes.rank() == 3 && boxes.dim(2) == 4, "boxes has shape ", boxes.shape().str(), "; [N,B,4] expected");
-    SX_CHECK(run, scores.rank() == 3 && scores.dim(0) == boxes.dim(0) && scores.dim(2) == boxes.dim(1), "scores has shape ", scores.shape().str(),
-                " for boxes of shape ", boxes.shape().str(), "; [N,C,B] expected");
+    SX_CHECK(run, boxes.rank() == 3 && boxes.dim(2) == 4, "boxes has shape ", boxes.shape().str(),
+             "; [N,B,4] expected");
+    SX_CHECK(run, scores.rank() == 3 && scores.dim(0) == boxes.dim(0) && scores.dim(2) == boxes.dim(1),
+             "scores has shape ", scores.shape().str(), " for boxes of shape ", boxes.shape().str(),
+             "; [N,C,B] expected");
     const int64_t most = run.has(2) && run.in(2).size() > 0 ? std::max<int64_t>(run.in(2).scalar_as_int(), 0) : 0;
     const float iou_threshold = threshold_of(run, 3, 0);
     SX_CHECK(run, iou_threshold >= 0 && iou_threshold <= 1, "iou_threshold is ", iou_threshold, "; expected 0..1");
@@ -66,29 +70,32 @@ Kernel make_non_max_suppression(Prepare& p) {
     const int64_t classes = scores.dim(1);
     const int64_t count = boxes.dim(1);
     std::vector<std::vector<int64_t>> selected(static_cast<size_t>(most > 0 ? scores.dim(0) * classes : 0));
-    parallel_for(static_cast<int64_t>(selected.size()), std::max<int64_t>(2048 / std::max<int64_t>(count, 1), 1), [&](int64_t begin, int64_t end) {
-      std::vector<Candidate> heap;
-      std::vector<Box> kept;
-      for (int64_t row = begin; row < end; ++row) {
-        const float* score = scores.data<float>() + row * count;
-        const float* box = boxes.data<float>() + row / classes * count * 4;
-        heap.clear();
-        kept.clear();
-        for (int64_t i = 0; i < count; ++i)
-          if (filters ? score[i] > score_threshold : score[i] == score[i]) heap.push_back({score[i], i});
-        std::make_heap(heap.begin(), heap.end());
-        std::vector<int64_t>& chosen = selected[static_cast<size_t>(row)];
-        while (!heap.empty() && static_cast<int64_t>(chosen.size()) < most) {
-          std::pop_heap(heap.begin(), heap.end());
-          const int64_t index = heap.back().box;
-          heap.pop_back();
-          const Box candidate = box_of(box + index * 4, center);
-          if (std::any_of(kept.begin(), kept.end(), [&](const Box& better) { return overlap(candidate, better, iou_threshold); })) continue;
-          kept.push_back(candidate);
-          chosen.push_back(index);
-        }
-      }
-    });
+    parallel_for(static_cast<int64_t>(selected.size()), std::max<int64_t>(2048 / std::max<int64_t>(count, 1), 1),
+                 [&](int64_t begin, int64_t end) {
+                   std::vector<Candidate> heap;
+                   std::vector<Box> kept;
+                   for (int64_t row = begin; row < end; ++row) {
+                     const float* score = scores.data<float>() + row * count;
+                     const float* box = boxes.data<float>() + row / classes * count * 4;
+                     heap.clear();
+                     kept.clear();
+                     for (int64_t i = 0; i < count; ++i)
+                       if (filters ? score[i] > score_threshold : score[i] == score[i]) heap.push_back({score[i], i});
+                     std::make_heap(heap.begin(), heap.end());
+                     std::vector<int64_t>& chosen = selected[static_cast<size_t>(row)];
+                     while (!heap.empty() && static_cast<int64_t>(chosen.size()) < most) {
+                       std::pop_heap(heap.begin(), heap.end());
+                       const int64_t index = heap.back().box;
+                       heap.pop_back();
+                       const Box candidate = box_of(box + index * 4, center);
+                       if (std::any_of(kept.begin(), kept.end(),
+                                       [&](const Box& better) { return overlap(candidate, better, iou_threshold); }))
+                         continue;
+                       kept.push_back(candidate);
+                       chosen.push_back(index);
+                     }
+                   }
+                 });
     int64_t total = 0;
     for (const auto& chosen : selected) total += static_cast<int64_t>(chosen.size());
     int64_t* to = run.out(0, Shape{total, 3}).data<int64_t>();

@@ -1,4 +1,5 @@
-// NonZero: the positions of elements that are not zero; Compress: the slices that a condition selects; Unique: the distinct slices.
+// NonZero: the positions of elements that are not zero; Compress: the slices that a condition selects; Unique: the
+// distinct slices.
 #include <algorithm>
 #include <complex>
 #include <numeric>
@@ -199,7 +200,8 @@ Kernel make_unique(Prepare& p) {
       for (int64_t i = 0; i < outer; ++i)
         for (int64_t g = 0; g < count; ++g)
           copy_elements(x.dtype(), static_cast<char*>(y.raw()) + (i * count + g) * step,
-                        static_cast<const char*>(x.raw()) + (i * extent + groups[static_cast<size_t>(g)].first) * step, unit);
+                        static_cast<const char*>(x.raw()) + (i * extent + groups[static_cast<size_t>(g)].first) * step,
+                        unit);
     }
     auto write = [&](int output, int64_t length, auto value) {
       if (!run.wants(output)) return;

@@ -28,13 +28,16 @@ void define_optional(OpList& ops) {
               .any_out("output")
               .retains()
               .infer(infer_optional)
-              .kernel([](Prepare&) -> Kernel { return [](Run& run) { run.set(0, run.has(0) ? run.datum(0) : Datum()); }; }));
-  ops.add(OpDef("OptionalHasElement")
-              .since(28, 15)
-              .any_in("input", Presence::kOptional)
-              .out("output", "", DType::kBool)
-              .infer([](InferContext& c) { c.out(0, DType::kBool, SymShape{}); })
-              .kernel([](Prepare&) -> Kernel { return [](Run& run) { *run.out(0, Shape{}).data<bool>() = run.has(0); }; }));
+              .kernel([](Prepare&) -> Kernel {
+                return [](Run& run) { run.set(0, run.has(0) ? run.datum(0) : Datum()); };
+              }));
+  ops.add(
+      OpDef("OptionalHasElement")
+          .since(28, 15)
+          .any_in("input", Presence::kOptional)
+          .out("output", "", DType::kBool)
+          .infer([](InferContext& c) { c.out(0, DType::kBool, SymShape{}); })
+          .kernel([](Prepare&) -> Kernel { return [](Run& run) { *run.out(0, Shape{}).data<bool>() = run.has(0); }; }));
   ops.add(OpDef("OptionalGetElement")
               .since(28, 15)
               .any_in("input")

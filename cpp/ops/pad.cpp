@@ -1,4 +1,5 @@
-// y = x with elements added at (or, for negative pads, cut off) both ends of its axes: a constant, or x's own edge, reflection or other end.
+// y = x with elements added at (or, for negative pads, cut off) both ends of its axes: a constant, or x's own edge,
+// reflection or other end.
 #include <algorithm>
 #include <array>
 
@@ -77,7 +78,8 @@ struct PadPlan {
 PadPlan plan_pad(const Shape& x, const PadAxis* given, Mode mode) {
   PadPlan plan;
   int padded = x.rank();
-  while (padded > 0 && given[padded - 1].begin == 0 && given[padded - 1].result == x[padded - 1]) plan.unit *= x[--padded];
+  while (padded > 0 && given[padded - 1].begin == 0 && given[padded - 1].result == x[padded - 1])
+    plan.unit *= x[--padded];
   for (int i = 0; i < padded; ++i) {
     const bool plain = given[i].begin == 0 && given[i].result == x[i];
     if (plain && plan.count > 0) {
@@ -91,7 +93,8 @@ PadPlan plan_pad(const Shape& x, const PadAxis* given, Mode mode) {
   }
   if (mode == Mode::kConstant && plan.count > 0) {
     PadAxis& last = plan.axes[static_cast<size_t>(plan.count - 1)];
-    for (int64_t* scaled : {&last.extent, &last.result, &last.begin, &last.first, &last.last}) *scaled = checked_mul(*scaled, plan.unit);
+    for (int64_t* scaled : {&last.extent, &last.result, &last.begin, &last.first, &last.last})
+      *scaled = checked_mul(*scaled, plan.unit);
     plan.unit = 1;
   }
   return plan;
@@ -119,12 +122,12 @@ void pad_rows(const PadPlan& plan, Mode mode, T* to, const T* from, const T& val
         rest /= axis.result;
       }
       if (source < 0) {
-        std::fill(write, write + line.result, value);
+        fill_run(write, line.result, value);
         continue;
       }
       const T* read = from + source * line.extent * unit;
       auto border = [&](int64_t first, int64_t last) {
-        if (mode == Mode::kConstant) return std::fill(write + first, write + last, value);
+        if (mode == Mode::kConstant) return fill_run(write + first, last - first, value);
         for (int64_t i = first; i < last; ++i) copy_run(write + i * unit, read + line.source(mode, i) * unit, unit);
       };
       border(0, left);
@@ -154,10 +157,12 @@ Kernel make_pad(Prepare& p) {
       const int64_t extent = x.dim(axis);
       SX_CHECK(run, padded[axis].begin == 0 && padded[axis].result == extent, "axis ", axis, " is padded twice");
       shape[axis] = checked_add(checked_add(extent, begin), end);
-      SX_CHECK(run, shape[axis] >= 0, "pads ", begin, " and ", end, " leave nothing of axis ", axis, " of extent ", extent);
-      padded[axis] = {extent, shape[axis], begin, begin < 0 ? std::min(-begin, extent) : 0, end < 0 ? std::max<int64_t>(extent + end, 0) : extent};
-      SX_CHECK(run, mode == Mode::kConstant || padded[axis].first < padded[axis].last || shape[axis] == 0, "axis ", axis, " of ",
-                  x.shape().str(), " has no elements to pad with");
+      SX_CHECK(run, shape[axis] >= 0, "pads ", begin, " and ", end, " leave nothing of axis ", axis, " of extent ",
+               extent);
+      padded[axis] = {extent, shape[axis], begin, begin < 0 ? std::min(-begin, extent) : 0,
+                      end < 0 ? std::max<int64_t>(extent + end, 0) : extent};
+      SX_CHECK(run, mode == Mode::kConstant || padded[axis].first < padded[axis].last || shape[axis] == 0, "axis ",
+               axis, " of ", x.shape().str(), " has no elements to pad with");
     }
     Tensor value;
     if (run.has(2)) {

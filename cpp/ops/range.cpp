@@ -1,4 +1,5 @@
-// Range: start, start + delta, ...; ConstantOfShape: one value everywhere; EyeLike: ones on a diagonal; OneHot: values at indices.
+// Range: start, start + delta, ...; ConstantOfShape: one value everywhere; EyeLike: ones on a diagonal; OneHot: values
+// at indices.
 #include <algorithm>
 #include <cmath>
 
@@ -51,7 +52,7 @@ void infer_range(InferContext& c) {
   SX_CHECK(c, delta != Dim(0), "delta is 0");
   if (!delta.known()) return c.out(0, dtype, SymShape{Dim()});
   const bool known = start.known() && limit.known();
-  const Dim count = known                ? Dim(integer_count(start.value(), limit.value(), delta.value()))
+  const Dim count = known               ? Dim(integer_count(start.value(), limit.value(), delta.value()))
                     : delta.value() > 0 ? ceil_div(limit - start, delta)
                                         : ceil_div(start - limit, Dim(0) - delta);
   c.out(0, dtype, SymShape{count.known() ? Dim(std::max<int64_t>(count.value(), 0)) : count});
@@ -65,7 +66,9 @@ Kernel make_range(Prepare& p) {
   const DType dtype = p.dtype(0);
   if (is_integer(dtype)) {
     return [](Run& run) {
-      for (int i = 0; i < 3; ++i) SX_CHECK(run, run.in(i).size() == 1, "input ", i, " has shape ", run.in(i).shape().str(), "; a scalar expected");
+      for (int i = 0; i < 3; ++i)
+        SX_CHECK(run, run.in(i).size() == 1, "input ", i, " has shape ", run.in(i).shape().str(),
+                 "; a scalar expected");
       const int64_t start = run.in(0).scalar_as_int();
       const int64_t delta = run.in(2).scalar_as_int();
       SX_CHECK(run, delta != 0, "delta is 0");
@@ -82,7 +85,8 @@ Kernel make_range(Prepare& p) {
     };
   }
   return [](Run& run) {
-    for (int i = 0; i < 3; ++i) SX_CHECK(run, run.in(i).size() == 1, "input ", i, " has shape ", run.in(i).shape().str(), "; a scalar expected");
+    for (int i = 0; i < 3; ++i)
+      SX_CHECK(run, run.in(i).size() == 1, "input ", i, " has shape ", run.in(i).shape().str(), "; a scalar expected");
     const double start = run.in(0).scalar_as_double();
     const double delta = run.in(2).scalar_as_double();
     SX_CHECK(run, delta != 0, "delta is 0");
@@ -93,7 +97,8 @@ Kernel make_range(Prepare& p) {
       using T = decltype(zero);
       if constexpr (!std::is_integral_v<T>) {
         T* to = y.data<T>();
-        for (int64_t i = 0; i < y.size(); ++i) to[i] = T(static_cast<Arithmetic<T>>(start + static_cast<double>(i) * delta));
+        for (int64_t i = 0; i < y.size(); ++i)
+          to[i] = T(static_cast<Arithmetic<T>>(start + static_cast<double>(i) * delta));
       }
     });
   };
@@ -125,7 +130,8 @@ Kernel make_constant_of_shape(Prepare& p) {
   return [shape_input, value = fill_value(p)](Run& run) {
     std::vector<int64_t> buffer;
     const std::vector<int64_t>& shape = shape_input.get(run, buffer);
-    for (int64_t extent : shape) SX_CHECK(run, extent >= 0, "the shape ", to_string(Attribute(shape)), " has a negative extent");
+    for (int64_t extent : shape)
+      SX_CHECK(run, extent >= 0, "the shape ", to_string(Attribute(shape)), " has a negative extent");
     fill(run.out(0, value.dtype(), Shape(shape)), value.raw());
   };
 }
@@ -147,7 +153,8 @@ void diagonal(Tensor& y, int64_t k, T one) {
   std::fill(to, to + y.size(), T());
   const int64_t rows = y.dim(0), columns = y.dim(1);
   if (k >= columns || k <= -rows) return;
-  for (int64_t row = std::max<int64_t>(-k, 0); row < rows && row + k < columns; ++row) to[row * columns + row + k] = one;
+  for (int64_t row = std::max<int64_t>(-k, 0); row < rows && row + k < columns; ++row)
+    to[row * columns + row + k] = one;
 }
 
 Kernel make_eye_like(Prepare& p) {

@@ -1,4 +1,5 @@
-// y = x at another resolution: nearest, linear or cubic interpolation along any axes. Upsample of older opsets becomes Resize.
+// y = x at another resolution: nearest, linear or cubic interpolation along any axes. Upsample of older opsets becomes
+// Resize.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -10,6 +11,7 @@
 #include "ops/registry.h"
 #include "ops/resize_taps.h"
 #include "ops/upgrade.h"
+#include "ops/vector16.h"
 
 namespace sx {
 namespace {
@@ -37,7 +39,8 @@ struct Settings {
 Settings settings_of(const NodeView& node) {
   Settings s;
   s.rule.mode = choice<ResizeMode>(
-      node, "mode", {{"nearest", ResizeMode::kNearest}, {"linear", ResizeMode::kLinear}, {"cubic", ResizeMode::kCubic}});
+      node, "mode",
+      {{"nearest", ResizeMode::kNearest}, {"linear", ResizeMode::kLinear}, {"cubic", ResizeMode::kCubic}});
   using C = ResizeCoordinates;
   s.rule.coordinates = choice<C>(node, "coordinate_transformation_mode",
                                  {{"half_pixel", C::kHalfPixel},
@@ -49,12 +52,16 @@ Settings settings_of(const NodeView& node) {
                                   {"tf_crop_and_resize", C::kTfCropAndResize}});
   using R = ResizeRounding;
   s.rule.rounding = choice<R>(node, "nearest_mode",
-                              {{"round_prefer_floor", R::kPreferFloor}, {"round_prefer_ceil", R::kPreferCeil}, {"floor", R::kFloor}, {"ceil", R::kCeil}});
+                              {{"round_prefer_floor", R::kPreferFloor},
+                               {"round_prefer_ceil", R::kPreferCeil},
+                               {"floor", R::kFloor},
+                               {"ceil", R::kCeil}});
   s.rule.cubic_a = static_cast<double>(node.attr_float("cubic_coeff_a"));
   s.rule.antialias = node.attr_int("antialias") != 0 && s.rule.mode != ResizeMode::kNearest;
   s.rule.exclude_outside = node.attr_int("exclude_outside") != 0;
-  s.aspect = choice<Aspect>(node, "keep_aspect_ratio_policy",
-                            {{"stretch", Aspect::kStretch}, {"not_larger", Aspect::kNotLarger}, {"not_smaller", Aspect::kNotSmaller}});
+  s.aspect = choice<Aspect>(
+      node, "keep_aspect_ratio_policy",
+      {{"stretch", Aspect::kStretch}, {"not_larger", Aspect::kNotLarger}, {"not_smaller", Aspect::kNotSmaller}});
   if (node.has_attr("axes")) s.axes = node.attr_ints("axes");
   s.extrapolation = node.attr_float("extrapolation_value");
   return s;
@@ -66,7 +73,8 @@ std::vector<double> numbers(const Tensor* x) {
   if (x == nullptr) return values;
   with_number(x->dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for (int64_t i = 0; i < x->size(); ++i) values.push_back(static_cast<double>(static_cast<Arithmetic<T>>(x->data<T>()[i])));
+    for (int64_t i = 0; i < x->size(); ++i)
+      values.push_back(static_cast<double>(static_cast<Arithmetic<T>>(x->data<T>()[i])));
   });
   return values;
 }
@@ -79,7 +87,8 @@ struct Request {
 
 // What is to be done along each axis of `x`. `fault` takes the parts of a message and throws.
 template <typename Fault>
-std::vector<ResizeAxis> resolve(const Settings& s, const NodeView& node, const Shape& x, const Request& request, Fault fault) {
+std::vector<ResizeAxis> resolve(const Settings& s, const NodeView& node, const Shape& x, const Request& request,
+                                Fault fault) {
   std::vector<ResizeAxis> plan;
   for (int64_t extent : x) plan.push_back({extent, extent, 1, 0, 1});
   std::vector<int> axes;
@@ -93,11 +102,15 @@ std::vector<ResizeAxis> resolve(const Settings& s, const NodeView& node, const S
   }
   const size_t n = axes.size();
   if (request.scales.empty() == request.sizes.empty() && n > 0)
-    fault(request.scales.empty() ? "has neither scales nor sizes" : "has both scales and sizes", "; one of them expected");
-  if (!request.scales.empty() && request.scales.size() != n) fault("has ", request.scales.size(), " scales for ", n, " axes");
-  if (!request.sizes.empty() && request.sizes.size() != n) fault("has ", request.sizes.size(), " sizes for ", n, " axes");
+    fault(request.scales.empty() ? "has neither scales nor sizes" : "has both scales and sizes",
+          "; one of them expected");
+  if (!request.scales.empty() && request.scales.size() != n)
+    fault("has ", request.scales.size(), " scales for ", n, " axes");
+  if (!request.sizes.empty() && request.sizes.size() != n)
+    fault("has ", request.sizes.size(), " sizes for ", n, " axes");
   const bool crops = s.rule.coordinates == ResizeCoordinates::kTfCropAndResize;
-  if (crops && request.roi.size() != 2 * n) fault("has ", request.roi.size(), " roi bounds; two for each of ", n, " axes expected");
+  if (crops && request.roi.size() != 2 * n)
+    fault("has ", request.roi.size(), " roi bounds; two for each of ", n, " axes expected");
   std::optional<double> common;
   if (!request.sizes.empty() && s.aspect != Aspect::kStretch) {
     for (size_t i = 0; i < n; ++i) {
@@ -118,7 +131,8 @@ std::vector<ResizeAxis> resolve(const Settings& s, const NodeView& node, const S
       if (!(axis.scale > 0)) fault("scale ", axis.scale, " of axis ", axes[i], " is not positive");
       const double covered = crops ? axis.roi_end - axis.roi_begin : 1.0;
       // The product is rounded to float, as in the specification's shape inference.
-      extent = std::floor(static_cast<double>(static_cast<float>(static_cast<double>(axis.from) * covered * axis.scale)));
+      extent =
+          std::floor(static_cast<double>(static_cast<float>(static_cast<double>(axis.from) * covered * axis.scale)));
     } else if (common) {
       axis.scale = *common;
       extent = std::floor(*common * static_cast<double>(axis.from) + 0.5);
@@ -128,7 +142,8 @@ std::vector<ResizeAxis> resolve(const Settings& s, const NodeView& node, const S
     if (!(extent >= 0 && extent < 1e15)) fault("axis ", axes[i], " of ", x.str(), " would get the extent ", extent);
     axis.to = static_cast<int64_t>(extent);
     if (request.scales.empty() && !common) axis.scale = static_cast<double>(axis.to) / static_cast<double>(axis.from);
-    if (axis.from == 0 && axis.to > 0) fault("axis ", axes[i], " of ", x.str(), " is empty and cannot be resized to ", axis.to);
+    if (axis.from == 0 && axis.to > 0)
+      fault("axis ", axes[i], " of ", x.str(), " is empty and cannot be resized to ", axis.to);
   }
   return plan;
 }
@@ -147,7 +162,8 @@ void infer_resize(InferContext& c) {
   if (c.constant(1) != nullptr) request.roi = numbers(c.constant(1));
   const auto known_sizes = c.has(3) ? c.integers(3) : std::nullopt;
   if (known_sizes) request.sizes = *known_sizes;
-  const bool all_known = (!c.has(2) || scales != nullptr) && (!c.has(3) || known_sizes) && (!crops || c.constant(1) != nullptr);
+  const bool all_known =
+      (!c.has(2) || scales != nullptr) && (!c.has(3) || known_sizes) && (!crops || c.constant(1) != nullptr);
   if (concrete_x && all_known) {
     const auto plan = resolve(s, c, *concrete_x, request, [&](const auto&... parts) { c.error(parts...); });
     for (size_t i = 0; i < plan.size(); ++i) shape[i] = Dim(plan[i].to);
@@ -163,8 +179,10 @@ void infer_resize(InferContext& c) {
     Dim& extent = shape[axes[i]];
     if (by_scale) {
       const double scale = i < request.scales.size() ? request.scales[i] : 0;
-      if (scale >= 1 && scale == std::floor(scale) && scale < 1e6 && !crops) extent = extent * Dim(static_cast<int64_t>(scale));
-      else if (scale > 0 && 1 / scale == std::floor(1 / scale) && scale > 1e-6 && !crops) extent = floor_div(extent, Dim(static_cast<int64_t>(1 / scale)));
+      if (scale >= 1 && scale == std::floor(scale) && scale < 1e6 && !crops)
+        extent = extent * Dim(static_cast<int64_t>(scale));
+      else if (scale > 0 && 1 / scale == std::floor(1 / scale) && scale > 1e-6 && !crops)
+        extent = floor_div(extent, Dim(static_cast<int64_t>(1 / scale)));
       else extent = Dim();
     } else {
       extent = sizes && s.aspect == Aspect::kStretch && i < sizes->size() ? (*sizes)[i] : Dim();
@@ -175,9 +193,24 @@ void infer_resize(InferContext& c) {
 
 // --- nearest: elements are moved
 
+// Every element twice.
+template <typename T>
+void double_run(T* to, const T* from, int64_t count) {
+  int64_t i = 0;
+  if constexpr (std::is_integral_v<T>) {
+    for (; i + Vector16<T>::kCount <= count; i += Vector16<T>::kCount) {
+      const auto v = Vector16<T>::load(from + i);
+      interleave_low(v, v).store(to + 2 * i);
+      interleave_high(v, v).store(to + 2 * i + Vector16<T>::kCount);
+    }
+  }
+  for (; i < count; ++i) to[2 * i] = to[2 * i + 1] = from[i];
+}
+
 // Whole loops over the axes before the last resized one, then a line of positions, each `unit` elements long.
 template <typename T>
-void resize_nearest(const std::vector<ResizeAxis>& plan, const std::vector<ResizeTaps>& taps, T* to, const T* from, const T& extrapolation) {
+void resize_nearest(const std::vector<ResizeAxis>& plan, const std::vector<ResizeTaps>& taps, T* to, const T* from,
+                    const T& extrapolation) {
   size_t resized = plan.size();
   while (resized > 0 && taps[resized - 1].indices.empty()) --resized;
   int64_t unit = 1;
@@ -186,8 +219,23 @@ void resize_nearest(const std::vector<ResizeAxis>& plan, const std::vector<Resiz
   const size_t line = resized - 1;
   const ResizeTaps& columns = taps[line];
   const int64_t width = plan[line].to;
+  // The loops, with neighbours that keep their extents merged.
+  struct Loop {
+    int64_t to, from;
+    const ResizeTaps* taps;
+  };
+  std::array<Loop, kMaxRank> loops;
+  size_t depth = 0;
   int64_t rows = 1;
-  for (size_t i = 0; i < line; ++i) rows *= plan[i].to;
+  for (size_t i = 0; i < line; ++i) {
+    rows *= plan[i].to;
+    if (depth > 0 && taps[i].indices.empty() && loops[depth - 1].taps->indices.empty()) {
+      loops[depth - 1].to *= plan[i].to;
+      loops[depth - 1].from *= plan[i].from;
+    } else {
+      loops[depth++] = {plan[i].to, plan[i].from, &taps[i]};
+    }
+  }
   const bool doubles = unit == 1 && width == 2 * plan[line].from && columns.outside.empty() && [&] {
     for (int64_t i = 0; i < width; ++i)
       if (columns.indices[static_cast<size_t>(i)] != i / 2) return false;
@@ -201,34 +249,37 @@ void resize_nearest(const std::vector<ResizeAxis>& plan, const std::vector<Resiz
       int64_t stride = 1;
       int64_t rest = row;
       bool outside = false;
-      for (size_t i = line; i-- > 0;) {
-        int64_t at = rest % plan[i].to;
-        rest /= plan[i].to;
-        outside = outside || (!taps[i].outside.empty() && taps[i].outside[static_cast<size_t>(at)]);
-        if (!taps[i].indices.empty()) at = taps[i].indices[static_cast<size_t>(at)];
+      for (size_t i = depth; i-- > 0;) {
+        const Loop& loop = loops[i];
+        int64_t at = i == 0 ? rest : rest % loop.to;
+        if (i > 0) rest /= loop.to;
+        outside = outside || (!loop.taps->outside.empty() && loop.taps->outside[static_cast<size_t>(at)]);
+        if (!loop.taps->indices.empty()) at = loop.taps->indices[static_cast<size_t>(at)];
         source += at * stride;
-        stride *= plan[i].from;
+        stride *= loop.from;
       }
       if (outside) {
-        std::fill(write, write + width * unit, extrapolation);
+        fill_run(write, width * unit, extrapolation);
         continue;
       }
-      if (source == previous && to + (row - 1) * width * unit == write - width * unit) {
+      if (source == previous) {
         copy_run(write, write - width * unit, width * unit);
         continue;
       }
       previous = -1;
       const T* read = from + source * plan[line].from * unit;
       if (doubles) {
-        for (int64_t i = 0; i < width / 2; ++i) write[2 * i] = write[2 * i + 1] = read[i];
+        double_run(write, read, width / 2);
       } else if (unit == 1) {
         for (int64_t i = 0; i < width; ++i) write[i] = read[columns.indices[static_cast<size_t>(i)]];
       } else {
-        for (int64_t i = 0; i < width; ++i) copy_run(write + i * unit, read + columns.indices[static_cast<size_t>(i)] * unit, unit);
+        for (int64_t i = 0; i < width; ++i)
+          copy_run(write + i * unit, read + columns.indices[static_cast<size_t>(i)] * unit, unit);
       }
       if (!columns.outside.empty()) {
         for (int64_t i = 0; i < width; ++i)
-          if (columns.outside[static_cast<size_t>(i)]) std::fill(write + i * unit, write + (i + 1) * unit, extrapolation);
+          if (columns.outside[static_cast<size_t>(i)])
+            std::fill(write + i * unit, write + (i + 1) * unit, extrapolation);
       }
       previous = source;
     }
@@ -261,7 +312,8 @@ const A* weights_in(const ResizeTaps& taps, ScratchSlot slot) {
 
 // One axis: [outer, axis.from, inner] of In to [outer, axis.to, inner] of Out; sums are made in A.
 template <typename A, typename In, typename Out>
-void resize_pass(const ResizeAxis& axis, const ResizeTaps& taps, int64_t outer, int64_t inner, Out* to, const In* from, A extrapolation) {
+void resize_pass(const ResizeAxis& axis, const ResizeTaps& taps, int64_t outer, int64_t inner, Out* to, const In* from,
+                 A extrapolation) {
   const A* weights = weights_in<A>(taps, ScratchSlot::kPackA);
   const int64_t n = taps.count;
   if (inner == 1) {
@@ -271,7 +323,8 @@ void resize_pass(const ResizeAxis& axis, const ResizeTaps& taps, int64_t outer, 
         Out* write = to + row * axis.to;
         for (int64_t i = 0; i < axis.to; ++i) {
           A sum = 0;
-          for (int64_t k = i * n; k < (i + 1) * n; ++k) sum += weights[k] * static_cast<A>(read[taps.indices[static_cast<size_t>(k)]]);
+          for (int64_t k = i * n; k < (i + 1) * n; ++k)
+            sum += weights[k] * static_cast<A>(read[taps.indices[static_cast<size_t>(k)]]);
           if (!taps.outside.empty() && taps.outside[static_cast<size_t>(i)]) sum = extrapolation;
           write[i] = finish<Out>(sum);
         }
@@ -302,7 +355,8 @@ void resize_pass(const ResizeAxis& axis, const ResizeTaps& taps, int64_t outer, 
 
 // Two neighbouring axes with nothing behind them, images: rows are blended first, each just before it is read.
 template <typename A, typename T>
-void resize_image(const ResizeAxis* axes, const ResizeTaps* taps, int64_t planes, T* to, const T* from, A extrapolation) {
+void resize_image(const ResizeAxis* axes, const ResizeTaps* taps, int64_t planes, T* to, const T* from,
+                  A extrapolation) {
   const ResizeAxis& height = axes[0];
   const ResizeAxis& width = axes[1];
   const A* row_weights = weights_in<A>(taps[0], ScratchSlot::kPackA);
@@ -331,7 +385,8 @@ void resize_image(const ResizeAxis* axes, const ResizeTaps* taps, int64_t planes
       }
       if (columns == 2) {
         for (int64_t x = 0; x < width.to; ++x)
-          write[x] = finish<T>(column_weights[2 * x] * blend[picked[2 * x]] + column_weights[2 * x + 1] * blend[picked[2 * x + 1]]);
+          write[x] = finish<T>(column_weights[2 * x] * blend[picked[2 * x]] +
+                               column_weights[2 * x + 1] * blend[picked[2 * x + 1]]);
       } else {
         for (int64_t x = 0; x < width.to; ++x) {
           A sum = 0;
@@ -348,7 +403,8 @@ void resize_image(const ResizeAxis* axes, const ResizeTaps* taps, int64_t planes
 }
 
 template <typename A, typename T>
-void resize_smooth(const std::vector<ResizeAxis>& plan, const std::vector<ResizeTaps>& taps, T* to, const T* from, A extrapolation) {
+void resize_smooth(const std::vector<ResizeAxis>& plan, const std::vector<ResizeTaps>& taps, T* to, const T* from,
+                   A extrapolation) {
   std::vector<size_t> resized;
   for (size_t i = 0; i < plan.size(); ++i)
     if (!taps[i].indices.empty()) resized.push_back(i);
@@ -389,7 +445,8 @@ bool unchanged(const ResizeRule& rule, const ResizeAxis& axis) {
 
 std::vector<ResizeTaps> taps_of(const ResizeRule& rule, const std::vector<ResizeAxis>& plan) {
   std::vector<ResizeTaps> taps;
-  for (const ResizeAxis& axis : plan) taps.push_back(unchanged(rule, axis) || axis.to == 0 ? ResizeTaps() : resize_taps(rule, axis));
+  for (const ResizeAxis& axis : plan)
+    taps.push_back(unchanged(rule, axis) || axis.to == 0 ? ResizeTaps() : resize_taps(rule, axis));
   return taps;
 }
 
@@ -403,8 +460,8 @@ Kernel make_resize(Prepare& p) {
   const NodeView node(p.node());
   const Settings s = settings_of(node);
   const DType dtype = p.dtype(0);
-  SX_CHECK(node, s.rule.mode == ResizeMode::kNearest || kNumbers.has(dtype), "mode '", node.attr_string("mode"), "' of ", name_of(dtype),
-               " elements is not supported; numbers expected");
+  SX_CHECK(node, s.rule.mode == ResizeMode::kNearest || kNumbers.has(dtype), "mode '", node.attr_string("mode"),
+           "' of ", name_of(dtype), " elements is not supported; numbers expected");
   auto prepared = std::make_shared<Prepared>();
   std::optional<Shape> known = p.shape(0);
   const bool crops = s.rule.coordinates == ResizeCoordinates::kTfCropAndResize;
@@ -421,7 +478,8 @@ Kernel make_resize(Prepare& p) {
     const Prepared* use = prepared.get();
     Prepared found;
     if (!known || *known != x.shape()) {
-      const Request request{crops && run.has(1) ? numbers(&run.in(1)) : std::vector<double>(), run.has(2) ? numbers(&run.in(2)) : std::vector<double>(),
+      const Request request{crops && run.has(1) ? numbers(&run.in(1)) : std::vector<double>(),
+                            run.has(2) ? numbers(&run.in(2)) : std::vector<double>(),
                             run.has(3) ? run.in(3).integers() : std::vector<int64_t>()};
       found.plan = resolve(s, node, x.shape(), request, [&](const auto&... parts) { run.error(parts...); });
       found.taps = taps_of(s.rule, found.plan);
@@ -433,12 +491,16 @@ Kernel make_resize(Prepare& p) {
     if (y.size() == 0) return;
     if (s.rule.mode == ResizeMode::kNearest) {
       Tensor extrapolation(x.dtype(), Shape{});
-      with_storage(x.dtype(), [&](auto zero) { *static_cast<decltype(zero)*>(extrapolation.raw()) = decltype(zero){}; });
+      with_storage(x.dtype(),
+                   [&](auto zero) { *static_cast<decltype(zero)*>(extrapolation.raw()) = decltype(zero){}; });
       if (s.extrapolation != 0 && kNumbers.has(x.dtype()))
-        with_number(x.dtype(), [&](auto zero) { *extrapolation.data<decltype(zero)>() = finish<decltype(zero)>(s.extrapolation); });
+        with_number(x.dtype(), [&](auto zero) {
+          *extrapolation.data<decltype(zero)>() = finish<decltype(zero)>(s.extrapolation);
+        });
       return with_storage(x.dtype(), [&](auto zero) {
         using T = decltype(zero);
-        resize_nearest(use->plan, use->taps, static_cast<T*>(y.raw()), static_cast<const T*>(x.raw()), *static_cast<const T*>(extrapolation.raw()));
+        resize_nearest(use->plan, use->taps, static_cast<T*>(y.raw()), static_cast<const T*>(x.raw()),
+                       *static_cast<const T*>(extrapolation.raw()));
       });
     }
     with_number(x.dtype(), [&](auto zero) {
@@ -456,7 +518,8 @@ Kernel make_resize(Prepare& p) {
 void name_coordinates(UpgradeContext& c) {
   bool shrinks = false;
   if (c.has_input(1))
-    for (double scale : numbers(c.input(1).constant.defined() ? &c.input(1).constant : nullptr)) shrinks = shrinks || scale < 1;
+    for (double scale : numbers(c.input(1).constant.defined() ? &c.input(1).constant : nullptr))
+      shrinks = shrinks || scale < 1;
   c.set("coordinate_transformation_mode", std::string("asymmetric"));
   c.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
   const ValueId scales = c.has_input(1) ? c.draft().inputs[1] : kNone;

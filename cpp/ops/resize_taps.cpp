@@ -78,7 +78,8 @@ ResizeTaps resize_taps(const ResizeRule& rule, const ResizeAxis& axis) {
     double sum = 0;
     for (int64_t k = 0; k < taps.count; ++k) {
       const double distance = (static_cast<double>(first + k) - ratio) * stretch;
-      double weight = rule.mode == ResizeMode::kLinear ? std::max(1 - std::abs(distance), 0.0) : cubic_weight(rule.cubic_a, distance);
+      double weight = rule.mode == ResizeMode::kLinear ? std::max(1 - std::abs(distance), 0.0)
+                                                       : cubic_weight(rule.cubic_a, distance);
       const double index = base + static_cast<double>(first + k);
       if (rule.exclude_outside && (index < 0 || index > last)) weight = 0;
       taps.indices.push_back(static_cast<int64_t>(std::clamp(index, 0.0, last)));

@@ -28,9 +28,9 @@ struct ResizeRule {
 };
 
 struct ResizeAxis {
-  int64_t from = 1;     // extent of the input
-  int64_t to = 1;       // extent of the output
-  double scale = 1;     // as given; to / from where sizes were given
+  int64_t from = 1;  // extent of the input
+  int64_t to = 1;    // extent of the output
+  double scale = 1;  // as given; to / from where sizes were given
   double roi_begin = 0;
   double roi_end = 1;
 };

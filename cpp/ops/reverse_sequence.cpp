@@ -11,8 +11,8 @@ namespace {
 bool time_first(const NodeView& node) {
   const int64_t time = node.attr_int("time_axis");
   const int64_t batch = node.attr_int("batch_axis");
-  SX_CHECK(node, (time == 0 && batch == 1) || (time == 1 && batch == 0), "time_axis is ", time, " and batch_axis ", batch,
-               "; 0 and 1 in some order expected");
+  SX_CHECK(node, (time == 0 && batch == 1) || (time == 1 && batch == 0), "time_axis is ", time, " and batch_axis ",
+           batch, "; 0 and 1 in some order expected");
   return time == 0;
 }
 
@@ -29,10 +29,12 @@ Kernel make_reverse_sequence(Prepare& p) {
     SX_CHECK(run, x.rank() >= 2, "the input has shape ", x.shape().str(), "; rank 2 or more expected");
     const int64_t steps = x.dim(by_time ? 0 : 1);
     const int64_t samples = x.dim(by_time ? 1 : 0);
-    SX_CHECK(run, run.in(1).size() == samples, "sequence_lens has shape ", run.in(1).shape().str(), "; one for each of ", samples, " samples expected");
+    SX_CHECK(run, run.in(1).size() == samples, "sequence_lens has shape ", run.in(1).shape().str(),
+             "; one for each of ", samples, " samples expected");
     const int64_t* lengths = run.in(1).data<int64_t>();
     for (int64_t i = 0; i < samples; ++i)
-      SX_CHECK(run, lengths[i] >= 0 && lengths[i] <= steps, "sequence_lens[", i, "] is ", lengths[i], "; expected 0..", steps);
+      SX_CHECK(run, lengths[i] >= 0 && lengths[i] <= steps, "sequence_lens[", i, "] is ", lengths[i], "; expected 0..",
+               steps);
     Tensor& y = run.out(0, x.shape());
     if (y.size() == 0) return;
     const int64_t inner = x.shape().size(2, x.rank());
@@ -44,7 +46,8 @@ Kernel make_reverse_sequence(Prepare& p) {
         const int64_t time = by_time ? row / samples : row % steps;
         const int64_t sample = by_time ? row % samples : row / steps;
         const int64_t source = time < lengths[sample] ? lengths[sample] - 1 - time : time;
-        copy_elements(x.dtype(), to + row * step, from + (by_time ? source * samples + sample : sample * steps + source) * step, inner);
+        copy_elements(x.dtype(), to + row * step,
+                      from + (by_time ? source * samples + sample : sample * steps + source) * step, inner);
       }
     });
   };

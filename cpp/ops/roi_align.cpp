@@ -24,12 +24,13 @@ Settings settings_of(const NodeView& node) {
   Settings s{};
   s.height = node.attr_int("output_height");
   s.width = node.attr_int("output_width");
-  SX_CHECK(node, s.height > 0 && s.width > 0, "the output is ", s.height, " x ", s.width, "; positive extents expected");
+  SX_CHECK(node, s.height > 0 && s.width > 0, "the output is ", s.height, " x ", s.width,
+           "; positive extents expected");
   s.sampling_ratio = node.attr_int("sampling_ratio");
   s.spatial_scale = static_cast<double>(node.attr_float("spatial_scale"));
   const std::string& coordinates = node.attr_string("coordinate_transformation_mode");
-  SX_CHECK(node, coordinates == "half_pixel" || coordinates == "output_half_pixel", "coordinate_transformation_mode is '", coordinates,
-               "'; half_pixel or output_half_pixel expected");
+  SX_CHECK(node, coordinates == "half_pixel" || coordinates == "output_half_pixel",
+           "coordinate_transformation_mode is '", coordinates, "'; half_pixel or output_half_pixel expected");
   s.half_pixel = coordinates == "half_pixel";
   const std::string& mode = node.attr_string("mode");
   SX_CHECK(node, mode == "avg" || mode == "max", "mode is '", mode, "'; avg or max expected");
@@ -41,7 +42,9 @@ void infer_roi_align(InferContext& c) {
   const Settings s = settings_of(c);
   SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 4, "X is ", c.type(0).str(), "; rank 4 expected");
   SX_CHECK(c, c.rank(1) < 0 || c.rank(1) == 2, "rois is ", c.type(1).str(), "; rank 2 expected");
-  c.out(0, c.dtype(0), SymShape{c.has_shape(1) ? c.shape(1)[0] : Dim(), c.has_shape(0) ? c.shape(0)[1] : Dim(), Dim(s.height), Dim(s.width)});
+  c.out(0, c.dtype(0),
+        SymShape{c.has_shape(1) ? c.shape(1)[0] : Dim(), c.has_shape(0) ? c.shape(0)[1] : Dim(), Dim(s.height),
+                 Dim(s.width)});
 }
 
 // A sample between two rows (or columns); both weights are 0 outside of the image.
@@ -90,9 +93,10 @@ void align(const Run& run, const Settings& s, const Tensor& x, const Tensor& roi
       };
       const int64_t down = samples_in(bin_height);
       const int64_t across = samples_in(bin_width);
-      SX_CHECK(run, down <= kMaxSamples && across <= kMaxSamples, "the sampling ratio ", s.sampling_ratio, " is too large");
-      auto* rows = static_cast<LineSample<A>*>(
-          thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(s.height * down + s.width * across + 1) * sizeof(LineSample<A>)));
+      SX_CHECK(run, down <= kMaxSamples && across <= kMaxSamples, "the sampling ratio ", s.sampling_ratio,
+               " is too large");
+      auto* rows = static_cast<LineSample<A>*>(thread_scratch(
+          ScratchSlot::kOperator, static_cast<size_t>(s.height * down + s.width * across + 1) * sizeof(LineSample<A>)));
       auto* columns = rows + s.height * down;
       for (int64_t i = 0; i < s.height * down; ++i) {
         const A step = (static_cast<A>(i % down) + A(0.5)) * bin_height / static_cast<A>(down);
@@ -115,8 +119,10 @@ void align(const Run& run, const Settings& s, const Tensor& x, const Tensor& roi
             const T* high = image + v.high * width;
             for (int64_t ix = bin % s.width * across; ix < (bin % s.width + 1) * across; ++ix) {
               const LineSample<A>& h = columns[ix];
-              const A parts[] = {v.low_weight * h.low_weight * static_cast<A>(low[h.low]), v.low_weight * h.high_weight * static_cast<A>(low[h.high]),
-                                 v.high_weight * h.low_weight * static_cast<A>(high[h.low]), v.high_weight * h.high_weight * static_cast<A>(high[h.high])};
+              const A parts[] = {v.low_weight * h.low_weight * static_cast<A>(low[h.low]),
+                                 v.low_weight * h.high_weight * static_cast<A>(low[h.high]),
+                                 v.high_weight * h.low_weight * static_cast<A>(high[h.low]),
+                                 v.high_weight * h.high_weight * static_cast<A>(high[h.high])};
               if (s.average) {
                 result += parts[0] + parts[1] + parts[2] + parts[3];
               } else {
@@ -141,13 +147,15 @@ Kernel make_roi_align(Prepare& p) {
     const Tensor& batch = run.in(2);
     SX_CHECK(run, x.rank() == 4, "X has shape ", x.shape().str(), "; rank 4 expected");
     SX_CHECK(run, rois.rank() == 2 && rois.dim(1) == 4, "rois has shape ", rois.shape().str(), "; [R,4] expected");
-    SX_CHECK(run, batch.size() == rois.dim(0), "batch_indices has shape ", batch.shape().str(), "; one for each of ", rois.dim(0), " regions expected");
+    SX_CHECK(run, batch.size() == rois.dim(0), "batch_indices has shape ", batch.shape().str(), "; one for each of ",
+             rois.dim(0), " regions expected");
     Tensor& y = run.out(0, Shape{rois.dim(0), x.dim(1), s.height, s.width});
     if (y.size() == 0) return;
     SX_CHECK(run, x.size() > 0, "X of shape ", x.shape().str(), " has nothing to sample");
     const int64_t* indices = batch.data<int64_t>();
     for (int64_t i = 0; i < batch.size(); ++i)
-      SX_CHECK(run, indices[i] >= 0 && indices[i] < x.dim(0), "batch_indices[", i, "] is ", indices[i], "; expected 0..", x.dim(0) - 1);
+      SX_CHECK(run, indices[i] >= 0 && indices[i] < x.dim(0), "batch_indices[", i, "] is ", indices[i],
+               "; expected 0..", x.dim(0) - 1);
     with_number(x.dtype(), [&](auto zero) {
       if constexpr (!std::is_integral_v<decltype(zero)>) align<decltype(zero)>(run, s, x, rois, indices, y);
     });
@@ -171,7 +179,9 @@ void define_roi_align(OpList& ops) {
               .out("Y", "T1")
               .infer(infer_roi_align)
               .kernel(make_roi_align)
-              .upgrade(16, [](UpgradeContext& c) { c.set("coordinate_transformation_mode", std::string("output_half_pixel")); }));
+              .upgrade(16, [](UpgradeContext& c) {
+                c.set("coordinate_transformation_mode", std::string("output_half_pixel"));
+              }));
 }
 
 }  // namespace sx

@@ -18,8 +18,8 @@ Reduction reduction_of(const NodeView& node, DType dtype) {
   const auto found = std::find(std::begin(kNames), std::end(kNames), name);
   SX_CHECK(node, found != std::end(kNames), "reduction is '", name, "'; expected none, add, mul, max or min");
   const auto reduction = static_cast<Reduction>(found - std::begin(kNames));
-  SX_CHECK(node, reduction == Reduction::kNone || (kNumbers | DType::kBool).has(dtype), "reduction '", name, "' of ", name_of(dtype),
-               " elements is not supported; numbers or bool expected");
+  SX_CHECK(node, reduction == Reduction::kNone || (kNumbers | DType::kBool).has(dtype), "reduction '", name, "' of ",
+           name_of(dtype), " elements is not supported; numbers or bool expected");
   return reduction;
 }
 
@@ -68,7 +68,8 @@ Tensor& copy_of_data(Run& run) {
   if (y.raw() == x.raw()) return y;
   const auto step = static_cast<int64_t>(size_of(x.dtype()));
   parallel_for(x.size(), move_grain(step), [&](int64_t begin, int64_t end) {
-    copy_elements(x.dtype(), static_cast<char*>(y.raw()) + begin * step, static_cast<const char*>(x.raw()) + begin * step, end - begin);
+    copy_elements(x.dtype(), static_cast<char*>(y.raw()) + begin * step,
+                  static_cast<const char*>(x.raw()) + begin * step, end - begin);
   });
   return y;
 }
@@ -78,8 +79,8 @@ Tensor& copy_of_data(Run& run) {
 void infer_scatter_elements(InferContext& c) {
   if (c.rank(0) >= 0) c.axis(c.attr_int("axis"), c.rank(0));
   for (int i = 1; i < 3; ++i)
-    SX_CHECK(c, c.rank(0) < 0 || c.rank(i) < 0 || c.rank(i) == c.rank(0), i == 1 ? "indices" : "updates", " is ", c.type(i).str(),
-              "; the rank of data ", c.type(0).str(), " expected");
+    SX_CHECK(c, c.rank(0) < 0 || c.rank(i) < 0 || c.rank(i) == c.rank(0), i == 1 ? "indices" : "updates", " is ",
+             c.type(i).str(), "; the rank of data ", c.type(0).str(), " expected");
   c.out(0, c.type(0));
 }
 
@@ -108,20 +109,22 @@ void scatter_elements(const Run& run, Tensor& y, int axis) {
   constexpr int64_t kStretch = 1024;
   const int64_t stretches = (inner + kStretch - 1) / kStretch;
   const int64_t work = count * std::min(inner, kStretch);
-  parallel_for(shape.size(0, axis) * stretches, std::max<int64_t>(16384 / std::max<int64_t>(work, 1), 1), [&](int64_t begin, int64_t end) {
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t outer = unit / stretches;
-      const int64_t first = unit % stretches * kStretch;
-      const int64_t last = std::min(first + kStretch, inner);
-      T* base = to + offset(outer, 0, axis);
-      for (int64_t k = 0; k < count; ++k) {
-        for (int64_t j = first, i = (outer * count + k) * inner + first; j < last; ++j, ++i) {
-          T& element = base[indices.at(run, i, y.dim(axis)) * strides[axis] + (dense ? j : offset(j, axis + 1, shape.rank()))];
-          element = combine<kReduction>(element, updates[i]);
-        }
-      }
-    }
-  });
+  parallel_for(shape.size(0, axis) * stretches, std::max<int64_t>(16384 / std::max<int64_t>(work, 1), 1),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t unit = begin; unit < end; ++unit) {
+                   const int64_t outer = unit / stretches;
+                   const int64_t first = unit % stretches * kStretch;
+                   const int64_t last = std::min(first + kStretch, inner);
+                   T* base = to + offset(outer, 0, axis);
+                   for (int64_t k = 0; k < count; ++k) {
+                     for (int64_t j = first, i = (outer * count + k) * inner + first; j < last; ++j, ++i) {
+                       T& element = base[indices.at(run, i, y.dim(axis)) * strides[axis] +
+                                         (dense ? j : offset(j, axis + 1, shape.rank()))];
+                       element = combine<kReduction>(element, updates[i]);
+                     }
+                   }
+                 }
+               });
 }
 
 Kernel make_scatter_elements(Prepare& p) {
@@ -131,15 +134,19 @@ Kernel make_scatter_elements(Prepare& p) {
   return [node, reduction, given_axis](Run& run) {
     const Shape& x = run.in(0).shape();
     const Shape& indices = run.in(1).shape();
-    SX_CHECK(run, run.in(2).shape() == indices, "updates has shape ", run.in(2).shape().str(), "; that of indices expected: ", indices.str());
-    SX_CHECK(run, indices.rank() == x.rank() && x.rank() > 0, "indices has shape ", indices.str(), " for data of shape ", x.str(),
-                "; equal ranks of 1 or more expected");
+    SX_CHECK(run, run.in(2).shape() == indices, "updates has shape ", run.in(2).shape().str(),
+             "; that of indices expected: ", indices.str());
+    SX_CHECK(run, indices.rank() == x.rank() && x.rank() > 0, "indices has shape ", indices.str(),
+             " for data of shape ", x.str(), "; equal ranks of 1 or more expected");
     const int axis = node.axis(given_axis, x.rank());
     for (int i = 0; i < x.rank(); ++i)
-      SX_CHECK(run, i == axis || indices[i] <= x[i], "indices of shape ", indices.str(), " reach beyond data of shape ", x.str());
+      SX_CHECK(run, i == axis || indices[i] <= x[i], "indices of shape ", indices.str(), " reach beyond data of shape ",
+               x.str());
     Tensor& y = copy_of_data(run);
     if (indices.size() == 0) return;
-    with_reduction(y.dtype(), reduction, [&](auto zero, auto kind) { scatter_elements<decltype(kind)::value, decltype(zero)>(run, y, axis); });
+    with_reduction(y.dtype(), reduction, [&](auto zero, auto kind) {
+      scatter_elements<decltype(kind)::value, decltype(zero)>(run, y, axis);
+    });
   };
 }
 
@@ -152,7 +159,8 @@ void infer_scatter_nd(InferContext& c) {
   SX_CHECK(c, !indices.empty(), "indices is a scalar; rank 1 or more expected");
   const Dim depth = indices.back();
   if (!depth.known()) return;
-  SX_CHECK(c, depth.value() <= c.rank(0), "indices ", c.type(1).str(), " address ", depth.str(), " axes; data is ", c.type(0).str());
+  SX_CHECK(c, depth.value() <= c.rank(0), "indices ", c.type(1).str(), " address ", depth.str(), " axes; data is ",
+           c.type(0).str());
   const int64_t expected = c.rank(1) - 1 + c.rank(0) - depth.value();
   SX_CHECK(c, c.rank(2) < 0 || c.rank(2) == expected, "updates is ", c.type(2).str(), "; rank ", expected, " expected");
 }
@@ -164,7 +172,8 @@ void scatter_nd(const Run& run, Tensor& y, int64_t count, int depth, int64_t inn
   const Indices indices(run.in(1));
   const T* updates = static_cast<const T*>(run.in(2).raw());
   T* to = static_cast<T*>(y.raw());
-  const int64_t grain = std::max<int64_t>(std::max<int64_t>(65536 / std::max<int64_t>(count, 1), 1024), (inner + 63) / 64);
+  const int64_t grain =
+      std::max<int64_t>(std::max<int64_t>(65536 / std::max<int64_t>(count, 1), 1024), (inner + 63) / 64);
   parallel_for(inner, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < count; ++i) {
       int64_t offset = 0;
@@ -185,15 +194,18 @@ Kernel make_scatter_nd(Prepare& p) {
   return [reduction](Run& run) {
     const Shape& x = run.in(0).shape();
     const Shape& indices = run.in(1).shape();
-    SX_CHECK(run, indices.rank() > 0 && indices.back() <= x.rank(), "indices of shape ", indices.str(), " do not address data of shape ", x.str());
+    SX_CHECK(run, indices.rank() > 0 && indices.back() <= x.rank(), "indices of shape ", indices.str(),
+             " do not address data of shape ", x.str());
     const int depth = static_cast<int>(indices.back());
     Shape expected(indices.begin(), indices.end() - 1);
     for (int i = depth; i < x.rank(); ++i) expected.push_back(x[i]);
-    SX_CHECK(run, run.in(2).shape() == expected, "updates has shape ", run.in(2).shape().str(), "; ", expected.str(), " expected");
+    SX_CHECK(run, run.in(2).shape() == expected, "updates has shape ", run.in(2).shape().str(), "; ", expected.str(),
+             " expected");
     Tensor& y = copy_of_data(run);
     if (expected.size() == 0) return;
     with_reduction(y.dtype(), reduction, [&](auto zero, auto kind) {
-      scatter_nd<decltype(kind)::value, decltype(zero)>(run, y, indices.size(0, indices.rank() - 1), depth, x.size(depth, x.rank()));
+      scatter_nd<decltype(kind)::value, decltype(zero)>(run, y, indices.size(0, indices.rank() - 1), depth,
+                                                        x.size(depth, x.rank()));
     });
   };
 }
@@ -221,17 +233,20 @@ Kernel make_tensor_scatter(Prepare& p) {
     const Tensor& update = run.in(1);
     const int axis = cache_axis(node, cache.rank());
     bool fits = update.rank() == cache.rank();
-    for (int i = 0; fits && i < cache.rank(); ++i) fits = i == axis ? update.dim(i) <= cache[i] : update.dim(i) == cache[i];
-    SX_CHECK(run, fits, "update has shape ", update.shape().str(), ", which does not fit into the cache of shape ", cache.str(), " along axis ", axis);
+    for (int i = 0; fits && i < cache.rank(); ++i)
+      fits = i == axis ? update.dim(i) <= cache[i] : update.dim(i) == cache[i];
+    SX_CHECK(run, fits, "update has shape ", update.shape().str(), ", which does not fit into the cache of shape ",
+             cache.str(), " along axis ", axis);
     const int64_t capacity = cache[axis];
     const int64_t length = update.dim(axis);
     const int64_t* starts = nullptr;
     if (run.has(2)) {
-      SX_CHECK(run, run.in(2).size() == cache[0], "write_indices has shape ", run.in(2).shape().str(), "; one for each of ", cache[0], " samples expected");
+      SX_CHECK(run, run.in(2).size() == cache[0], "write_indices has shape ", run.in(2).shape().str(),
+               "; one for each of ", cache[0], " samples expected");
       starts = run.in(2).data<int64_t>();
       for (int64_t i = 0; i < cache[0]; ++i)
-        SX_CHECK(run, starts[i] >= 0 && (circular || starts[i] <= capacity - length), "write index ", starts[i], " with ", length,
-                    " new entries does not fit into ", capacity);
+        SX_CHECK(run, starts[i] >= 0 && (circular || starts[i] <= capacity - length), "write index ", starts[i],
+                 " with ", length, " new entries does not fit into ", capacity);
     }
     Tensor& y = copy_of_data(run);
     if (update.size() == 0) return;
@@ -247,7 +262,8 @@ Kernel make_tensor_scatter(Prepare& p) {
         const int64_t head = std::min(length, capacity - start);
         const char* source = from + row * length * inner * step;
         copy_elements(y.dtype(), to + (row * capacity + start) * inner * step, source, head * inner);
-        copy_elements(y.dtype(), to + row * capacity * inner * step, source + head * inner * step, (length - head) * inner);
+        copy_elements(y.dtype(), to + row * capacity * inner * step, source + head * inner * step,
+                      (length - head) * inner);
       }
     });
   };

@@ -59,7 +59,9 @@ Kernel make_construct(Prepare&) {
   };
 }
 
-void infer_empty(InferContext& c) { c.out(0, Type::sequence(Type::tensor(dtype_from_onnx(static_cast<int>(c.attr_int("dtype")))))); }
+void infer_empty(InferContext& c) {
+  c.out(0, Type::sequence(Type::tensor(dtype_from_onnx(static_cast<int>(c.attr_int("dtype"))))));
+}
 
 Kernel make_empty(Prepare&) {
   return [](Run& run) { run.set(0, Datum::of_sequence({})); };
@@ -137,7 +139,8 @@ Kernel make_concat(Prepare& p) {
       if (new_axis != 0 && part.rank() + 1 == expected.rank()) part.insert(axis, 1);
       bool fits = part.rank() == expected.rank() && item.tensor.dtype() == first.dtype();
       for (int i = 0; fits && i < part.rank(); ++i) fits = (i == axis && new_axis == 0) || part[i] == expected[i];
-      SX_CHECK(run, fits, "cannot join ", first.shape().str(), " and ", item.tensor.shape().str(), " along axis ", axis);
+      SX_CHECK(run, fits, "cannot join ", first.shape().str(), " and ", item.tensor.shape().str(), " along axis ",
+               axis);
       shape[axis] = checked_add(shape[axis], part[axis]);
     }
     Tensor& y = run.out(0, first.dtype(), shape);
@@ -192,10 +195,12 @@ Kernel make_split(Prepare& p) {
       lengths = run.in(1).integers();
       int64_t rest = extent;
       for (int64_t length : lengths) {
-        SX_CHECK(run, length >= 0 && length <= rest, "the lengths ", to_string(Attribute(lengths)), " do not cut axis ", axis, " of ", x.shape().str());
+        SX_CHECK(run, length >= 0 && length <= rest, "the lengths ", to_string(Attribute(lengths)), " do not cut axis ",
+                 axis, " of ", x.shape().str());
         rest -= length;
       }
-      SX_CHECK(run, rest == 0, "the lengths ", to_string(Attribute(lengths)), " do not sum to ", extent, ", axis ", axis, " of ", x.shape().str());
+      SX_CHECK(run, rest == 0, "the lengths ", to_string(Attribute(lengths)), " do not sum to ", extent, ", axis ",
+               axis, " of ", x.shape().str());
     }
     const int64_t rows = x.shape().size(0, axis);
     const int64_t unit = x.shape().size(axis + 1, x.rank());
@@ -229,12 +234,8 @@ void define_sequence(OpList& ops) {
               .retains()
               .infer(infer_construct)
               .kernel(make_construct));
-  ops.add(OpDef("SequenceEmpty")
-              .since(11, 11)
-              .attr("dtype", 1)
-              .any_out("output")
-              .infer(infer_empty)
-              .kernel(make_empty));
+  ops.add(
+      OpDef("SequenceEmpty").since(11, 11).attr("dtype", 1).any_out("output").infer(infer_empty).kernel(make_empty));
   ops.add(OpDef("SequenceInsert")
               .since(11, 11)
               .any_in("input_sequence")

@@ -41,9 +41,11 @@ bool negative(const Dim& dim) { return dim.known() ? dim.value() < 0 : dim.str()
 // The length of the window where some bound is symbolic. Symbolic bounds are taken to lie within the axis.
 Dim symbolic_length(const Dim& extent, const Dim& start, const Dim& end, int64_t step) {
   constexpr int64_t kFar = int64_t{1} << 30;  // how models write "to the end"
-  if (extent.known() && start.known() && end.known()) return Dim(window(extent.value(), start.value(), end.value(), step).count);
+  if (extent.known() && start.known() && end.known())
+    return Dim(window(extent.value(), start.value(), end.value(), step).count);
   if (step < 0) {
-    const bool all = start.known() && end.known() && (start.value() == -1 || start.value() >= kFar) && end.value() < -kFar;
+    const bool all =
+        start.known() && end.known() && (start.value() == -1 || start.value() >= kFar) && end.value() < -kFar;
     return all ? ceil_div(extent, Dim(-step)) : Dim();
   }
   if (start.unknown() || end.unknown()) return Dim();
@@ -63,8 +65,10 @@ void infer_slice(InferContext& c) {
   const int rank = c.rank(0);
   if (!starts || !ends || (c.has(3) && !axes)) return c.out(0, c.dtype(0), SymShape(static_cast<size_t>(rank)));
   SX_CHECK(c, starts->size() == ends->size(), "has ", starts->size(), " starts but ", ends->size(), " ends");
-  SX_CHECK(c, !axes || axes->size() == starts->size(), "has ", starts->size(), " starts but ", axes ? axes->size() : 0, " axes");
-  SX_CHECK(c, !steps || steps->size() == starts->size(), "has ", starts->size(), " starts but ", steps ? steps->size() : 0, " steps");
+  SX_CHECK(c, !axes || axes->size() == starts->size(), "has ", starts->size(), " starts but ", axes ? axes->size() : 0,
+           " axes");
+  SX_CHECK(c, !steps || steps->size() == starts->size(), "has ", starts->size(), " starts but ",
+           steps ? steps->size() : 0, " steps");
   SymShape shape = c.shape(0);
   for (size_t i = 0; i < starts->size(); ++i) {
     const auto axis = static_cast<size_t>(c.axis(axes ? (*axes)[i] : static_cast<int64_t>(i), rank));
@@ -79,7 +83,8 @@ void infer_slice(InferContext& c) {
   c.out(0, c.dtype(0), shape);
   const auto elements = rank == 1 ? c.elements(0) : std::nullopt;
   if (!elements || starts->size() != 1 || !(*starts)[0].known() || !(*ends)[0].known() || (c.has(4) && !steps)) return;
-  const Window w = window(static_cast<int64_t>(elements->size()), (*starts)[0].value(), (*ends)[0].value(), steps ? (*steps)[0] : 1);
+  const Window w =
+      window(static_cast<int64_t>(elements->size()), (*starts)[0].value(), (*ends)[0].value(), steps ? (*steps)[0] : 1);
   std::vector<Dim> picked;
   for (int64_t i = 0; i < w.count; ++i) picked.push_back((*elements)[static_cast<size_t>(w.start + i * w.step)]);
   c.out_elements(0, picked);
@@ -95,10 +100,12 @@ Kernel make_slice(Prepare& p) {
     const std::vector<int64_t>& ends = ends_input.get(run, buffers[1]);
     const std::vector<int64_t>& axes = axes_input.get(run, buffers[2]);
     const std::vector<int64_t>& steps = steps_input.get(run, buffers[3]);
-    SX_CHECK(run, ends.size() == starts.size() && (!run.has(3) || axes.size() == starts.size()) &&
-                    (!run.has(4) || steps.size() == starts.size()),
-                "starts, ends, axes and steps have different lengths");
-    SX_CHECK(run, static_cast<int>(starts.size()) <= x.rank(), "slices ", starts.size(), " axes of an input of rank ", x.rank());
+    SX_CHECK(run,
+             ends.size() == starts.size() && (!run.has(3) || axes.size() == starts.size()) &&
+                 (!run.has(4) || steps.size() == starts.size()),
+             "starts, ends, axes and steps have different lengths");
+    SX_CHECK(run, static_cast<int>(starts.size()) <= x.rank(), "slices ", starts.size(), " axes of an input of rank ",
+             x.rank());
     Window windows[kMaxRank];
     bool cut[kMaxRank] = {};
     for (int i = 0; i < x.rank(); ++i) windows[i] = {0, x.dim(i), 1};

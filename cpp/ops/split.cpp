@@ -1,4 +1,5 @@
-// y_0, y_1, ... = x cut along `axis` into the lengths `split`, or into `num_outputs` equal parts (the last may be shorter).
+// y_0, y_1, ... = x cut along `axis` into the lengths `split`, or into `num_outputs` equal parts (the last may be
+// shorter).
 #include <algorithm>
 
 #include "ops/infer.h"
@@ -13,8 +14,8 @@ namespace {
 
 int64_t part_count(const NodeView& node) {
   const int64_t count = node.attr_or<int64_t>("num_outputs", static_cast<int64_t>(node.node().outputs.size()));
-  SX_CHECK(node, count == static_cast<int64_t>(node.node().outputs.size()), "num_outputs is ", count, " but the node has ",
-               node.node().outputs.size(), " outputs");
+  SX_CHECK(node, count == static_cast<int64_t>(node.node().outputs.size()), "num_outputs is ", count,
+           " but the node has ", node.node().outputs.size(), " outputs");
   return count;
 }
 
@@ -29,7 +30,7 @@ void infer_split(InferContext& c) {
   const auto lengths = c.has(1) ? c.elements(1) : std::nullopt;
   const int64_t count = c.has(1) ? c.outputs() : part_count(c);
   SX_CHECK(c, !lengths || static_cast<int>(lengths->size()) == c.outputs(), "split has ", lengths ? lengths->size() : 0,
-            " lengths but the node has ", c.outputs(), " outputs");
+           " lengths but the node has ", c.outputs(), " outputs");
   if (!c.has_shape(0)) {
     for (int i = 0; i < c.outputs(); ++i) c.out(i, c.dtype(0), std::nullopt);
     return;
@@ -52,7 +53,7 @@ void infer_split(InferContext& c) {
     at = end;
   }
   SX_CHECK(c, !at.known() || !extent.known() || at == extent, "the lengths sum to ", at.str(), "; axis ", axis, " of ",
-            c.type(0).str(), " expects ", extent.str());
+           c.type(0).str(), " expects ", extent.str());
 }
 
 Kernel make_split(Prepare& p) {
@@ -67,13 +68,16 @@ Kernel make_split(Prepare& p) {
     std::vector<int64_t> buffer;
     const std::vector<int64_t>& lengths = split.get(run, buffer);
     if (run.has(1)) {
-      SX_CHECK(run, static_cast<int64_t>(lengths.size()) == count, "split has ", lengths.size(), " lengths for ", count, " outputs");
+      SX_CHECK(run, static_cast<int64_t>(lengths.size()) == count, "split has ", lengths.size(), " lengths for ", count,
+               " outputs");
       int64_t rest = extent;
       for (int64_t length : lengths) {
-        SX_CHECK(run, length >= 0 && length <= rest, "the lengths ", to_string(Attribute(lengths)), " do not cut axis ", axis, " of ", x.shape().str());
+        SX_CHECK(run, length >= 0 && length <= rest, "the lengths ", to_string(Attribute(lengths)), " do not cut axis ",
+                 axis, " of ", x.shape().str());
         rest -= length;
       }
-      SX_CHECK(run, rest == 0, "the lengths ", to_string(Attribute(lengths)), " do not sum to ", extent, ", axis ", axis, " of ", x.shape().str());
+      SX_CHECK(run, rest == 0, "the lengths ", to_string(Attribute(lengths)), " do not sum to ", extent, ", axis ",
+               axis, " of ", x.shape().str());
     }
     const int64_t rows = x.shape().size(0, axis);
     const int64_t unit = x.shape().size(axis + 1, x.rank());
@@ -97,7 +101,8 @@ Kernel make_split(Prepare& p) {
 
 // Split-1 may take the lengths from an input of the type of x.
 void integral_lengths(UpgradeContext& c) {
-  if (c.has_input(1)) c.set_input(1, c.emit("Cast", {c.draft().inputs[1]}, {{"to", static_cast<int64_t>(DType::kInt64)}}));
+  if (c.has_input(1))
+    c.set_input(1, c.emit("Cast", {c.draft().inputs[1]}, {{"to", static_cast<int64_t>(DType::kInt64)}}));
 }
 
 void count_outputs(UpgradeContext& c) {

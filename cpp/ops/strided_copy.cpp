@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "ops/elements.h"
+#include "ops/vector16.h"
 
 namespace sx {
 namespace {
@@ -18,29 +19,54 @@ constexpr int64_t kPiece = int64_t{256} << 10;  // bytes of a run that one threa
 // the first half of the rows with the second; log2(N) rounds transpose.
 template <typename T>
 void transpose_block(T* to, int64_t to_stride, const T* from, int64_t from_stride) {
-  constexpr int kN = 16 / sizeof(T);
-  typedef T Vector __attribute__((vector_size(16)));
-  Vector low_order, high_order;
-  for (int i = 0; i < kN; ++i) {
-    low_order[i] = static_cast<T>(i / 2 + (i % 2) * kN);
-    high_order[i] = static_cast<T>(kN / 2 + i / 2 + (i % 2) * kN);
-  }
-  Vector a[kN], b[kN];
-  for (int i = 0; i < kN; ++i) std::memcpy(&a[i], from + i * from_stride, 16);
+  constexpr int kN = Vector16<T>::kCount;
+  Vector16<T> a[kN], b[kN];
+#pragma GCC unroll 16
+  for (int i = 0; i < kN; ++i) a[i] = Vector16<T>::load(from + i * from_stride);
+#pragma GCC unroll 4
   for (int round = 1; round < kN; round *= 2) {
+#pragma GCC unroll 8
     for (int i = 0; i < kN / 2; ++i) {
-      b[2 * i] = __builtin_shuffle(a[i], a[i + kN / 2], low_order);
-      b[2 * i + 1] = __builtin_shuffle(a[i], a[i + kN / 2], high_order);
+      b[2 * i] = interleave_low(a[i], a[i + kN / 2]);
+      b[2 * i + 1] = interleave_high(a[i], a[i + kN / 2]);
     }
+#pragma GCC unroll 16
     for (int i = 0; i < kN; ++i) a[i] = b[i];
   }
-  for (int i = 0; i < kN; ++i) std::memcpy(to + i * to_stride, &a[i], 16);
+#pragma GCC unroll 16
+  for (int i = 0; i < kN; ++i) a[i].store(to + i * to_stride);
+}
+
+// Few columns (or rows, where the roles are exchanged): whole elements of a pixel at a time.
+template <int kColumns, typename T>
+void transpose_narrow(T* to, int64_t to_row, int64_t to_column, const T* from, int64_t from_row, int64_t from_column,
+                      int64_t rows) {
+  for (int64_t row = 0; row < rows; ++row) {
+#pragma GCC unroll 4
+    for (int column = 0; column < kColumns; ++column)
+      to[row * to_row + column * to_column] = from[row * from_row + column * from_column];
+  }
 }
 
 template <typename T>
 void transpose_plain(T* to, int64_t to_stride, const T* from, int64_t from_stride, int64_t rows, int64_t columns) {
+  switch (columns) {
+    case 1: return transpose_narrow<1>(to, to_stride, 1, from, 1, from_stride, rows);
+    case 2: return transpose_narrow<2>(to, to_stride, 1, from, 1, from_stride, rows);
+    case 3: return transpose_narrow<3>(to, to_stride, 1, from, 1, from_stride, rows);
+    case 4: return transpose_narrow<4>(to, to_stride, 1, from, 1, from_stride, rows);
+    default: break;
+  }
+  switch (rows) {
+    case 1: return transpose_narrow<1>(to, 1, to_stride, from, from_stride, 1, columns);
+    case 2: return transpose_narrow<2>(to, 1, to_stride, from, from_stride, 1, columns);
+    case 3: return transpose_narrow<3>(to, 1, to_stride, from, from_stride, 1, columns);
+    case 4: return transpose_narrow<4>(to, 1, to_stride, from, from_stride, 1, columns);
+    default: break;
+  }
   for (int64_t row = 0; row < rows; ++row)
-    for (int64_t column = 0; column < columns; ++column) to[row * to_stride + column] = from[column * from_stride + row];
+    for (int64_t column = 0; column < columns; ++column)
+      to[row * to_stride + column] = from[column * from_stride + row];
 }
 
 // to[row * to_stride + column] = from[column * from_stride + row]
@@ -53,7 +79,8 @@ void transpose_tile(T* to, int64_t to_stride, const T* from, int64_t from_stride
     for (int64_t row = 0; row < whole_rows; row += kN)
       for (int64_t column = 0; column < whole_columns; column += kN)
         transpose_block(to + row * to_stride + column, to_stride, from + column * from_stride + row, from_stride);
-    transpose_plain(to + whole_columns, to_stride, from + whole_columns * from_stride, from_stride, whole_rows, columns - whole_columns);
+    transpose_plain(to + whole_columns, to_stride, from + whole_columns * from_stride, from_stride, whole_rows,
+                    columns - whole_columns);
     transpose_plain(to + whole_rows * to_stride, to_stride, from + whole_rows, from_stride, rows - whole_rows, columns);
   } else {
     transpose_plain(to, to_stride, from, from_stride, rows, columns);
@@ -68,8 +95,8 @@ void CopyNest::add(int64_t extent, int64_t to_stride, int64_t from_stride) {
   if (depth_ > 0) {
     Loop& outer = loops_[static_cast<size_t>(depth_ - 1)];
     int64_t to_span, from_span;
-    if (!__builtin_mul_overflow(to_stride, extent, &to_span) && !__builtin_mul_overflow(from_stride, extent, &from_span) &&
-        outer.to == to_span && outer.from == from_span) {
+    if (!__builtin_mul_overflow(to_stride, extent, &to_span) &&
+        !__builtin_mul_overflow(from_stride, extent, &from_span) && outer.to == to_span && outer.from == from_span) {
       outer = {outer.extent * extent, to_stride, from_stride};
       return;
     }
@@ -150,7 +177,7 @@ void CopyNest::copy_lines(T* to, const T* from) const {
     T* write = to + at_to;
     const T* read = from + at_from;
     if (line.to == 1 && line.from == 0) {
-      std::fill(write + first, write + last, *read);
+      fill_run(write + first, last - first, *read);
     } else if (line.to == 1) {
       for (int64_t i = first; i < last; ++i) write[i] = read[i * line.from];
     } else {
@@ -175,7 +202,8 @@ void CopyNest::copy_tiles(T* to, const T* from, int across) const {
   const int64_t tall = columns.extent < kTile ? 32 * kTile : kTile;
   const int64_t bands = (rows.extent + tall - 1) / tall;
   const int64_t strips = (columns.extent + kWide - 1) / kWide;
-  const int64_t strip_bytes = std::min(tall, rows.extent) * std::min(kWide, columns.extent) * static_cast<int64_t>(sizeof(T));
+  const int64_t strip_bytes =
+      std::min(tall, rows.extent) * std::min(kWide, columns.extent) * static_cast<int64_t>(sizeof(T));
   parallel_for(matrices * bands * strips, move_grain(strip_bytes), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t row = i / strips % bands * tall;
@@ -184,9 +212,10 @@ void CopyNest::copy_tiles(T* to, const T* from, int across) const {
       const int64_t right = std::min(left + kWide, columns.extent);
       const int64_t matrix = i / strips / bands;
       outer.walk(outer.depth_, matrix, matrix + 1, [&](int64_t at_to, int64_t at_from) {
-        for (int64_t column = left; column < right; column += kTile) {
+        const int64_t wide = height < 8 ? kWide : kTile;
+        for (int64_t column = left; column < right; column += wide) {
           transpose_tile(to + at_to + row * rows.to + column, rows.to, from + at_from + row + column * columns.from,
-                         columns.from, height, std::min(kTile, right - column));
+                         columns.from, height, std::min(wide, right - column));
         }
       });
     }

@@ -138,22 +138,25 @@ Kernel make_match(Prepare& p) {
 void infer_normalizer(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, DType::kString, std::nullopt);
   const int rank = c.rank(0);
-  SX_CHECK(c, rank == 1 || (rank == 2 && (!c.shape(0)[0].known() || c.shape(0)[0] == Dim(1))), "the input is ", c.type(0).str(),
-            "; [C] or [1,C] expected");
+  SX_CHECK(c, rank == 1 || (rank == 2 && (!c.shape(0)[0].known() || c.shape(0)[0] == Dim(1))), "the input is ",
+           c.type(0).str(), "; [C] or [1,C] expected");
   const Dim count = c.has_attr("stopwords") ? Dim() : c.shape(0).back() == Dim(0) ? Dim(1) : c.shape(0).back();
   c.out(0, DType::kString, rank == 1 ? SymShape{count} : SymShape{Dim(1), count});
 }
 
 Kernel make_normalizer(Prepare& p) {
   const std::string& action = p.attr_string("case_change_action");
-  SX_CHECK(p, action == "NONE" || action == "LOWER" || action == "UPPER", "case_change_action is '", action, "'; NONE, LOWER or UPPER expected");
+  SX_CHECK(p, action == "NONE" || action == "LOWER" || action == "UPPER", "case_change_action is '", action,
+           "'; NONE, LOWER or UPPER expected");
   const bool case_sensitive = p.attr_int("is_case_sensitive") != 0;
   std::unordered_set<std::string> stopwords;
-  for (const std::string& word : p.attr_or<std::vector<std::string>>("stopwords", {})) stopwords.insert(case_sensitive ? word : to_lower(word));
+  for (const std::string& word : p.attr_or<std::vector<std::string>>("stopwords", {}))
+    stopwords.insert(case_sensitive ? word : to_lower(word));
   const bool lower = action == "LOWER", upper = action == "UPPER";
   return [case_sensitive, stopwords, lower, upper](Run& run) {
     const Tensor& x = run.in(0);
-    SX_CHECK(run, x.rank() == 1 || (x.rank() == 2 && x.dim(0) == 1), "the input has shape ", x.shape().str(), "; [C] or [1,C] expected");
+    SX_CHECK(run, x.rank() == 1 || (x.rank() == 2 && x.dim(0) == 1), "the input has shape ", x.shape().str(),
+             "; [C] or [1,C] expected");
     std::vector<const std::string*> kept;
     for (int64_t i = 0; i < x.size(); ++i) {
       const std::string& text = x.data<std::string>()[i];

@@ -21,12 +21,14 @@ class NGrams {
     shortest_ = node.attr_int("min_gram_length");
     longest_ = node.attr_int("max_gram_length");
     skips_ = node.attr_int("max_skip_count");
-    node.require(shortest_ >= 1 && longest_ >= shortest_, "n-grams have ", shortest_, " to ", longest_, " words; 1 or more expected");
+    node.require(shortest_ >= 1 && longest_ >= shortest_, "n-grams have ", shortest_, " to ", longest_,
+                 " words; 1 or more expected");
     node.require(skips_ >= 0, "max_skip_count is ", skips_);
     columns_ = node.attr_ints("ngram_indexes");
     weights_ = node.attr_or("weights", std::vector<float>());
     node.require(!columns_.empty(), "ngram_indexes is empty");
-    node.require(weights_.empty() || weights_.size() == columns_.size(), "has ", weights_.size(), " weights for ", columns_.size(), " n-grams");
+    node.require(weights_.empty() || weights_.size() == columns_.size(), "has ", weights_.size(), " weights for ",
+                 columns_.size(), " n-grams");
     for (int64_t column : columns_) {
       node.require(column >= 0 && column < INT64_MAX, "ngram_indexes has ", column);
       width_ = std::max(width_, column + 1);
@@ -35,7 +37,8 @@ class NGrams {
     const auto texts = node.attr_or("pool_strings", std::vector<std::string>());
     node.require(ints.empty() != texts.empty(), "needs exactly one of pool_int64s and pool_strings");
     std::vector<int64_t> words = ints;
-    for (const std::string& text : texts) words.push_back(texts_.emplace(text, static_cast<int64_t>(texts_.size())).first->second);
+    for (const std::string& text : texts)
+      words.push_back(texts_.emplace(text, static_cast<int64_t>(texts_.size())).first->second);
     text_ = ints.empty();
     build(node, words);
   }
@@ -83,15 +86,16 @@ class NGrams {
   };
   struct EdgeHash {
     size_t operator()(const Edge& edge) const {
-      return static_cast<size_t>((static_cast<uint64_t>(edge.word) * 0x9e3779b97f4a7c15u) ^ (static_cast<uint64_t>(edge.from) * 0xc2b2ae3d27d4eb4fu));
+      return static_cast<size_t>((static_cast<uint64_t>(edge.word) * 0x9e3779b97f4a7c15u) ^
+                                 (static_cast<uint64_t>(edge.from) * 0xc2b2ae3d27d4eb4fu));
     }
   };
 
   void build(const NodeView& node, const std::vector<int64_t>& words) {
     const std::vector<int64_t>& starts = node.attr_ints("ngram_counts");
     node.require(!starts.empty(), "ngram_counts is empty");
-    node.require(longest_ <= static_cast<int64_t>(starts.size()), "n-grams may have ", longest_, " words but ngram_counts ends at ",
-                 starts.size());
+    node.require(longest_ <= static_cast<int64_t>(starts.size()), "n-grams may have ", longest_,
+                 " words but ngram_counts ends at ", starts.size());
     const auto pool = static_cast<int64_t>(words.size());
     grams_.push_back(-1);
     int64_t gram = 0;
@@ -99,8 +103,9 @@ class NGrams {
       const int64_t size = static_cast<int64_t>(i) + 1;
       const int64_t begin = starts[i];
       const int64_t end = i + 1 < starts.size() ? starts[i + 1] : pool;
-      node.require(begin >= 0 && begin <= end && end <= pool && (end - begin) % size == 0, "ngram_counts says that the ", size,
-                   "-grams stand at ", begin, " to ", end, " of a pool of ", pool, " words");
+      node.require(begin >= 0 && begin <= end && end <= pool && (end - begin) % size == 0,
+                   "ngram_counts says that the ", size, "-grams stand at ", begin, " to ", end, " of a pool of ", pool,
+                   " words");
       for (int64_t at = begin; at < end; at += size, ++gram) {
         if (size < shortest_ || size > longest_) continue;
         int32_t place = 0;
@@ -114,7 +119,8 @@ class NGrams {
         grams_[static_cast<size_t>(place)] = gram;
       }
     }
-    node.require(gram == static_cast<int64_t>(columns_.size()), "the pool has ", gram, " n-grams but ngram_indexes ", columns_.size());
+    node.require(gram == static_cast<int64_t>(columns_.size()), "the pool has ", gram, " n-grams but ngram_indexes ",
+                 columns_.size());
   }
 
   Mode mode_;
@@ -140,8 +146,8 @@ void infer_tfidf(InferContext& c) {
 
 Kernel make_tfidf(Prepare& p) {
   auto grams = std::make_shared<const NGrams>(p);
-  p.require(grams->text() == (p.dtype(0) == DType::kString), "its input is ", name_of(p.dtype(0)), " but its pool holds ",
-            grams->text() ? "strings" : "integers");
+  p.require(grams->text() == (p.dtype(0) == DType::kString), "its input is ", name_of(p.dtype(0)),
+            " but its pool holds ", grams->text() ? "strings" : "integers");
   return [grams](Run& run) {
     const Tensor& x = run.in(0);
     run.require(x.rank() <= 2, "its input is ", x.shape().str(), "; [words] or [rows, words] expected");

@@ -1,4 +1,5 @@
-// values, indices = the k largest (or smallest) elements along `axis`; of equal ones the first comes first, NaN is the largest.
+// values, indices = the k largest (or smallest) elements along `axis`; of equal ones the first comes first, NaN is the
+// largest.
 #include <algorithm>
 #include <functional>
 
@@ -22,8 +23,8 @@ void infer_topk(InferContext& c) {
     const Dim extent = (*shape)[axis];
     (*shape)[axis] = k ? (*k)[0] : Dim();
     if (k && (*k)[0].known())
-      SX_CHECK(c, (*k)[0].value() >= 0 && (!extent.known() || (*k)[0].value() <= extent.value()), "K is ", (*k)[0].str(), " but axis ",
-                axis, " of ", c.type(0).str(), " has extent ", extent.str());
+      SX_CHECK(c, (*k)[0].value() >= 0 && (!extent.known() || (*k)[0].value() <= extent.value()), "K is ",
+               (*k)[0].str(), " but axis ", axis, " of ", c.type(0).str(), " has extent ", extent.str());
   }
   c.out(0, c.dtype(0), shape);
   c.out(1, DType::kInt64, shape);
@@ -56,20 +57,24 @@ struct WideCandidate {
   WideCandidate() = default;
   WideCandidate(uint64_t order, int64_t index) : key(order), backwards(~static_cast<uint64_t>(index)) {}
   int64_t index() const { return static_cast<int64_t>(~backwards); }
-  bool operator>(const WideCandidate& other) const { return key != other.key ? key > other.key : backwards > other.backwards; }
+  bool operator>(const WideCandidate& other) const {
+    return key != other.key ? key > other.key : backwards > other.backwards;
+  }
 };
 struct NarrowCandidate {
   uint64_t packed;
   NarrowCandidate() = default;
-  NarrowCandidate(uint32_t order, int64_t index) : packed(uint64_t{order} << 32 | (~static_cast<uint64_t>(index) & 0xffffffffu)) {}
+  NarrowCandidate(uint32_t order, int64_t index)
+      : packed(uint64_t{order} << 32 | (~static_cast<uint64_t>(index) & 0xffffffffu)) {}
   int64_t index() const { return static_cast<int64_t>(~packed & 0xffffffffu); }
   bool operator>(const NarrowCandidate& other) const { return packed > other.packed; }
 };
 
 // Leaves the k greatest of next(0) ... next(n - 1) at the front of `pool`, greatest first. `pool` holds `room` > k
-// candidates; where that is less than n, those below the k-th found so far are dropped on the way.
-template <typename Candidate, typename Next>
-void select(Candidate* pool, int64_t room, int64_t n, int64_t k, Next next) {
+// candidates; where that is less than n, those below the k-th found so far are dropped on the way. below(bar)(i)
+// may tell without making a candidate that element i loses to element `bar`, which comes before it.
+template <typename Candidate, typename Next, typename Below>
+void select(Candidate* pool, int64_t room, int64_t n, int64_t k, Next next, Below below) {
   const std::greater<Candidate> order;
   int64_t held = 0;
   int64_t i = 0;
@@ -78,7 +83,9 @@ void select(Candidate* pool, int64_t room, int64_t n, int64_t k, Next next) {
     std::nth_element(pool, pool + (k - 1), pool + held, order);
     held = k;
     const Candidate bar = pool[k - 1];
+    const auto less = below(bar.index());
     for (; i < n && held < room; ++i) {
+      if (less(i)) continue;
       const Candidate candidate = next(i);
       if (candidate > bar) pool[held++] = candidate;
     }
@@ -88,15 +95,33 @@ void select(Candidate* pool, int64_t room, int64_t n, int64_t k, Next next) {
 }
 
 template <typename T, typename Candidate>
-void top_lines(const T* x, T* values, int64_t* indices, int64_t outer, int64_t n, int64_t inner, int64_t k, bool largest) {
+void top_lines(const T* x, T* values, int64_t* indices, int64_t outer, int64_t n, int64_t inner, int64_t k,
+               bool largest) {
   using Key = decltype(order_key(T()));
   const Key flip = largest ? Key(0) : static_cast<Key>(~Key(0));
-  const int64_t room = std::min(n, std::max<int64_t>(4 * k, 256)) + 1;
+  const int64_t room = std::min(n, std::max<int64_t>(3 * k, 64)) + 1;
   parallel_for(outer * inner, std::max<int64_t>(16384 / n, 1), [&](int64_t begin, int64_t end) {
-    auto* pool = static_cast<Candidate*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(room) * sizeof(Candidate)));
+    auto* pool =
+        static_cast<Candidate*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(room) * sizeof(Candidate)));
     for (int64_t line = begin; line < end; ++line) {
       const T* from = x + line / inner * n * inner + line % inner;
-      select(pool, room, n, k, [&](int64_t i) { return Candidate(static_cast<Key>(order_key(from[i * inner]) ^ flip), i); });
+      const auto candidate = [&](int64_t i) {
+        return Candidate(static_cast<Key>(order_key(from[i * inner]) ^ flip), i);
+      };
+      // No comparison holds for NaN: such elements are left to the keys.
+      if (largest) {
+        select(pool, room, n, k, candidate, [&](int64_t bar) {
+          return [from, inner, value = static_cast<Arithmetic<T>>(from[bar * inner])](int64_t i) {
+            return static_cast<Arithmetic<T>>(from[i * inner]) <= value;
+          };
+        });
+      } else {
+        select(pool, room, n, k, candidate, [&](int64_t bar) {
+          return [from, inner, value = static_cast<Arithmetic<T>>(from[bar * inner])](int64_t i) {
+            return static_cast<Arithmetic<T>>(from[i * inner]) >= value;
+          };
+        });
+      }
       const int64_t to = line / inner * k * inner + line % inner;
       for (int64_t i = 0; i < k; ++i) {
         const int64_t index = pool[i].index();
@@ -130,7 +155,8 @@ Kernel make_topk(Prepare& p) {
       T* to = values != nullptr ? values->data<T>() : nullptr;
       int64_t* at = indices != nullptr ? indices->data<int64_t>() : nullptr;
       if constexpr (sizeof(order_key(T())) == 4) {
-        if (n <= int64_t{0xffffffff}) return top_lines<T, NarrowCandidate>(x.data<T>(), to, at, outer, n, inner, k, largest);
+        if (n <= int64_t{0xffffffff})
+          return top_lines<T, NarrowCandidate>(x.data<T>(), to, at, outer, n, inner, k, largest);
       }
       top_lines<T, WideCandidate>(x.data<T>(), to, at, outer, n, inner, k, largest);
     });

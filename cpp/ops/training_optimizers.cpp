@@ -12,7 +12,8 @@ constexpr const char* kDomain = "ai.onnx.preview.training";
 constexpr DTypeSet kReal = DType::kFloat32 | DType::kFloat64;
 constexpr int64_t kGrain = 16384;
 
-// Inputs behind R and T come in `groups` of one length: X..., G..., then the states; outputs are X and the states again.
+// Inputs behind R and T come in `groups` of one length: X..., G..., then the states; outputs are X and the states
+// again.
 int tensors_of(const NodeView& node, int groups) {
   const auto given = static_cast<int>(node.node().inputs.size()) - 2;
   node.require(given > 0 && given % groups == 0, "has ", given, " tensors; a multiple of ", groups, " expected");
@@ -47,8 +48,9 @@ Kernel optimizer_kernel(const NodeView& node, const Step& step) {
         Tensor unwanted[kStates + 1];
         for (int k = 0; k < kStates + 2; ++k) {
           const Tensor& input = run.in(2 + k * tensors + i);
-          run.require(input.dtype() == x.dtype() && input.shape() == x.shape(), "tensor ", i, " is ", name_of(x.dtype()), x.shape().str(),
-                      " but its gradient or a state is ", name_of(input.dtype()), input.shape().str());
+          run.require(input.dtype() == x.dtype() && input.shape() == x.shape(), "tensor ", i, " is ",
+                      name_of(x.dtype()), x.shape().str(), " but its gradient or a state is ", name_of(input.dtype()),
+                      input.shape().str());
           from[k] = input.data<T>();
         }
         for (int k = 0; k < kStates + 1; ++k) {
@@ -89,43 +91,48 @@ Kernel make_adagrad(Prepare& p) {
 }
 
 Kernel make_adam(Prepare& p) {
-  return optimizer_kernel<2>(p, [alpha = p.attr_float("alpha"), beta = p.attr_float("beta"), norm = p.attr_float("norm_coefficient"),
-                                 after = p.attr_float("norm_coefficient_post"), epsilon = p.attr_float("epsilon")](auto rate, int64_t count) {
-    using T = decltype(rate);
-    const T a = static_cast<T>(alpha);
-    const T b = static_cast<T>(beta);
-    // At the first step nothing is corrected.
-    const T times = static_cast<T>(count);
-    const T step = count > 0 ? rate * std::sqrt(T(1) - std::pow(b, times)) / (T(1) - std::pow(a, times)) : rate;
-    return [=](T x, T g, T* states) {
-      const T gradient = g + static_cast<T>(norm) * x;
-      states[0] = a * states[0] + (T(1) - a) * gradient;
-      states[1] = b * states[1] + (T(1) - b) * gradient * gradient;
-      const T moved = x - step * states[0] / (std::sqrt(states[1]) + static_cast<T>(epsilon));
-      return (T(1) - static_cast<T>(after)) * moved;
-    };
-  });
+  return optimizer_kernel<2>(
+      p, [alpha = p.attr_float("alpha"), beta = p.attr_float("beta"), norm = p.attr_float("norm_coefficient"),
+          after = p.attr_float("norm_coefficient_post"), epsilon = p.attr_float("epsilon")](auto rate, int64_t count) {
+        using T = decltype(rate);
+        const T a = static_cast<T>(alpha);
+        const T b = static_cast<T>(beta);
+        // At the first step nothing is corrected.
+        const T times = static_cast<T>(count);
+        const T step = count > 0 ? rate * std::sqrt(T(1) - std::pow(b, times)) / (T(1) - std::pow(a, times)) : rate;
+        return [=](T x, T g, T* states) {
+          const T gradient = g + static_cast<T>(norm) * x;
+          states[0] = a * states[0] + (T(1) - a) * gradient;
+          states[1] = b * states[1] + (T(1) - b) * gradient * gradient;
+          const T moved = x - step * states[0] / (std::sqrt(states[1]) + static_cast<T>(epsilon));
+          return (T(1) - static_cast<T>(after)) * moved;
+        };
+      });
 }
 
 Kernel make_momentum(Prepare& p) {
   const std::string& mode = p.attr_string("mode");
   p.require(mode == "standard" || mode == "nesterov", "mode is '", mode, "'; standard or nesterov expected");
-  return optimizer_kernel<1>(p, [nesterov = mode == "nesterov", alpha = p.attr_float("alpha"), beta = p.attr_float("beta"),
-                                 norm = p.attr_float("norm_coefficient")](auto rate, int64_t count) {
-    using T = decltype(rate);
-    const T a = static_cast<T>(alpha);
-    const T b = count > 0 ? static_cast<T>(beta) : T(1);
-    return [=](T x, T g, T* v) {
-      const T gradient = g + static_cast<T>(norm) * x;
-      v[0] = a * v[0] + b * gradient;
-      return x - rate * (nesterov ? gradient + a * v[0] : v[0]);
-    };
-  });
+  return optimizer_kernel<1>(p,
+                             [nesterov = mode == "nesterov", alpha = p.attr_float("alpha"), beta = p.attr_float("beta"),
+                              norm = p.attr_float("norm_coefficient")](auto rate, int64_t count) {
+                               using T = decltype(rate);
+                               const T a = static_cast<T>(alpha);
+                               const T b = count > 0 ? static_cast<T>(beta) : T(1);
+                               return [=](T x, T g, T* v) {
+                                 const T gradient = g + static_cast<T>(norm) * x;
+                                 v[0] = a * v[0] + b * gradient;
+                                 return x - rate * (nesterov ? gradient + a * v[0] : v[0]);
+                               };
+                             });
 }
 
 OpDef optimizer(const char* name, int groups) {
   OpDef op(name, kDomain);
-  op.in("R", "T1", kReal).in("T", "T2", DType::kInt64).variadic_in("inputs", "", kReal).variadic_out("outputs", "", kReal);
+  op.in("R", "T1", kReal)
+      .in("T", "T2", DType::kInt64)
+      .variadic_in("inputs", "", kReal)
+      .variadic_out("outputs", "", kReal);
   op.infer(infer_optimizer(groups));
   return op;
 }

@@ -18,10 +18,11 @@ std::vector<int> permutation(const NodeView& node, int rank) {
   }
   const std::vector<int64_t>& given = node.attr_ints("perm");
   SX_CHECK(node, static_cast<int>(given.size()) == rank, "perm ", to_string(Attribute(given)), " has ", given.size(),
-               " axes; the input has rank ", rank);
+           " axes; the input has rank ", rank);
   for (int64_t axis : given) {
     perm.push_back(node.axis(axis, rank));
-    SX_CHECK(node, std::count(perm.begin(), perm.end(), perm.back()) == 1, "perm ", to_string(Attribute(given)), " repeats an axis");
+    SX_CHECK(node, std::count(perm.begin(), perm.end(), perm.back()) == 1, "perm ", to_string(Attribute(given)),
+             " repeats an axis");
   }
   return perm;
 }

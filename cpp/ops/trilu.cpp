@@ -29,17 +29,18 @@ Kernel make_trilu(Prepare& p) {
       using T = decltype(zero);
       const T* from = static_cast<const T*>(x.raw());
       T* to = static_cast<T*>(y.raw());
-      parallel_for(x.size() / columns, move_grain(columns * static_cast<int64_t>(sizeof(T))), [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) {
-          const int64_t diagonal = row % rows + k;
-          const int64_t first = upper ? std::clamp<int64_t>(diagonal, 0, columns) : 0;
-          const int64_t last = upper ? columns : std::clamp<int64_t>(diagonal + 1, 0, columns);
-          T* write = to + row * columns;
-          std::fill(write, write + first, T{});
-          if (to != from) copy_run(write + first, from + row * columns + first, last - first);
-          std::fill(write + last, write + columns, T{});
-        }
-      });
+      parallel_for(x.size() / columns, move_grain(columns * static_cast<int64_t>(sizeof(T))),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t row = begin; row < end; ++row) {
+                       const int64_t diagonal = row % rows + k;
+                       const int64_t first = upper ? std::clamp<int64_t>(diagonal, 0, columns) : 0;
+                       const int64_t last = upper ? columns : std::clamp<int64_t>(diagonal + 1, 0, columns);
+                       T* write = to + row * columns;
+                       std::fill(write, write + first, T{});
+                       if (to != from) copy_run(write + first, from + row * columns + first, last - first);
+                       std::fill(write + last, write + columns, T{});
+                     }
+                   });
     });
   };
 }

@@ -1,4 +1,4 @@
-"""Cases judged by onnxruntime, for operators that the ONNX reference lacks or where models rely on that runtime's answers."""
+"""Cases judged by onnxruntime: operators that the ONNX reference lacks, or where models rely on that runtime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ PEER_OPSET = 21
 
 @dataclasses.dataclass
 class PeerCase(Case):
-    """A case whose expected outputs come from onnxruntime unless `expect` gives them. `domain` is that of onnxruntime's own operators by default."""
+    """A case whose outputs are those of onnxruntime unless `expect` gives them.
+
+    `domain` is that of onnxruntime's own operators by default.
+    """
 
     domain: str = "com.microsoft"
 

@@ -23,7 +23,10 @@ test_concat = check(
         for a, b, c in [(1, 2, 3), (0, 4, 1), (0, 0, 0), (1, 1, 1)]
         for axis in (1, -2)
     ]
-    + [Case("Concat", [data((3, 4), t), data((5, 4), t)], {"axis": 0}, expect=lambda a, b: np.concatenate([a, b])) for t in TYPES]
+    + [
+        Case("Concat", [data((3, 4), t), data((5, 4), t)], {"axis": 0}, expect=lambda a, b: np.concatenate([a, b]))
+        for t in TYPES
+    ]
     + [
         Case("Concat", [data((3,))], {"axis": 0}),
         Case("Concat", [data((100, 300)), data((100, 500))], {"axis": 1}),

@@ -40,7 +40,15 @@ def case(x, length=None, axis=None, inverse=0, onesided=0, **options):
         inputs.append(const(axis, np.int64))
     expect = dft(-2 if axis is None else axis, inverse == 1, onesided == 1)
     tolerance = 1e-2 if x.dtype.itemsize == 2 else 1e-4
-    return Case("DFT", inputs, {"inverse": inverse, "onesided": onesided}, expect=expect, rtol=tolerance, atol=tolerance, **options)
+    return Case(
+        "DFT",
+        inputs,
+        {"inverse": inverse, "onesided": onesided},
+        expect=expect,
+        rtol=tolerance,
+        atol=tolerance,
+        **options,
+    )
 
 
 LENGTHS = [1, 2, 3, 4, 5, 6, 7, 8, 12, 15, 16, 31, 37, 49, 60, 64, 97, 100, 128, 400, 1009]
@@ -48,10 +56,7 @@ test_lengths = check([case(data((2, n, 2)), inverse=i, id=f"{n}-{i}") for n in L
 test_dft = check(
     [case(data((2, n, 1)), onesided=1, id=f"real-{n}") for n in (1, 2, 7, 16, 37)]
     + [case(data((2, n, 2)), inverse=1, onesided=1, id=f"irfft-{n}") for n in (2, 5, 9, 20)]
-    + [
-        case(data((3, 8, 5, 2)), axis=axis, id=f"axis-{axis}")
-        for axis in (0, 1, 2, -2, -3)
-    ]
+    + [case(data((3, 8, 5, 2)), axis=axis, id=f"axis-{axis}") for axis in (0, 1, 2, -2, -3)]
     + [
         case(data((2, 10, 1)), 16, id="padded"),
         case(data((2, 10, 1)), 7, id="cut"),
@@ -59,13 +64,21 @@ test_dft = check(
         case(data((2, 10, 2), np.float64), id="f64"),
         case(data((2, 10, 2), np.float16), id="f16"),
         Case("DFT", [data((2, 8, 3, 1))], {"axis": 1}, opset=17, expect=dft(1), rtol=1e-4, atol=1e-4),
-        Case("DFT", [data((2, 8, 3, 1)), const(6)], {"axis": 2, "onesided": 1}, opset=17, expect=dft(2, onesided=True), rtol=1e-4, atol=1e-4),
+        Case(
+            "DFT",
+            [data((2, 8, 3, 1)), const(6)],
+            {"axis": 2, "onesided": 1},
+            opset=17,
+            expect=dft(2, onesided=True),
+            rtol=1e-4,
+            atol=1e-4,
+        ),
         Case("DFT", [data((2, 8, 3, 2))], opset=19, expect=dft(1), rtol=1e-4, atol=1e-4),
         raises(case(data((2, 8, 2)), axis=-1), "last one"),
         raises(case(data((2, 8, 2)), 0), "length 0|would have the shape"),
         raises(case(data((2, 8, 3))), "last axis of 1"),
     ]
-)  # fmt: skip
+)
 
 
 def stft(x, step, window=None, length=None, onesided=True):
@@ -80,8 +93,21 @@ test_stft = check(
     [
         Case("STFT", [data((2, 128, 1)), const(8), data((16,))], expect=stft, rtol=1e-4, atol=1e-4),
         Case("STFT", [data((2, 128, 1)), const(7), None, const(20)], expect=stft, rtol=1e-4, atol=1e-4),
-        Case("STFT", [data((1, 100, 1)), const(10, np.int32), data((40,)), const(40, np.int32)], expect=stft, rtol=1e-4, atol=1e-4),
-        Case("STFT", [data((1, 100, 2)), const(10), data((40,))], {"onesided": 0}, expect=lambda *a: stft(*a, onesided=False), rtol=1e-4, atol=1e-4),
+        Case(
+            "STFT",
+            [data((1, 100, 1)), const(10, np.int32), data((40,)), const(40, np.int32)],
+            expect=stft,
+            rtol=1e-4,
+            atol=1e-4,
+        ),
+        Case(
+            "STFT",
+            [data((1, 100, 2)), const(10), data((40,))],
+            {"onesided": 0},
+            expect=lambda *a: stft(*a, onesided=False),
+            rtol=1e-4,
+            atol=1e-4,
+        ),
         raises(Case("STFT", [data((1, 100, 1)), const(0), data((40,))]), "frame_step is 0"),
         raises(Case("STFT", [data((1, 10, 1)), const(1), data((40,))]), "frame_length is 40"),
     ]
@@ -101,10 +127,20 @@ def cosine(kind, periodic):
     return expected
 
 
+OUTPUTS = {
+    TensorProto.FLOAT: np.float32,
+    TensorProto.DOUBLE: np.float64,
+    TensorProto.BFLOAT16: ml_dtypes.bfloat16,
+}
 test_windows = check(
     [
-        Case(kind, [const(10, t)], {"periodic": p, "output_datatype": d}, expect=lambda n, k=kind, p=p, d=d: cosine(k, p)(n).astype(d_type[d]), atol=1e-6)
-        for d_type in [{TensorProto.FLOAT: np.float32, TensorProto.DOUBLE: np.float64, TensorProto.BFLOAT16: ml_dtypes.bfloat16}]
+        Case(
+            kind,
+            [const(10, t)],
+            {"periodic": p, "output_datatype": d},
+            expect=lambda n, k=kind, p=p, d=d: cosine(k, p)(n).astype(OUTPUTS[d]),
+            atol=1e-6,
+        )
         for kind in ("HannWindow", "HammingWindow", "BlackmanWindow")
         for p in (0, 1)
         for d, t in [(TensorProto.FLOAT, np.int64), (TensorProto.DOUBLE, np.int32), (TensorProto.BFLOAT16, np.int64)]
@@ -114,7 +150,7 @@ test_windows = check(
         Case("HannWindow", [const(1)], {"periodic": 0}, expect=np.ones(1, np.float32)),
         raises(Case("HannWindow", [const(-1)]), "size is -1"),
     ]
-)  # fmt: skip
+)
 
 
 def mel(*values, **attrs):
@@ -134,17 +170,31 @@ test_mel = check(
 )
 test_det = check(
     [
-        Case("Det", [data(shape, t)], expect=lambda x: np.linalg.det(x.astype(np.float64)).astype(x.dtype), rtol=1e-2 if np.dtype(t).itemsize == 2 else 1e-4, atol=1e-5)
+        Case(
+            "Det",
+            [data(shape, t)],
+            expect=lambda x: np.linalg.det(x.astype(np.float64)).astype(x.dtype),
+            rtol=1e-2 if np.dtype(t).itemsize == 2 else 1e-4,
+            atol=1e-5,
+        )
         for shape in [(2, 2), (3, 4, 4), (2, 3, 7, 7), (5, 1, 1)]
         for t in (np.float32, np.float64, np.float16)
     ]
     + [
         Case("Det", [np.zeros((3, 3), np.float32)], expect=np.array(0, np.float32)),
         Case("Det", [np.zeros((2, 0, 0), np.float32)], expect=np.ones(2, np.float32)),
-        Case("Det", [data((3, 3))], opset=11, expect=lambda x: np.linalg.det(x.astype(np.float64)).astype(x.dtype), rtol=1e-4),
+        Case(
+            "Det",
+            [data((3, 3))],
+            opset=11,
+            expect=lambda x: np.linalg.det(x.astype(np.float64)).astype(x.dtype),
+            rtol=1e-4,
+        ),
         raises(Case("Det", [data((3, 4))]), "square"),
     ]
 )
 
 
-test_precision = check([Case("DFT", [data((1, n, 2), np.float64)], expect=dft(), rtol=1e-9, atol=1e-9) for n in (4093, 4096)])
+test_precision = check(
+    [Case("DFT", [data((1, n, 2), np.float64)], expect=dft(), rtol=1e-9, atol=1e-9) for n in (4093, 4096)]
+)

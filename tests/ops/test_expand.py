@@ -45,15 +45,28 @@ test_expand = check(
 test_tile = check(
     [
         Case("Tile", [data(x), const(r, np.int64)], expect=lambda x, r: np.tile(x, r), id=f"{x}-{r}")
-        for x, r in [((2, 3), [1, 2]), ((2, 3), [3, 1]), ((2, 3), [2, 2]), ((2, 3), [0, 2]), ((5,), [7]), ((2, 1, 3), [2, 3, 1]), ((0, 3), [2, 2])]
+        for x, r in [
+            ((2, 3), [1, 2]),
+            ((2, 3), [3, 1]),
+            ((2, 3), [2, 2]),
+            ((2, 3), [0, 2]),
+            ((5,), [7]),
+            ((2, 1, 3), [2, 3, 1]),
+            ((0, 3), [2, 2]),
+        ]
     ]
     + [Case("Tile", [data((2, 3), t), const([2, 3])], expect=lambda x, r: np.tile(x, r)) for t in TYPES]
     + [
         Case("Tile", [data(()), const([], np.int64)], expect=lambda x, r: x),
         Case("Tile", [np.array(["a", "b"], object), const([2])], expect=np.array(["a", "b", "a", "b"], object)),
         Case("Tile", [const([4, 5], np.int64), const([2])], expect=np.array([4, 5, 4, 5])),
-        Case("Tile", [data((2, 3)), const(2, np.float32), const(1, np.float32)], opset=1, expect=lambda x, *_: np.tile(x, (1, 2))),
+        Case(
+            "Tile",
+            [data((2, 3)), const(2, np.float32), const(1, np.float32)],
+            opset=1,
+            expect=lambda x, *_: np.tile(x, (1, 2)),
+        ),
         raises(Case("Tile", [data((2, 3)), const([2])]), "repeats for"),
         raises(Case("Tile", [data((2, 3)), const([2, -1])]), "negative|would have the shape"),
     ]
-)  # fmt: skip
+)

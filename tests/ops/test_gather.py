@@ -43,14 +43,25 @@ test_gather = check(
 
 
 def along(axis):
-    return lambda x, i: np.take_along_axis(x[tuple(slice(0, i.shape[k] if k != axis % x.ndim else None) for k in range(x.ndim))], i, axis)
+    return lambda x, i: np.take_along_axis(
+        x[tuple(slice(0, i.shape[k] if k != axis % x.ndim else None) for k in range(x.ndim))], i, axis
+    )
 
 
 test_gather_elements = check(
     [
-        Case("GatherElements", [data((4, 5, 6), t), index((4, 5, 6)[axis], shape, i)], {"axis": axis}, expect=along(axis))
+        Case(
+            "GatherElements", [data((4, 5, 6), t), index((4, 5, 6)[axis], shape, i)], {"axis": axis}, expect=along(axis)
+        )
         for t, i in [(np.float32, np.int64), (np.float16, np.int32)]
-        for axis, shape in [(0, (4, 5, 6)), (1, (4, 5, 6)), (2, (4, 5, 6)), (-1, (2, 3, 9)), (0, (7, 2, 3)), (1, (0, 5, 6))]
+        for axis, shape in [
+            (0, (4, 5, 6)),
+            (1, (4, 5, 6)),
+            (2, (4, 5, 6)),
+            (-1, (2, 3, 9)),
+            (0, (7, 2, 3)),
+            (1, (0, 5, 6)),
+        ]
     ]
     + [Case("GatherElements", [data((5,)), index(5, (3,))], opset=11, expect=along(0))]
     + [

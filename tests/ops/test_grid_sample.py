@@ -14,13 +14,25 @@ def data(shape, dtype=np.float32, low=-1.3, high=1.3):
 
 test_grid_sample = check(
     [
-        Case("GridSample", [data((2, 2, 4, 5)), data((2, 3, 3, 2))], {"mode": m, "padding_mode": p, "align_corners": a}, rtol=1e-4, atol=1e-5)
+        Case(
+            "GridSample",
+            [data((2, 2, 4, 5)), data((2, 3, 3, 2))],
+            {"mode": m, "padding_mode": p, "align_corners": a},
+            rtol=1e-4,
+            atol=1e-5,
+        )
         for m in ("nearest", "linear", "cubic")
         for p in ("zeros", "border", "reflection")
         for a in (0, 1)
     ]
     + [
-        Case("GridSample", [data((1, 2, 3, 4, 5)), data((1, 2, 2, 3, 3))], {"mode": m, "padding_mode": p}, rtol=1e-4, atol=1e-5)
+        Case(
+            "GridSample",
+            [data((1, 2, 3, 4, 5)), data((1, 2, 2, 3, 3))],
+            {"mode": m, "padding_mode": p},
+            rtol=1e-4,
+            atol=1e-5,
+        )
         for m in ("nearest", "linear", "cubic")
         for p in ("zeros", "border", "reflection")
     ]
@@ -28,8 +40,17 @@ test_grid_sample = check(
         Case("GridSample", [data((1, 1, 6)), data((1, 4, 1))], rtol=1e-4, atol=1e-5),
         Case("GridSample", [data((1, 2, 4, 5), np.float64), data((1, 3, 3, 2), np.float64)], rtol=1e-5, atol=1e-6),
         Case("GridSample", [data((1, 2, 4, 5), np.float16), data((1, 3, 3, 2), np.float32)], rtol=1e-2, atol=1e-2),
-        Case("GridSample", [data((1, 1, 4, 5)), np.array([[[[np.nan, 0], [np.inf, 0], [0, -np.inf]]]], np.float32)], expect=np.zeros((1, 1, 1, 3), np.float32)),
-        Case("GridSample", [data((1, 1, 1, 1)), data((1, 2, 2, 2))], {"padding_mode": "reflection", "align_corners": 1}, expect=lambda x, g: np.full((1, 1, 2, 2), x.item(), np.float32)),
+        Case(
+            "GridSample",
+            [data((1, 1, 4, 5)), np.array([[[[np.nan, 0], [np.inf, 0], [0, -np.inf]]]], np.float32)],
+            expect=np.zeros((1, 1, 1, 3), np.float32),
+        ),
+        Case(
+            "GridSample",
+            [data((1, 1, 1, 1)), data((1, 2, 2, 2))],
+            {"padding_mode": "reflection", "align_corners": 1},
+            expect=lambda x, g: np.full((1, 1, 2, 2), x.item(), np.float32),
+        ),
         Case("GridSample", [data((1, 1, 4, 5)), data((1, 0, 3, 2))], expect=np.zeros((1, 1, 0, 3), np.float32)),
         raises(Case("GridSample", [data((1, 1, 4, 5)), data((1, 3, 3, 3))]), "coordinates expected|of the same rank"),
         raises(Case("GridSample", [data((1, 1, 4, 5)), data((1, 3, 3, 2))], {"mode": "area"}), "mode is 'area'"),
@@ -59,7 +80,14 @@ def affine(align):
 test_versions = check([same_as_newest("bilinear"), same_as_newest("bicubic")])
 test_affine_grid = check(
     [
-        Case("AffineGrid", [data((2, len(size), len(size) + 1), t), const([2, 3, *size])], {"align_corners": a}, expect=affine(a), rtol=2e-2 if t == np.float16 else 1e-5, atol=1e-6 if t != np.float16 else 1e-2)
+        Case(
+            "AffineGrid",
+            [data((2, len(size), len(size) + 1), t), const([2, 3, *size])],
+            {"align_corners": a},
+            expect=affine(a),
+            rtol=2e-2 if t == np.float16 else 1e-5,
+            atol=1e-6 if t != np.float16 else 1e-2,
+        )
         for size in ([5, 6], [4, 5, 6])
         for a in (0, 1)
         for t in (np.float32, np.float64, np.float16)
@@ -68,14 +96,27 @@ test_affine_grid = check(
         raises(Case("AffineGrid", [data((2, 2, 3)), const([3, 1, 4, 4])]), "theta has shape"),
         raises(Case("AffineGrid", [data((2, 2, 3)), const([2, 4, 4])]), "extents; 4"),
     ]
-)  # fmt: skip
+)
 
 image = data((2, 3, 10, 12), np.float32, 0, 5)
 rois = np.array([[0, 0, 9, 9], [2.5, 3.1, 7.2, 8.8], [-3, -2, 20, 30], [5, 5, 5, 5], [8, 8, 2, 2]], np.float32)
 batch = np.array([0, 1, 1, 0, 1])
 test_roi_align = check(
     [
-        Case("RoiAlign", [image, rois, batch], {"output_height": 3, "output_width": 4, "sampling_ratio": r, "spatial_scale": s, "mode": m, "coordinate_transformation_mode": c}, rtol=1e-4, atol=1e-5)
+        Case(
+            "RoiAlign",
+            [image, rois, batch],
+            {
+                "output_height": 3,
+                "output_width": 4,
+                "sampling_ratio": r,
+                "spatial_scale": s,
+                "mode": m,
+                "coordinate_transformation_mode": c,
+            },
+            rtol=1e-4,
+            atol=1e-5,
+        )
         for r in (0, 2)
         for s in (1.0, 0.5)
         for m in ("avg", "max")
@@ -83,12 +124,24 @@ test_roi_align = check(
     ]
     + [
         Case("RoiAlign", [image, rois[:0], batch[:0]], expect=np.zeros((0, 3, 1, 1), np.float32)),
-        Case("RoiAlign", [image, rois, batch], {"output_height": 2, "output_width": 2}, opset=10, expect=Case("RoiAlign", [image, rois, batch], {"output_height": 2, "output_width": 2, "coordinate_transformation_mode": "output_half_pixel"}).expected(), rtol=1e-4, atol=1e-5),
+        Case(
+            "RoiAlign",
+            [image, rois, batch],
+            {"output_height": 2, "output_width": 2},
+            opset=10,
+            expect=Case(
+                "RoiAlign",
+                [image, rois, batch],
+                {"output_height": 2, "output_width": 2, "coordinate_transformation_mode": "output_half_pixel"},
+            ).expected(),
+            rtol=1e-4,
+            atol=1e-5,
+        ),
         raises(Case("RoiAlign", [image, rois, batch + 1]), "batch_indices.* is 2"),
         raises(Case("RoiAlign", [image, np.array([[0, 0, 1e30, 1e30]], np.float32), batch[:1]]), "too large"),
         raises(Case("RoiAlign", [image, rois[:, :3], batch]), "rois has shape"),
     ]
-)  # fmt: skip
+)
 
 
 def max_roi_pool(pooled, scale=1.0):
@@ -111,7 +164,12 @@ def max_roi_pool(pooled, scale=1.0):
 regions = np.array([[0, 0, 0, 9, 9], [1, 2, 3, 7, 8], [1, 8, 8, 20, 20], [0, 5, 5, 5, 5]], np.float32)
 test_max_roi_pool = check(
     [
-        Case("MaxRoiPool", [image.astype(t), regions.astype(t)], {"pooled_shape": [3, 2], "spatial_scale": s}, expect=max_roi_pool((3, 2), s))
+        Case(
+            "MaxRoiPool",
+            [image.astype(t), regions.astype(t)],
+            {"pooled_shape": [3, 2], "spatial_scale": s},
+            expect=max_roi_pool((3, 2), s),
+        )
         for t in (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
         for s in (1.0, 0.5)
     ]

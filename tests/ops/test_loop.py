@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 from tests.ops.harness import VARIANTS, compare, session
 
 LEVELS = sorted({level for level, _, _ in VARIANTS})
-F, I, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+F, N, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 
 def info(name, kind, shape=None):
@@ -28,14 +28,14 @@ def doubling_body(limit=None):
     else:
         nodes.append(helper.make_node("Constant", [], ["limit"], value_int=limit))
         nodes.append(helper.make_node("Less", ["i", "limit"], ["c_out"]))
-    inputs = [info("i", I, []), info("c_in", B, []), info("x_in", F)]
+    inputs = [info("i", N, []), info("c_in", B, []), info("x_in", F)]
     return helper.make_graph(nodes, "body", inputs, [info("c_out", B, []), info("x_out", F), info("seen", F)])
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("version", [11, 13, 21])
 def test_trip_count(level, version):
-    feeds = [info("m", I, []), info("x", F, ["n"])]
+    feeds = [info("m", N, []), info("x", F, ["n"])]
     m = loop_model(doubling_body(), ["m", ""], [("y", F), ("s", F)], feeds, version=version)
     run = session(m, level).run
     x = np.array([1.0, 3.0], np.float32)
@@ -64,7 +64,7 @@ def test_condition(level):
 
 
 def test_hostile_trip_count():
-    feeds = [info("m", I, []), info("x", F, [1000])]
+    feeds = [info("m", N, []), info("x", F, [1000])]
     m = loop_model(doubling_body(limit=2), ["m", ""], [("y", F), ("s", F)], feeds)
     _, s = session(m, "ORT_ENABLE_ALL").run(None, {"m": np.array(2**62), "x": np.ones(1000, np.float32)})
     assert s.shape == (3, 1000)
@@ -79,10 +79,10 @@ def test_growing_state(level):
             helper.make_node("Identity", ["c_in"], ["c_out"]),
         ],
         "body",
-        [info("i", I, []), info("c_in", B, []), info("x_in", F)],
-        [info("c_out", B, []), info("x_out", F), info("n", I)],
+        [info("i", N, []), info("c_in", B, []), info("x_in", F)],
+        [info("c_out", B, []), info("x_out", F), info("n", N)],
     )
-    m = loop_model(body, ["m", ""], [("y", F), ("n", I)], [info("m", I, []), info("x", F, [2, 3])])
+    m = loop_model(body, ["m", ""], [("y", F), ("n", N)], [info("m", N, []), info("x", F, [2, 3])])
     y, n = session(m, level).run(None, {"m": np.array(4), "x": np.ones((2, 3), np.float32)})
     compare(y, np.ones((32, 3), np.float32))
     compare(n, np.array([6, 12, 24, 48]))
@@ -97,7 +97,7 @@ def test_captured_and_nested(level):
             helper.make_node("Identity", ["ci"], ["co"]),
         ],
         "inner",
-        [info("j", I, []), info("ci", B, []), info("b_in", F)],
+        [info("j", N, []), info("ci", B, []), info("b_in", F)],
         [info("co", B, []), info("b_out", F)],
     )
     outer = helper.make_graph(
@@ -107,10 +107,12 @@ def test_captured_and_nested(level):
             helper.make_node("Identity", ["c_in"], ["c_out"]),
         ],
         "outer",
-        [info("i", I, []), info("c_in", B, []), info("a_in", F)],
+        [info("i", N, []), info("c_in", B, []), info("a_in", F)],
         [info("c_out", B, []), info("a_out", F)],
     )
-    m = loop_model(outer, ["m", ""], [("y", F)], [info("m", I, []), info("x", F, [2]), info("a", F, [2])], carried=("a",))
+    m = loop_model(
+        outer, ["m", ""], [("y", F)], [info("m", N, []), info("x", F, [2]), info("a", F, [2])], carried=("a",)
+    )
     x, a = np.array([1.0, 2.0], np.float32), np.array([0.5, 0.25], np.float32)
     (y,) = session(m, level).run(None, {"m": np.array(3), "x": x, "a": a})
     want = a
@@ -130,7 +132,7 @@ def test_sequence_state(level):
             helper.make_node("Identity", ["c_in"], ["c_out"]),
         ],
         "body",
-        [info("i", I, []), info("c_in", B, []), seq("s_in", F, None)],
+        [info("i", N, []), info("c_in", B, []), seq("s_in", F, None)],
         [info("c_out", B, []), seq("s_out", F, None)],
     )
     nodes = [
@@ -138,7 +140,7 @@ def test_sequence_state(level):
         helper.make_node("Loop", ["m", "", "s"], ["t"], body=body),
         helper.make_node("ConcatFromSequence", ["t"], ["y"], axis=0),
     ]
-    graph = helper.make_graph(nodes, "g", [info("m", I, []), info("x", F, ["n"])], [info("y", F)])
+    graph = helper.make_graph(nodes, "g", [info("m", N, []), info("x", F, ["n"])], [info("y", F)])
     m = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=8)
     x = np.array([1.0, 2.0], np.float32)
     compare(session(m, level).run(None, {"m": np.array(3), "x": x})[0], np.tile(x, 3))
@@ -152,9 +154,9 @@ def test_scan_output_of_two_shapes():
             helper.make_node("Identity", ["c_in"], ["c_out"]),
         ],
         "body",
-        [info("i", I, []), info("c_in", B, []), info("x_in", F)],
+        [info("i", N, []), info("c_in", B, []), info("x_in", F)],
         [info("c_out", B, []), info("x_out", F), info("s", F)],
     )
-    m = loop_model(body, ["m", ""], [("y", F), ("s", F)], [info("m", I, []), info("x", F, [1])])
+    m = loop_model(body, ["m", ""], [("y", F), ("s", F)], [info("m", N, []), info("x", F, [1])])
     with pytest.raises(Exception, match="one shape"):
         session(m, "ORT_ENABLE_ALL").run(None, {"m": np.array(2), "x": np.ones(1, np.float32)})

@@ -10,7 +10,12 @@ X = np.arange(24).reshape(2, 3, 4)
 test_extractor = check(
     [
         *(
-            Case("ArrayFeatureExtractor", [X.astype(t), np.array([3, 0, 3])], domain=DOMAIN, expect=lambda x, y: x[..., y])
+            Case(
+                "ArrayFeatureExtractor",
+                [X.astype(t), np.array([3, 0, 3])],
+                domain=DOMAIN,
+                expect=lambda x, y: x[..., y],
+            )
             for t in (np.float32, np.float64, np.int32, np.int64)
         ),
         Case(
@@ -33,7 +38,13 @@ def side_by_side(*xs):
 
 test_vectorizer = check(
     [
-        Case("FeatureVectorizer", [X[0, :2], X[1, :2, :2].astype(t)], {"inputdimensions": [5, 1]}, domain=DOMAIN, expect=side_by_side)
+        Case(
+            "FeatureVectorizer",
+            [X[0, :2], X[1, :2, :2].astype(t)],
+            {"inputdimensions": [5, 1]},
+            domain=DOMAIN,
+            expect=side_by_side,
+        )
         for t in (np.float32, np.float64, np.int32, np.int64)
     ]
     + [

@@ -40,7 +40,11 @@ test_label_encoder = check(
             Case(
                 "LabelEncoder",
                 [np.array([3, 1, 8], k)],
-                tensors(keys_tensor=np.array([1, 2, 3], k), values_tensor=np.array([10, 20, 30], v), default_tensor=np.array([9], v)),
+                tensors(
+                    keys_tensor=np.array([1, 2, 3], k),
+                    values_tensor=np.array([10, 20, 30], v),
+                    default_tensor=np.array([9], v),
+                ),
                 domain=DOMAIN,
                 opset=4,
                 expect=np.array([30, 10, 9], v),
@@ -49,7 +53,14 @@ test_label_encoder = check(
             for k in (np.int16, np.int32, np.int64, np.float32, np.float64)
             for v in (np.int16, np.int32, np.int64, np.float32, np.float64)
         ),
-        Case("LabelEncoder", [np.array(["b", "x"], object)], {"classes_strings": ["a", "b"]}, domain=DOMAIN, opset=1, expect=np.array([1, -1])),
+        Case(
+            "LabelEncoder",
+            [np.array(["b", "x"], object)],
+            {"classes_strings": ["a", "b"]},
+            domain=DOMAIN,
+            opset=1,
+            expect=np.array([1, -1]),
+        ),
         Case(
             "LabelEncoder",
             [np.array([1, 7])],
@@ -58,8 +69,26 @@ test_label_encoder = check(
             opset=1,
             expect=np.array(["b", "_Unused"], object),
         ),
-        raises(Case("LabelEncoder", [LOOKED_UP["int64s"]], {"keys_int64s": [1], "values_int64s": [1, 2]}, domain=DOMAIN, opset=2), "1 keys"),
-        raises(Case("LabelEncoder", [LOOKED_UP["int64s"]], {"keys_strings": ["a"], "values_int64s": [1]}, domain=DOMAIN, opset=2), "keys are str"),
+        raises(
+            Case(
+                "LabelEncoder",
+                [LOOKED_UP["int64s"]],
+                {"keys_int64s": [1], "values_int64s": [1, 2]},
+                domain=DOMAIN,
+                opset=2,
+            ),
+            "1 keys",
+        ),
+        raises(
+            Case(
+                "LabelEncoder",
+                [LOOKED_UP["int64s"]],
+                {"keys_strings": ["a"], "values_int64s": [1]},
+                domain=DOMAIN,
+                opset=2,
+            ),
+            "keys are str",
+        ),
     ]
 )
 
@@ -83,8 +112,22 @@ test_one_hot_encoder = check(
             )
             for t in (np.float32, np.float64, np.int32, np.int64)
         ),
-        Case("OneHotEncoder", [np.array(["b", "q"], object)], {"cats_strings": ["a", "b"]}, domain=DOMAIN, expect=np.float32([[0, 1], [0, 0]])),
-        Case("OneHotEncoder", [np.float32([np.nan, np.inf, 1e30])], {"cats_int64s": [0]}, domain=DOMAIN, expect=np.zeros((3, 1), np.float32)),
-        raises(Case("OneHotEncoder", [np.array([9])], {"cats_int64s": [1], "zeros": 0}, domain=DOMAIN), "none of its 1"),
+        Case(
+            "OneHotEncoder",
+            [np.array(["b", "q"], object)],
+            {"cats_strings": ["a", "b"]},
+            domain=DOMAIN,
+            expect=np.float32([[0, 1], [0, 0]]),
+        ),
+        Case(
+            "OneHotEncoder",
+            [np.float32([np.nan, np.inf, 1e30])],
+            {"cats_int64s": [0]},
+            domain=DOMAIN,
+            expect=np.zeros((3, 1), np.float32),
+        ),
+        raises(
+            Case("OneHotEncoder", [np.array([9])], {"cats_int64s": [1], "zeros": 0}, domain=DOMAIN), "none of its 1"
+        ),
     ]
 )

@@ -21,7 +21,11 @@ def case(op, x, attrs, outputs=1, **more):
 
 test_linear_regressor = check(
     [
-        case("LinearRegressor", X.astype(np.float32), {"coefficients": numbers(5 * n), "intercepts": numbers(n), "targets": n, "post_transform": p})
+        case(
+            "LinearRegressor",
+            X.astype(np.float32),
+            {"coefficients": numbers(5 * n), "intercepts": numbers(n), "targets": n, "post_transform": p},
+        )
         for n in (1, 3)
         for p in ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO")
     ]
@@ -48,7 +52,12 @@ test_linear_classifier = check(
     ]
 )
 
-KERNELS = [("LINEAR", [0.0, 0.0, 0.0]), ("RBF", [0.3, 0.0, 0.0]), ("POLY", [0.2, 1.0, 2.0]), ("SIGMOID", [0.1, 0.2, 0.0])]
+KERNELS = [
+    ("LINEAR", [0.0, 0.0, 0.0]),
+    ("RBF", [0.3, 0.0, 0.0]),
+    ("POLY", [0.2, 1.0, 2.0]),
+    ("SIGMOID", [0.1, 0.2, 0.0]),
+]
 test_svm_regressor = check(
     [
         case(
@@ -68,7 +77,14 @@ test_svm_regressor = check(
         for kernel, parameters in KERNELS
         for one in (0, 1)
     ]
-    + [case("SVMRegressor", X.astype(np.float32), {"coefficients": numbers(5), "rho": numbers(1), "kernel_params": [0.0] * 3}, id="plain")]
+    + [
+        case(
+            "SVMRegressor",
+            X.astype(np.float32),
+            {"coefficients": numbers(5), "rho": numbers(1), "kernel_params": [0.0] * 3},
+            id="plain",
+        )
+    ]
 )
 
 
@@ -96,7 +112,12 @@ test_svm_classifier = check(
             case(
                 "SVMClassifier",
                 X.astype(np.float32),
-                {"coefficients": numbers(5 * n), "rho": numbers(1), "kernel_params": [0.0] * 3, "classlabels_ints": list(range(n))},
+                {
+                    "coefficients": numbers(5 * n),
+                    "rho": numbers(1),
+                    "kernel_params": [0.0] * 3,
+                    "classlabels_ints": list(range(n)),
+                },
                 2,
                 id=f"linear-{n}",
             )

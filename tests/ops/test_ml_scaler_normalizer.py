@@ -22,8 +22,13 @@ test_scaler = check(
             for o, s in (([0.5], [2.0]), ([0.5, 1.0, -1.0], [2.0, 3.0, 0.25]))
         ),
         Case("Scaler", [np.zeros((0, 3), np.float32)], {"offset": [1.0], "scale": [2.0]}, domain=DOMAIN),
-        raises(Case("Scaler", [X.astype(np.float32)], {"offset": [1.0, 2.0], "scale": [1.0, 2.0]}, domain=DOMAIN), "scale has 2"),
-        raises(Case("Scaler", [X.astype(np.float32)], {"offset": [1.0], "scale": [1.0, 2.0]}, domain=DOMAIN), "as many"),
+        raises(
+            Case("Scaler", [X.astype(np.float32)], {"offset": [1.0, 2.0], "scale": [1.0, 2.0]}, domain=DOMAIN),
+            "scale has 2",
+        ),
+        raises(
+            Case("Scaler", [X.astype(np.float32)], {"offset": [1.0], "scale": [1.0, 2.0]}, domain=DOMAIN), "as many"
+        ),
     ]
 )
 

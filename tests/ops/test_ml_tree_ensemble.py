@@ -1,9 +1,9 @@
-"""Tree ensembles of all three operators against onnxruntime: modes, missing values, aggregates, transforms, hostile trees."""
+"""Tree ensembles against onnxruntime: modes, missing values, aggregates, transforms; hostile trees."""
 
 import numpy as np
-import pytest
+from onnx import numpy_helper
 
-from tests.ops.harness import Case, check, raises
+from tests.ops.harness import Case, check, raises, session
 from tests.ops.peer import PeerCase
 
 DOMAIN = "ai.onnx.ml"
@@ -12,7 +12,9 @@ rng = np.random.default_rng(11)
 
 
 def forest(kind, trees, features, depth, targets, modes=("BRANCH_LEQ",), only=None, signed=True):
-    nodes = {name: [] for name in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")}
+    nodes = {
+        name: [] for name in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
+    }
     votes = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
 
     def put(table, *row):
@@ -77,7 +79,9 @@ def regressors():
                             attrs["base_values"] = [float(np.float32(v)) for v in rng.normal(size=targets)]
                         name = f"{aggregate}-{targets}-{len(modes)}-{np.dtype(dtype)}-{missing}"
                         x = inputs(37, 5, dtype, missing)
-                        yield PeerCase("TreeEnsembleRegressor", [x], attrs, domain=DOMAIN, id=name, rtol=1e-4, atol=1e-5)
+                        yield PeerCase(
+                            "TreeEnsembleRegressor", [x], attrs, domain=DOMAIN, id=name, rtol=1e-4, atol=1e-5
+                        )
 
 
 STUMP = {
@@ -149,8 +153,6 @@ def indexed(**changes):
         "leaf_targetids": [0, 1, 0],
         "leaf_weights": np.array([1.5, 2.5, 4.0], np.float32),
     } | changes
-    from onnx import numpy_helper
-
     return {k: numpy_helper.from_array(v, k) if isinstance(v, np.ndarray) else v for k, v in attrs.items()}
 
 
@@ -159,8 +161,24 @@ YS = np.array([[1.5, 0], [0, 2.5], [4, 0], [0, 2.5], [0, 2.5]], np.float32)
 test_indexed = check(
     [
         Case("TreeEnsemble", [XS], indexed(), domain=DOMAIN, opset=5, expect=YS),
-        Case("TreeEnsemble", [XS.astype(np.float16)], indexed(), domain=DOMAIN, opset=5, expect=YS.astype(np.float16), id="f16"),
-        Case("TreeEnsemble", [XS.astype(np.float64)], indexed(), domain=DOMAIN, opset=5, expect=YS.astype(np.float64), id="f64"),
+        Case(
+            "TreeEnsemble",
+            [XS.astype(np.float16)],
+            indexed(),
+            domain=DOMAIN,
+            opset=5,
+            expect=YS.astype(np.float16),
+            id="f16",
+        ),
+        Case(
+            "TreeEnsemble",
+            [XS.astype(np.float64)],
+            indexed(),
+            domain=DOMAIN,
+            opset=5,
+            expect=YS.astype(np.float64),
+            id="f64",
+        ),
         raises(Case("TreeEnsemble", [XS], indexed(tree_roots=[9]), domain=DOMAIN, opset=5), "root"),
         raises(Case("TreeEnsemble", [XS], indexed(nodes_falsenodeids=[0, 2]), domain=DOMAIN, opset=5), "cycle"),
         raises(Case("TreeEnsemble", [XS], indexed(leaf_targetids=[0, 2, 0]), domain=DOMAIN, opset=5), "target 2"),
@@ -170,13 +188,12 @@ test_indexed = check(
 
 def test_batches_agree():
     """A row has the same bits alone and in any batch."""
-    from tests.ops.harness import session
-
-    case = PeerCase("TreeEnsembleRegressor", [inputs(67, 4)], forest("target", 50, 4, 6, 1) | {"n_targets": 1}, domain=DOMAIN)
-    run = session(case.model(initializers=False, symbolic=True, expected=[np.zeros((1, 1), np.float32)]), "ORT_ENABLE_ALL").run
+    case = PeerCase(
+        "TreeEnsembleRegressor", [inputs(67, 4)], forest("target", 50, 4, 6, 1) | {"n_targets": 1}, domain=DOMAIN
+    )
+    run = session(
+        case.model(initializers=False, symbolic=True, expected=[np.zeros((1, 1), np.float32)]), "ORT_ENABLE_ALL"
+    ).run
     whole = run(None, {"x0": case.inputs[0]})[0]
     for i in (0, 16, 66):
         np.testing.assert_array_equal(run(None, {"x0": case.inputs[0][i : i + 1]})[0], whole[i : i + 1])
-
-
-pytestmark = pytest.mark.filterwarnings("ignore")

@@ -45,7 +45,13 @@ def value(dtype, x):
 
 test_constant_of_shape = check(
     [
-        Case("ConstantOfShape", [const(shape, np.int64)], value(np.int64, 7), expect=np.full(shape, 7, np.int64), id=f"{shape}")
+        Case(
+            "ConstantOfShape",
+            [const(shape, np.int64)],
+            value(np.int64, 7),
+            expect=np.full(shape, 7, np.int64),
+            id=f"{shape}",
+        )
         for shape in ([2, 3], [], [0], [4], [1000, 300])
     ]
     + [
@@ -77,7 +83,9 @@ def one_hot(axis):
     def expected(indices, depth, values):
         n = int(np.ravel(depth)[0])
         at = np.trunc(indices.astype(np.float64)).astype(np.int64)
-        hot = np.stack([(at == i) | (at == i - n) for i in range(n)], axis) if n else np.zeros((*indices.shape, 0), bool)
+        hot = (
+            np.stack([(at == i) | (at == i - n) for i in range(n)], axis) if n else np.zeros((*indices.shape, 0), bool)
+        )
         return np.where(hot, values[1], values[0]).astype(values.dtype)
 
     return expected
@@ -88,17 +96,37 @@ test_one_hot = check(
         Case("OneHot", [np.array(x, t), const(4, d), np.array([2, 5], v)], {"axis": a}, expect=one_hot(a))
         for x in ([0, 2, 3], [[1, -1], [-4, 0]], [4, -5, 1])
         for a in (-1, 0, 1)
-        for t, d, v in [(np.int64, np.int64, np.float32), (np.float32, np.float32, np.int32), (np.int8, np.uint8, np.float16)]
+        for t, d, v in [
+            (np.int64, np.int64, np.float32),
+            (np.float32, np.float32, np.int32),
+            (np.int8, np.uint8, np.float16),
+        ]
     ]
     + [
         Case("OneHot", [np.array(2), const([3]), np.array([0, 1], np.float32)], expect=one_hot(0)),
-        Case("OneHot", [np.array([np.nan, np.inf, 1], np.float32), const(3), np.array([0, 1], np.float32)], expect=np.array([[0] * 3, [0] * 3, [0, 1, 0]], np.float32)),
-        Case("OneHot", [np.zeros((0,), np.int64), const(3), np.array([0, 1], np.float32)], expect=np.zeros((0, 3), np.float32)),
-        Case("OneHot", [np.array([1, 0]), const(2), np.array(["n", "y"], object)], expect=np.array([["n", "y"], ["y", "n"]], object)),
-        Case("OneHot", [np.array([1, 0]), const(2), np.array([0, 1], ml_dtypes.bfloat16)], expect=np.array([[0, 1], [1, 0]], ml_dtypes.bfloat16)),
+        Case(
+            "OneHot",
+            [np.array([np.nan, np.inf, 1], np.float32), const(3), np.array([0, 1], np.float32)],
+            expect=np.array([[0] * 3, [0] * 3, [0, 1, 0]], np.float32),
+        ),
+        Case(
+            "OneHot",
+            [np.zeros((0,), np.int64), const(3), np.array([0, 1], np.float32)],
+            expect=np.zeros((0, 3), np.float32),
+        ),
+        Case(
+            "OneHot",
+            [np.array([1, 0]), const(2), np.array(["n", "y"], object)],
+            expect=np.array([["n", "y"], ["y", "n"]], object),
+        ),
+        Case(
+            "OneHot",
+            [np.array([1, 0]), const(2), np.array([0, 1], ml_dtypes.bfloat16)],
+            expect=np.array([[0, 1], [1, 0]], ml_dtypes.bfloat16),
+        ),
         Case("OneHot", [np.array([1, 0]), const([2]), np.array([0, 1])], opset=9, expect=np.array([[0, 1], [1, 0]])),
         raises(Case("OneHot", [np.array([1]), const(-2), np.array([0, 1])]), "depth is -2|would have the shape"),
         raises(Case("OneHot", [np.array([1]), const(2), np.array([0, 1, 2])]), "two elements"),
         raises(Case("OneHot", [np.array([1]), const(2), np.array([0, 1])], {"axis": 3}), "axis 3 is out of range"),
     ]
-)  # fmt: skip
+)

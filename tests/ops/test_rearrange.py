@@ -59,15 +59,33 @@ test_blocks = check(
         for mode in ("DCR", "CRD")
         for b in (1, 2, 3)
         for case in [
-            Case("DepthToSpace", [data((2, 2 * b * b, 5, 7))], {"blocksize": b, "mode": mode}, expect=depth_to_space(b, mode), id=f"{b}-{mode}"),
-            Case("SpaceToDepth", [data((2, 3, 4 * b, 5 * b))], {"blocksize": b, "mode": mode}, expect=space_to_depth(b, mode), id=f"{b}-{mode}"),
+            Case(
+                "DepthToSpace",
+                [data((2, 2 * b * b, 5, 7))],
+                {"blocksize": b, "mode": mode},
+                expect=depth_to_space(b, mode),
+                id=f"{b}-{mode}",
+            ),
+            Case(
+                "SpaceToDepth",
+                [data((2, 3, 4 * b, 5 * b))],
+                {"blocksize": b, "mode": mode},
+                expect=space_to_depth(b, mode),
+                id=f"{b}-{mode}",
+            ),
         ]
     ]
     + [Case("DepthToSpace", [data((1, 8, 3, 20), t)], {"blocksize": 2}, expect=depth_to_space(2)) for t in TYPES]
     + [Case("SpaceToDepth", [data((1, 2, 6, 40), t)], {"blocksize": 2}, expect=space_to_depth(2)) for t in TYPES]
     + [
         Case("DepthToSpace", [data((1, 4, 2, 3))], {"blocksize": 2}, opset=1, expect=depth_to_space(2)),
-        Case("DepthToSpace", [data((1, 4, 2, 3))], {"blocksize": 2, "mode": "CRD"}, opset=11, expect=depth_to_space(2, "CRD")),
+        Case(
+            "DepthToSpace",
+            [data((1, 4, 2, 3))],
+            {"blocksize": 2, "mode": "CRD"},
+            opset=11,
+            expect=depth_to_space(2, "CRD"),
+        ),
         Case("SpaceToDepth", [data((1, 2, 4, 6))], {"blocksize": 2}, opset=13, expect=space_to_depth(2)),
         raises(Case("DepthToSpace", [data((1, 6, 2, 3))], {"blocksize": 2}), "do not divide"),
         raises(Case("SpaceToDepth", [data((1, 6, 3, 4))], {"blocksize": 2}), "do.* not divide"),
@@ -91,7 +109,12 @@ def reverse(time, batch):
 test_reverse_sequence = check(
     [
         Case("ReverseSequence", [data((4, 3)), np.array([4, 1, 2])], expect=reverse(0, 1)),
-        Case("ReverseSequence", [data((3, 4, 2)), np.array([4, 0, 2])], {"time_axis": 1, "batch_axis": 0}, expect=reverse(1, 0)),
+        Case(
+            "ReverseSequence",
+            [data((3, 4, 2)), np.array([4, 0, 2])],
+            {"time_axis": 1, "batch_axis": 0},
+            expect=reverse(1, 0),
+        ),
         Case("ReverseSequence", [data((5, 2, 3), np.float16), np.array([4, 5])], opset=10, expect=reverse(0, 1)),
         raises(Case("ReverseSequence", [data((4, 3)), np.array([4, 1, 5])]), "expected 0..4"),
         raises(Case("ReverseSequence", [data((4, 3)), np.array([4, 1])]), "one for each of 3"),
@@ -128,6 +151,9 @@ test_col2im = check(
         Case("Col2Im", [data((1, 10, 12)), const([3, 4, 5]), const([1, 1, 5])]),
         Case("Col2Im", [data((1, 5, 5), np.int32), const([5, 5]), const([1, 5])]),
         raises(Case("Col2Im", [data((1, 5, 4)), const([5, 5]), const([1, 5])]), "windows expected"),
-        raises(Case("Col2Im", [data((1, 5, 5)), const([5, 5]), const([1, 5])], {"strides": [0, 1]}), "strides has the value 0"),
+        raises(
+            Case("Col2Im", [data((1, 5, 5)), const([5, 5]), const([1, 5])], {"strides": [0, 1]}),
+            "strides has the value 0",
+        ),
     ]
-)  # fmt: skip
+)

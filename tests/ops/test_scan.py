@@ -21,7 +21,9 @@ def running_sum():
 
 def model(version=21, inputs=("s0", "xs"), feeds=None, **attributes):
     node = helper.make_node("Scan", list(inputs), ["s", "ys"], body=running_sum(), num_scan_inputs=1, **attributes)
-    graph = helper.make_graph([node], "g", feeds or [info("s0", ["k"]), info("xs", ["a", "b"])], [info("s"), info("ys")])
+    graph = helper.make_graph(
+        [node], "g", feeds or [info("s0", ["k"]), info("xs", ["a", "b"])], [info("s"), info("ys")]
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=4)
 
 
@@ -76,7 +78,9 @@ def test_batch_lengths():
     feeds = [lengths, info("s0", [2, 1]), info("xs", [2, 4, 1])]
     m = model(8, ["lens", "s0", "xs"], feeds)
     xs = np.ones((2, 4, 1), np.float32)
-    s, ys = session(m, "ORT_ENABLE_ALL").run(None, {"lens": np.array([2, 4]), "s0": np.zeros((2, 1), np.float32), "xs": xs})
+    s, ys = session(m, "ORT_ENABLE_ALL").run(
+        None, {"lens": np.array([2, 4]), "s0": np.zeros((2, 1), np.float32), "xs": xs}
+    )
     compare(s, np.array([[2.0], [4.0]], np.float32))
     compare(ys[..., 0], np.array([[1, 2, 0, 0], [1, 2, 3, 4]], np.float32))
 

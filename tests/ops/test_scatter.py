@@ -6,8 +6,25 @@ import numpy as np
 from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(1)
-FOLD = {"none": lambda a, b: b, "add": lambda a, b: a + b, "mul": lambda a, b: a * b, "max": np.maximum, "min": np.minimum}
-NUMBERS = [np.int8, np.uint8, np.int16, np.int32, np.int64, np.uint64, np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+FOLD = {
+    "none": lambda a, b: b,
+    "add": lambda a, b: a + b,
+    "mul": lambda a, b: a * b,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+NUMBERS = [
+    np.int8,
+    np.uint8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint64,
+    np.float16,
+    ml_dtypes.bfloat16,
+    np.float32,
+    np.float64,
+]
 
 
 def data(shape, dtype=np.float32):
@@ -35,27 +52,62 @@ def elements(x, shape, axis, reduction="none", index=np.int64, **options):
     else:
         indices = rng.integers(-high, high, shape).astype(index)
     attrs = {"axis": axis} | ({} if reduction == "none" else {"reduction": reduction})
-    return Case("ScatterElements", [x, indices, data(shape, x.dtype)], attrs, expect=scatter_elements(axis, reduction), id=options.pop("id", None), **options)
+    return Case(
+        "ScatterElements",
+        [x, indices, data(shape, x.dtype)],
+        attrs,
+        expect=scatter_elements(axis, reduction),
+        id=options.pop("id", None),
+        **options,
+    )
 
 
 test_scatter_elements = check(
     [
         elements(data((4, 5, 6)), shape, axis, reduction, id=f"{shape}-{axis}-{reduction}")
         for reduction in FOLD
-        for shape, axis in [((4, 5, 6), 0), ((2, 5, 6), 0), ((4, 3, 6), 1), ((4, 3, 2), 1), ((4, 5, 3), -1), ((0, 5, 6), 0)]
+        for shape, axis in [
+            ((4, 5, 6), 0),
+            ((2, 5, 6), 0),
+            ((4, 3, 6), 1),
+            ((4, 3, 2), 1),
+            ((4, 5, 3), -1),
+            ((0, 5, 6), 0),
+        ]
     ]
-    + [elements(data((40, 50), t), (30, 50), 0, r, np.int32, id=f"{np.dtype(t).name}-{r}") for t in NUMBERS for r in FOLD]
+    + [
+        elements(data((40, 50), t), (30, 50), 0, r, np.int32, id=f"{np.dtype(t).name}-{r}")
+        for t in NUMBERS
+        for r in FOLD
+    ]
     + [
         elements(data((3, 2000)), (2, 2000), 0, "add", id="wide"),
         elements(data((5,)), (3,), 0, opset=11, id="v11"),
         elements(data((5,)), (3,), 0, "add", opset=16, id="v16"),
         Case("Scatter", [data((5,)), np.array([1, 3]), data((2,))], opset=9, expect=scatter_elements(0, "none")),
-        Case("Scatter", [data((2, 5)), np.array([[1, -1]]), data((1, 2))], {"axis": 1}, opset=10, expect=scatter_elements(1, "none")),
-        Case("ScatterElements", [np.array(["a", "b"], object), np.array([1]), np.array(["z"], object)], expect=np.array(["a", "z"], object)),
-        Case("ScatterElements", [np.array([True, False]), np.array([0, 1]), np.array([False, True])], {"reduction": "mul"}, expect=np.array([False, False])),
+        Case(
+            "Scatter",
+            [data((2, 5)), np.array([[1, -1]]), data((1, 2))],
+            {"axis": 1},
+            opset=10,
+            expect=scatter_elements(1, "none"),
+        ),
+        Case(
+            "ScatterElements",
+            [np.array(["a", "b"], object), np.array([1]), np.array(["z"], object)],
+            expect=np.array(["a", "z"], object),
+        ),
+        Case(
+            "ScatterElements",
+            [np.array([True, False]), np.array([0, 1]), np.array([False, True])],
+            {"reduction": "mul"},
+            expect=np.array([False, False]),
+        ),
         raises(Case("ScatterElements", [data((4,)), np.array([4]), data((1,))]), "index 4 is out of range"),
         raises(Case("ScatterElements", [data((4,)), np.array([0]), data((2,))]), "updates has shape"),
-        raises(Case("ScatterElements", [data((4,)), np.array([0]), data((1,))], {"reduction": "sub"}), "reduction is 'sub'"),
+        raises(
+            Case("ScatterElements", [data((4,)), np.array([0]), data((1,))], {"reduction": "sub"}), "reduction is 'sub'"
+        ),
     ]
 )
 
@@ -91,7 +143,11 @@ test_scatter_nd = check(
             nd(data((4, 5)), np.zeros((0, 1), np.int64), r, id=f"nothing-{r}"),
         ]
     ]
-    + [nd(data((4, 3), t), [[2], [0]], r, id=f"{np.dtype(t).name}-{r}") for t in NUMBERS for r in ("none", "add", "max")]
+    + [
+        nd(data((4, 3), t), [[2], [0]], r, id=f"{np.dtype(t).name}-{r}")
+        for t in NUMBERS
+        for r in ("none", "add", "max")
+    ]
     + [
         nd(data((4, 3)), [[2], [0]], opset=11, id="v11"),
         nd(data((4, 3)), [[2], [0]], "add", opset=16, id="v16"),

@@ -30,10 +30,33 @@ def case(x, starts, ends, axes=None, steps=None, dtype=np.int64, **options):
 x = data((5, 7, 4))
 test_slice = check(
     [
-        case(x, [s], [e], [a], [p], id=f"{s}:{e}:{p}@{a}", expect=sliced(*([slice(None)] * (a % 3)), slice(None if s == FAR and p < 0 else s, None if e == LOW else e, p)))
+        case(
+            x,
+            [s],
+            [e],
+            [a],
+            [p],
+            id=f"{s}:{e}:{p}@{a}",
+            expect=sliced(
+                *([slice(None)] * (a % 3)), slice(None if s == FAR and p < 0 else s, None if e == LOW else e, p)
+            ),
+        )
         for a in (0, 1, -1)
-        for s, e, p in [(0, 3, 1), (1, -1, 1), (-2, FAR, 1), (-100, 100, 2), (3, 1, 1), (100, 200, 1), (-1, -100, -1),
-                        (FAR, LOW, -1), (FAR, LOW, -3), (4, 0, -2), (0, FAR, 3), (0, FAR, FAR), (-1, -3, -1)]
+        for s, e, p in [
+            (0, 3, 1),
+            (1, -1, 1),
+            (-2, FAR, 1),
+            (-100, 100, 2),
+            (3, 1, 1),
+            (100, 200, 1),
+            (-1, -100, -1),
+            (FAR, LOW, -1),
+            (FAR, LOW, -3),
+            (4, 0, -2),
+            (0, FAR, 3),
+            (0, FAR, FAR),
+            (-1, -3, -1),
+        ]
     ]
     + [
         case(x, [1, 0, 1], [4, 6, 3], expect=sliced(slice(1, 4), slice(0, 6), slice(1, 3))),
@@ -45,7 +68,13 @@ test_slice = check(
         case(np.array(["a", "b", "c"], object), [2], [LOW], [0], [-1], expect=np.array(["c", "b", "a"], object)),
         case(data((300, 500)), [10, 100], [290, 450], expect=sliced(slice(10, 290), slice(100, 450))),
         case(np.array([2, 3, 5, 7]), [1], [3], expect=np.array([3, 5])),
-        Case("Slice", [x], {"starts": [1, 0], "ends": [3, 1000], "axes": [1, 2]}, opset=1, expect=sliced(slice(None), slice(1, 3))),
+        Case(
+            "Slice",
+            [x],
+            {"starts": [1, 0], "ends": [3, 1000], "axes": [1, 2]},
+            opset=1,
+            expect=sliced(slice(None), slice(1, 3)),
+        ),
         Case("Slice", [x], {"starts": [1], "ends": [3]}, opset=9, expect=sliced(slice(1, 3))),
         case(x, [1], [3], [1], [2], opset=10, expect=sliced(slice(None), slice(1, 3, 2))),
         case(x, [1], [3], [1], [2], opset=11, expect=sliced(slice(None), slice(1, 3, 2))),
@@ -53,10 +82,18 @@ test_slice = check(
         raises(case(x, [1], [3], [0], [0]), "step 0"),
         raises(case(x, [1, 2], [3]), "starts"),
     ]
-)  # fmt: skip
+)
 test_types = check(
     [
-        case(data((6, 5), t), [1, 1], [6, 4], None, [2, 1], id=np.dtype(t).name, expect=sliced(slice(1, 6, 2), slice(1, 4)))
+        case(
+            data((6, 5), t),
+            [1, 1],
+            [6, 4],
+            None,
+            [2, 1],
+            id=np.dtype(t).name,
+            expect=sliced(slice(1, 6, 2), slice(1, 4)),
+        )
         for t in (np.int8, np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.complex128, np.bool_)
     ]
 )

@@ -9,9 +9,21 @@ from tests.ops.harness import Case, check, raises
 
 rng = np.random.default_rng(1)
 TYPES = [
-    np.uint8, np.int8, np.bool_, np.float16, ml_dtypes.bfloat16, np.int16, np.float32, np.int32, np.float64, np.int64,
-    np.uint64, np.complex64, np.complex128, ml_dtypes.float8_e4m3fn,
-]  # fmt: skip
+    np.uint8,
+    np.int8,
+    np.bool_,
+    np.float16,
+    ml_dtypes.bfloat16,
+    np.int16,
+    np.float32,
+    np.int32,
+    np.float64,
+    np.int64,
+    np.uint64,
+    np.complex64,
+    np.complex128,
+    ml_dtypes.float8_e4m3fn,
+]
 
 
 def data(shape, dtype=np.float32):
@@ -31,7 +43,10 @@ test_permutations = check(
 )
 test_types = check(
     [Case("Transpose", [data((33, 70), t)], {"perm": [1, 0]}, expect=transposed([1, 0])) for t in TYPES]
-    + [Case("Transpose", [data((2, 18, 37, 3), t)], {"perm": [0, 3, 1, 2]}, expect=transposed([0, 3, 1, 2])) for t in TYPES]
+    + [
+        Case("Transpose", [data((2, 18, 37, 3), t)], {"perm": [0, 3, 1, 2]}, expect=transposed([0, 3, 1, 2]))
+        for t in TYPES
+    ]
     + [Case("Transpose", [words((3, 4, 5))], {"perm": [2, 0, 1]}, expect=transposed([2, 0, 1]))]
 )
 test_sizes = check(
