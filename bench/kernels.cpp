@@ -1,6 +1,6 @@
 // Times GEMM and convolution shapes and prints GFLOP/s beside the multiply-add ceiling measured on this machine.
 //
-// Usage: bench_kernels [gemm|conv|all] [threads]
+// Usage: bench_kernels [gemm|int8|conv|all] [threads]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -13,6 +13,7 @@
 #include "base/thread_pool.h"
 #include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/gemm_int8.h"
 #include "kernels/gemm/gemm_kernel.h"
 
 namespace {
@@ -97,6 +98,29 @@ void bench_gemm(int64_t m, int64_t n, int64_t k, bool packed, double top) {
          best_seconds([&] { sx::gemm(gemm); }), top);
 }
 
+// 8-bit unsigned by signed with packed weights; counted as GOP/s against the f32 ceiling.
+void bench_int8(int64_t m, int64_t n, int64_t k, double top) {
+  const std::vector<uint8_t> a(static_cast<size_t>(m * k), 3), b(static_cast<size_t>(k * n), 5);
+  std::vector<int32_t> c(static_cast<size_t>(m * n));
+  Aligned packed(sx::packed_b_int8_size(k, n) / 4 + 1);
+  sx::pack_b_int8(k, n, b.data(), n, false, true, packed.data());
+  sx::GemmInt8 gemm;
+  gemm.m = m;
+  gemm.n = n;
+  gemm.k = k;
+  gemm.a = a.data();
+  gemm.lda = k;
+  gemm.a_zero = 7;
+  gemm.packed_b = packed.data();
+  gemm.c = c.data();
+  gemm.ldc = n;
+  char name[80];
+  std::snprintf(name, sizeof(name), "int8 %ldx%ldx%ld packed B", static_cast<long>(m), static_cast<long>(n),
+                static_cast<long>(k));
+  report(name, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
+         best_seconds([&] { sx::gemm_int8(gemm); }), top);
+}
+
 // A square image of `size`, `channels` to `filters`, a square window with half of it as padding.
 void bench_conv(int64_t channels, int64_t filters, int64_t groups, int64_t size, int64_t window, int64_t stride,
                 double top) {
@@ -146,6 +170,12 @@ int main(int argc, char** argv) {
       bench_gemm(m, 3072, 768, true, top);
       bench_gemm(m, 768, 3072, true, top);
       bench_gemm(m, 3072, 768, false, top);
+    }
+  }
+  if (all || std::strcmp(what, "int8") == 0) {
+    for (int64_t m : {1, 16, 128, 1024}) {
+      bench_int8(m, 3072, 768, top);
+      bench_int8(m, 768, 3072, top);
     }
   }
   if (all || std::strcmp(what, "conv") == 0) {

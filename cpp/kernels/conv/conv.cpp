@@ -34,6 +34,9 @@ float* scratch_floats(ScratchSlot slot, int64_t count) {
   return static_cast<float*>(thread_scratch(slot, static_cast<size_t>(checked_mul(count, 4))));
 }
 
+// The floats that `count` offsets take at the head of scratch memory; what follows begins on a cache line.
+int64_t offset_space(int64_t count) { return (2 * count + 15) / 16 * 16; }
+
 Gemm gemm_of(const ConvShape& shape, const Epilogue& epilogue) {
   Gemm gemm;
   gemm.m = filters_of_group(shape);
@@ -85,9 +88,10 @@ void implicit_gemm(const ConvShape& shape, const float* x, const float* packed, 
       layout.in_place() ? shape.batch : std::clamp<int64_t>(kImageFloats / image_size, 1, shape.batch);
   const int64_t copy_size = layout.in_place() ? 0 : checked_mul(images, image_size);
   // The offset of every row of B, which is a channel of the group and a kernel position.
-  float* image_memory = scratch_floats(ScratchSlot::kImage, checked_add(copy_size + kPanelSlack, 2 * gemm.k));
+  const int64_t offset_floats = offset_space(gemm.k);
+  float* image_memory = scratch_floats(ScratchSlot::kImage, checked_add(copy_size + kPanelSlack, offset_floats));
   int64_t* offsets = reinterpret_cast<int64_t*>(image_memory);
-  float* copy = image_memory + 2 * gemm.k;
+  float* copy = image_memory + offset_floats;
   layout.kernel_offsets(offsets);
   for (int64_t channel = 1; channel < group_channels; ++channel) {
     for (int64_t tap = 0; tap < taps; ++tap) {
@@ -139,9 +143,9 @@ void depthwise(const ConvShape& shape, const float* x, const float* packed, floa
   const int64_t grain = std::max<int64_t>(1, 200000 / std::max<int64_t>(1, out_size * taps * multiplier));
   parallel_for(shape.batch * shape.channels, grain, [&](int64_t begin, int64_t end) {
     const int64_t copy_size = layout.in_place() ? 0 : layout.plane_size();
-    float* memory = scratch_floats(ScratchSlot::kPackB, copy_size + 2 * taps + kPanelSlack);
+    float* memory = scratch_floats(ScratchSlot::kPackB, copy_size + offset_space(taps) + kPanelSlack);
     int64_t* offsets = reinterpret_cast<int64_t*>(memory);
-    float* copy = memory + 2 * taps;
+    float* copy = memory + offset_space(taps);
     layout.kernel_offsets(offsets);
     for (int64_t plane = begin; plane < end; ++plane) {
       const float* windows = x + plane * in_size;

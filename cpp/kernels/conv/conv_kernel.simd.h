@@ -36,6 +36,25 @@ SX_INLINE F even_lanes(F a, F b, std::integer_sequence<int, kLane...>) {
 }
 
 void copy_row(const float* in, float* out, int64_t size, int64_t begin, int64_t end, int64_t stride, float pad) {
+#if SX_ISA_LEVEL >= 2
+  if (stride == 1) {
+    // Lanes outside [begin, end) are masked off, so the load touches nothing before or after the row.
+    const uintptr_t first = reinterpret_cast<uintptr_t>(in) - static_cast<uintptr_t>(begin) * sizeof(float);
+    for (int64_t i = 0; i < size; i += kLanes) {
+      const int64_t from = begin - i, to = end - i;
+      if (from <= 0 && to >= kLanes) {
+        store(out + i, load(in + (i - begin)));
+        continue;
+      }
+      const uint32_t below_to = to >= kLanes ? 0xffffu : (to <= 0 ? 0u : (1u << to) - 1);
+      const uint32_t below_from = from >= kLanes ? 0xffffu : (from <= 0 ? 0u : (1u << from) - 1);
+      const float* p = reinterpret_cast<const float*>(first + static_cast<uintptr_t>(i) * sizeof(float));
+      const F v = _mm512_mask_loadu_ps(splat(pad), static_cast<__mmask16>(below_to & ~below_from), p);
+      store_n(out + i, v, static_cast<int>(size - i < kLanes ? size - i : kLanes));
+    }
+    return;
+  }
+#endif
   fill(out, begin, pad);
   fill(out + end, size - end, pad);
   out += begin;
@@ -75,6 +94,35 @@ SX_INLINE void store_some(float* p, F v, int count) {
   }
 }
 
+// The sums of kR rows under a kSize x kSize window whose rows lie as far apart as the rows of the output: every vector
+// of x is loaded once for all outputs that it goes to. Each sum still takes the taps in their order.
+template <int kR, int kSize, bool kPartial>
+SX_INLINE void sum_square_window(const float* x, const float* weights, const int64_t* offsets, int64_t row_step,
+                                 int count, F (&acc)[kR]) {
+#pragma GCC unroll 16
+  for (int row = 0; row < kR + kSize - 1; ++row) {
+    const float* from = x + row * row_step;
+#pragma GCC unroll 5
+    for (int column = 0; column < kSize; ++column) {
+      const F v = kPartial ? load_n(from + offsets[column], count) : load(from + offsets[column]);
+#pragma GCC unroll 5
+      for (int tap = 0; tap < kSize; ++tap) {
+        const int to = row - tap;
+        if (to >= 0 && to < kR) acc[to] = fma(splat(weights[tap * kSize + column]), v, acc[to]);
+      }
+    }
+  }
+}
+
+// Whether the rows of the window, `size` taps wide, lie as far apart as the rows of the output.
+SX_INLINE bool rows_overlap(const int64_t* offsets, int64_t taps, int64_t row_step, int size) {
+  if (taps != size * size) return false;
+  for (int64_t t = size; t < taps; ++t) {
+    if (offsets[t] - offsets[t - size] != row_step) return false;
+  }
+  return true;
+}
+
 template <int kR>
 SX_INLINE void add_residual(F (&acc)[kR], const float* residual, int64_t columns, int count, float scale) {
   const F by = splat(scale);
@@ -82,15 +130,28 @@ SX_INLINE void add_residual(F (&acc)[kR], const float* residual, int64_t columns
   for (int r = 0; r < kR; ++r) acc[r] = acc[r] + by * load_some(residual + r * columns, count);
 }
 
-// kR rows of `count` columns; y and residual stand at the first one.
+// kR rows of `count` columns; y and residual stand at the first one. `size` is 3 or 5 for a square window whose rows
+// overlap, else 0.
 template <int kR>
 SX_INLINE void depthwise_block(const float* x, const float* weights, const int64_t* offsets, int64_t taps,
-                               int64_t columns, int64_t row_step, int count, float* y, const float* residual,
-                               const DepthwiseTail& tail) {
+                               int64_t columns, int64_t row_step, int size, int count, float* y,
+                               const float* residual, const DepthwiseTail& tail) {
   F acc[kR];
 #pragma GCC unroll 8
   for (int r = 0; r < kR; ++r) acc[r] = F{};
-  if (count == kLanes) {
+  if (kR == 7 && size == 3) {
+    if (count == kLanes) {
+      sum_square_window<kR, 3, false>(x, weights, offsets, row_step, count, acc);
+    } else {
+      sum_square_window<kR, 3, true>(x, weights, offsets, row_step, count, acc);
+    }
+  } else if (kR == 7 && size == 5) {
+    if (count == kLanes) {
+      sum_square_window<kR, 5, false>(x, weights, offsets, row_step, count, acc);
+    } else {
+      sum_square_window<kR, 5, true>(x, weights, offsets, row_step, count, acc);
+    }
+  } else if (count == kLanes) {
     for (int64_t t = 0; t < taps; ++t) {
       const F w = splat(weights[t]);
       const float* from = x + offsets[t];
@@ -133,11 +194,11 @@ SX_INLINE void depthwise_block(const float* x, const float* weights, const int64
 
 template <int kR>
 SX_INLINE void depthwise_rows(const float* x, const float* weights, const int64_t* offsets, int64_t taps,
-                              int64_t columns, int64_t row_step, float* y, const float* residual,
+                              int64_t columns, int64_t row_step, int size, float* y, const float* residual,
                               const DepthwiseTail& tail) {
   for (int64_t column = 0; column < columns; column += kLanes) {
     const int count = static_cast<int>(columns - column < kLanes ? columns - column : kLanes);
-    depthwise_block<kR>(x + column, weights, offsets, taps, columns, row_step, count, y + column,
+    depthwise_block<kR>(x + column, weights, offsets, taps, columns, row_step, size, count, y + column,
                         residual ? residual + column : nullptr, tail);
   }
 }
@@ -145,17 +206,19 @@ SX_INLINE void depthwise_rows(const float* x, const float* weights, const int64_
 void depthwise(const float* x, const float* weights, const int64_t* offsets, int64_t taps, int64_t rows,
                int64_t columns, int64_t row_step, float* y, const DepthwiseTail& tail) {
   const float* residual = tail.residual;
+  const int size =
+      rows_overlap(offsets, taps, row_step, 3) ? 3 : (rows_overlap(offsets, taps, row_step, 5) ? 5 : 0);
   int64_t row = 0;
   for (; row + 7 <= rows; row += 7) {
-    depthwise_rows<7>(x + row * row_step, weights, offsets, taps, columns, row_step, y + row * columns,
+    depthwise_rows<7>(x + row * row_step, weights, offsets, taps, columns, row_step, size, y + row * columns,
                       residual ? residual + row * columns : nullptr, tail);
   }
   for (; row + 3 <= rows; row += 3) {
-    depthwise_rows<3>(x + row * row_step, weights, offsets, taps, columns, row_step, y + row * columns,
+    depthwise_rows<3>(x + row * row_step, weights, offsets, taps, columns, row_step, size, y + row * columns,
                       residual ? residual + row * columns : nullptr, tail);
   }
   for (; row < rows; ++row) {
-    depthwise_rows<1>(x + row * row_step, weights, offsets, taps, columns, row_step, y + row * columns,
+    depthwise_rows<1>(x + row * row_step, weights, offsets, taps, columns, row_step, size, y + row * columns,
                       residual ? residual + row * columns : nullptr, tail);
   }
 }

@@ -24,6 +24,8 @@ WindowLayout::WindowLayout(const ConvShape& shape) : shape_(shape) {
     phase_size_ = row_size = shape.in[last];
   } else {
     phase_size_ = shape.out[last] + (shape.kernel[last] - 1) * shape.dilation[last] / shape.stride[last];
+    // Long rows begin on cache lines.
+    if (phase_size_ >= 48) phase_size_ = (phase_size_ + 15) / 16 * 16;
     row_size = checked_mul(phase_size_, shape.stride[last]);
   }
   output_step_[last] = 1;
@@ -37,6 +39,24 @@ WindowLayout::WindowLayout(const ConvShape& shape) : shape_(shape) {
     step = checked_mul(step, extent_[axis]);
   }
   plane_size_ = step;
+  for (int64_t remainder = 0; remainder < std::min<int64_t>(kKeptPhases, shape.stride[last]); ++remainder) {
+    phases_[remainder] = phase_of(remainder);
+  }
+}
+
+WindowLayout::Phase WindowLayout::phase_of(int64_t remainder) const {
+  const int last = shape_.rank - 1;
+  const int64_t stride = shape_.stride[last], extent = shape_.in[last];
+  Phase phase{stride == 1, 0, 0, 0};
+  for (int64_t k = 0; k < shape_.kernel[last] && !phase.used; ++k) {
+    phase.used = k * shape_.dilation[last] % stride == remainder;
+  }
+  // Column i is input column i * stride + shift.
+  const int64_t shift = remainder - shape_.pad_begin[last];
+  phase.begin = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
+  phase.end = extent <= shift ? 0 : std::min(phase_size_, (extent - shift + stride - 1) / stride);
+  phase.first = phase.begin * stride + shift;
+  return phase;
 }
 
 int64_t WindowLayout::output_offset(const int64_t* position) const {
@@ -85,19 +105,14 @@ void WindowLayout::copy_rows(int axis, const T* in, T* out, bool inside, T pad, 
     }
     return;
   }
-  const int64_t stride = shape_.stride[axis], before = shape_.pad_begin[axis], extent = shape_.in[axis];
-  for (int64_t phase = 0; phase < stride; ++phase, out += phase_size_) {
-    bool used = stride == 1;
-    for (int64_t k = 0; k < shape_.kernel[axis] && !used; ++k) used = k * shape_.dilation[axis] % stride == phase;
-    if (!used) continue;
-    // Column i of this phase is input column i * stride + shift; those in [begin, end) exist.
-    const int64_t shift = phase - before;
-    int64_t begin = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
-    int64_t end = extent <= shift ? 0 : (extent - shift + stride - 1) / stride;
-    end = inside ? std::min(end, phase_size_) : 0;
-    begin = std::min(begin, end);
-    // Where nothing is copied, the row's first column would lie outside.
-    copy_row(begin < end ? in + (begin * stride + shift) : in, out, phase_size_, begin, end, stride, pad);
+  const int64_t stride = shape_.stride[axis];
+  for (int64_t remainder = 0; remainder < stride; ++remainder, out += phase_size_) {
+    const Phase phase = remainder < kKeptPhases ? phases_[remainder] : phase_of(remainder);
+    if (!phase.used) continue;
+    // Where nothing is copied, the first column may lie outside.
+    const bool copies = inside && phase.begin < phase.end;
+    copy_row(copies ? in + phase.first : in, out, phase_size_, copies ? phase.begin : 0, copies ? phase.end : 0, stride,
+             pad);
   }
 }
 

@@ -1,4 +1,4 @@
-// Where the elements under a convolution's window stand: the input itself, or a copy of it with the padding written out.
+// Where the elements under a convolution window stand: in the input itself, or in a copy with its padding written out.
 #pragma once
 
 #include <cstdint>
@@ -43,13 +43,23 @@ class WindowLayout {
   void copy_rows(int axis, const T* in, T* out, bool inside, T pad, RowCopy<T> copy_row) const;
   bool row_is_used(int axis, int64_t row) const;
 
+  // The columns whose remainder by the stride is `remainder`: those in [begin, end) come from input columns
+  // first, first + stride ..., the others are padding. Unused ones, which no tap reads, are not filled in.
+  struct Phase {
+    bool used;
+    int64_t begin, end, first;
+  };
+  Phase phase_of(int64_t remainder) const;
+  static constexpr int kKeptPhases = 4;
+
   const ConvShape shape_;
   bool in_place_;
   int64_t extent_[kMaxSpatialRank];  // rows of the layout along each axis but the last
   int64_t step_[kMaxSpatialRank];    // elements between such rows
   int64_t in_step_[kMaxSpatialRank];
   int64_t output_step_[kMaxSpatialRank];
-  int64_t phase_size_;  // columns of one remainder
+  Phase phases_[kKeptPhases];  // of the first remainders, so that rows need no division
+  int64_t phase_size_;         // columns of one remainder
   int64_t plane_size_;
 };
 

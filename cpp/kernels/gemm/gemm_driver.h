@@ -23,7 +23,8 @@ struct GemmOperands {
 
 using OperandsOf = FunctionRef<GemmOperands(int64_t item)>;
 // Writes rows [k0, k0 + k) of the panel of `columns` columns that begins at column j of a product's B, laid out as by
-// GemmKernel::pack_b_panel; it may write up to kPanelSlack floats past its end. This is how a convolution makes its columns without storing the matrix of them.
+// GemmKernel::pack_b_panel; it may write up to kPanelSlack floats past its end. This is how a convolution makes its
+// columns without storing the matrix of them.
 constexpr int64_t kPanelSlack = 16;
 using MakePanel = FunctionRef<void(int64_t item, int64_t k0, int64_t k, int64_t j, int columns, float* packed)>;
 // Runs `count` products of the shape of `shape`, which says all but the operands. Where make_panel is set, it stands

@@ -34,8 +34,8 @@ struct GemmInt8Kernel {
   void (*const (*tiles)[2])(int64_t units, const int32_t* a, const int32_t* b, bool b_unsigned, int32_t* sums);
   void (*finish)(int rows, int columns, const int32_t* sums, int64_t sums_stride, const Int8Tail& tail, void* out,
                  int64_t stride);
-  // One panel from `rows` rows, element k of row i at x[i * row_step + k * k_step]; each unit takes `width` values. Adds
-  // the rows' sums to `sums` where that is set.
+  // One panel from `rows` rows, element k of row i at x[i * row_step + k * k_step]; each unit takes `width` values.
+  // Adds the rows' sums to `sums` where that is set.
   void (*pack_rows)(const uint8_t* x, int64_t row_step, int64_t k_step, int rows, int64_t k, int width, Int8Side side,
                     int32_t* packed, int32_t* sums);
   // One panel from columns given as segments: x[k_offsets[k] + offset + i].

@@ -144,7 +144,9 @@ void pack_columns(const uint8_t* x, const int64_t* k_offsets, int64_t k, const S
     for (int s = 0; s < count; ++s) {
       const Segment& segment = segments[s];
       I values[kGroup];
-      for (int t = 0; t < depth; ++t) values[t] = values_of(x + k_offsets[k0 + t] + segment.offset, segment.count, side);
+      for (int t = 0; t < depth; ++t) {
+        values[t] = values_of(x + k_offsets[k0 + t] + segment.offset, segment.count, side);
+      }
       for (int t = depth; t < kGroup; ++t) values[t] = I{};
       store_some(packed + segment.lane, unit_of(values), segment.count);
       if (sums) {
@@ -212,7 +214,9 @@ void finish(int rows, int columns, const int32_t* sums, int64_t sums_stride, con
     for (int j = 0; j < columns; j += kLanes) {
       const int count = columns - j < kLanes ? columns - j : kLanes;
       I sum = load_lanes(sums + i * sums_stride + j, count);
-      if (tail.row_factor) sum = wrapping_multiply_add(tail.row_factor[i], load_lanes(tail.column_sums + j, count), sum);
+      if (tail.row_factor) {
+        sum = wrapping_multiply_add(tail.row_factor[i], load_lanes(tail.column_sums + j, count), sum);
+      }
       if (tail.column_zeros) {
         sum = wrapping_multiply_add(tail.row_rest[i], load_lanes(tail.column_zeros + j, count), sum);
       }

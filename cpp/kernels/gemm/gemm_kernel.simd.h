@@ -130,8 +130,8 @@ void tile(int64_t k, const float* a, const float* b, int64_t b_step, float* c, i
   }
 }
 
-// packed[k][i] = src[i * stride + k] for i < rows, in rows of `width` elements. With kPad, width is a multiple of kLanes
-// and the elements past `rows` become 0.
+// packed[k][i] = src[i * stride + k] for i < rows, in rows of `width` elements. With kPad, width is a multiple of
+// kLanes and the elements past `rows` become 0.
 template <bool kPad>
 SX_INLINE void pack_transposed(int64_t k, int rows, const float* src, int64_t stride, int width, float* packed) {
   for (int64_t k0 = 0; k0 < k; k0 += kLanes) {
