@@ -17,7 +17,8 @@ Dim declared_dim(const proto::Dimension& from, const DimOverrides& overrides) {
 }
 
 bool comparable(const Type& a, const Type& b) {
-  return a.is_tensor() && b.is_tensor() && a.dtype == b.dtype && (!a.shape || !b.shape || a.shape->size() == b.shape->size());
+  return a.is_tensor() && b.is_tensor() && a.dtype == b.dtype &&
+         (!a.shape || !b.shape || a.shape->size() == b.shape->size());
 }
 
 }  // namespace
@@ -29,20 +30,23 @@ Type declared_type(const proto::Type& from, const DimOverrides& overrides) {
       if (from.element_type == 0) return {};
       const DType dtype = dtype_from_onnx(from.element_type);
       if (!from.has_shape) return Type::tensor(dtype);
-      SX_REQUIRE(from.shape.size() <= static_cast<size_t>(kMaxRank), kInvalidGraph, "a tensor of rank ", from.shape.size(),
-                 " is declared; at most ", kMaxRank, " dimensions are supported");
+      SX_REQUIRE(from.shape.size() <= static_cast<size_t>(kMaxRank), kInvalidGraph, "a tensor of rank ",
+                 from.shape.size(), " is declared; at most ", kMaxRank, " dimensions are supported");
       SymShape shape;
       for (const auto& dim : from.shape) shape.push_back(declared_dim(dim, overrides));
       return Type::tensor(dtype, shape);
     }
-    case proto::Type::Kind::kSequence: return Type::sequence(from.element ? declared_type(*from.element, overrides) : Type());
-    case proto::Type::Kind::kOptional: return Type::optional(from.element ? declared_type(*from.element, overrides) : Type());
+    case proto::Type::Kind::kSequence:
+      return Type::sequence(from.element ? declared_type(*from.element, overrides) : Type());
+    case proto::Type::Kind::kOptional:
+      return Type::optional(from.element ? declared_type(*from.element, overrides) : Type());
     case proto::Type::Kind::kMap: {
       const Type value = from.element ? declared_type(*from.element, overrides) : Type();
       SX_REQUIRE(value.is_tensor(), kNotImplemented, "maps are supported only with tensors as values");
       return Type::map(dtype_from_onnx(from.key_type), value.dtype);
     }
-    case proto::Type::Kind::kSparse: fail(ErrorKind::kNotImplemented, "values that are sparse tensors are not supported");
+    case proto::Type::Kind::kSparse:
+      fail(ErrorKind::kNotImplemented, "values that are sparse tensors are not supported");
     case proto::Type::Kind::kOpaque: fail(ErrorKind::kNotImplemented, "values of opaque type are not supported");
   }
   return {};

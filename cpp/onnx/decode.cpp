@@ -57,8 +57,12 @@ SparseTensor decode_sparse(std::string_view bytes) {
   SparseTensor sparse;
   for (WireReader in(bytes); in.next();) {
     switch (in.field()) {
-      case 1: if (in.is_bytes()) sparse.values = decode_tensor(in.bytes()); break;
-      case 2: if (in.is_bytes()) sparse.indices = decode_tensor(in.bytes()); break;
+      case 1:
+        if (in.is_bytes()) sparse.values = decode_tensor(in.bytes());
+        break;
+      case 2:
+        if (in.is_bytes()) sparse.indices = decode_tensor(in.bytes());
+        break;
       case 3: in.get(sparse.dims); break;
       default: break;
     }
@@ -131,10 +135,11 @@ ValueInfo decode_value_info(std::string_view bytes) {
 
 Attribute::Kind kind_from_onnx(int number, const std::string& name) {
   using Kind = Attribute::Kind;
-  static const Kind kKinds[] = {Kind::kNone,    Kind::kFloat,   Kind::kInt,    Kind::kString,  Kind::kTensor,
-                                Kind::kGraph,   Kind::kFloats,  Kind::kInts,   Kind::kStrings, Kind::kTensors,
-                                Kind::kGraphs,  Kind::kSparse,  Kind::kSparses, Kind::kType,   Kind::kTypes};
-  SX_REQUIRE(number >= 0 && number < 15, kInvalidGraph, "attribute '", name, "' is of a kind (", number, ") that ONNX does not have");
+  static const Kind kKinds[] = {Kind::kNone,   Kind::kFloat,  Kind::kInt,     Kind::kString,  Kind::kTensor,
+                                Kind::kGraph,  Kind::kFloats, Kind::kInts,    Kind::kStrings, Kind::kTensors,
+                                Kind::kGraphs, Kind::kSparse, Kind::kSparses, Kind::kType,    Kind::kTypes};
+  SX_REQUIRE(number >= 0 && number < 15, kInvalidGraph, "attribute '", name, "' is of a kind (", number,
+             ") that ONNX does not have");
   return kKinds[number];
 }
 
@@ -149,9 +154,18 @@ Attribute decode_attribute(std::string_view bytes, int depth) {
     const bool message = in.is_bytes();
     switch (in.field()) {
       case 1: in.get(attribute.name); break;
-      case 2: in.get(attribute.f); seen = Kind::kFloat; break;
-      case 3: in.get(attribute.i); seen = Kind::kInt; break;
-      case 4: in.get(attribute.s); seen = Kind::kString; break;
+      case 2:
+        in.get(attribute.f);
+        seen = Kind::kFloat;
+        break;
+      case 3:
+        in.get(attribute.i);
+        seen = Kind::kInt;
+        break;
+      case 4:
+        in.get(attribute.s);
+        seen = Kind::kString;
+        break;
       case 5:
       case 10:
         if (message) attribute.tensors.push_back(decode_tensor(in.bytes()));
@@ -162,9 +176,18 @@ Attribute decode_attribute(std::string_view bytes, int depth) {
         if (message) attribute.graphs.push_back(std::make_shared<Graph>(decode_graph(in.bytes(), depth + 1)));
         seen = in.field() == 6 ? Kind::kGraph : Kind::kGraphs;
         break;
-      case 7: in.get(attribute.floats); seen = Kind::kFloats; break;
-      case 8: in.get(attribute.ints); seen = Kind::kInts; break;
-      case 9: in.get(attribute.strings); seen = Kind::kStrings; break;
+      case 7:
+        in.get(attribute.floats);
+        seen = Kind::kFloats;
+        break;
+      case 8:
+        in.get(attribute.ints);
+        seen = Kind::kInts;
+        break;
+      case 9:
+        in.get(attribute.strings);
+        seen = Kind::kStrings;
+        break;
       case 14:
       case 15:
         if (message) attribute.types.push_back(decode_type(in.bytes(), 0));
@@ -192,7 +215,9 @@ Node decode_node(std::string_view bytes, int depth) {
       case 2: in.get(node.outputs); break;
       case 3: in.get(node.name); break;
       case 4: in.get(node.op_type); break;
-      case 5: if (in.is_bytes()) node.attributes.push_back(decode_attribute(in.bytes(), depth)); break;
+      case 5:
+        if (in.is_bytes()) node.attributes.push_back(decode_attribute(in.bytes(), depth));
+        break;
       case 7: node.domain = domain_of(in); break;
       case 8: in.get(node.overload); break;
       default: break;
@@ -203,7 +228,8 @@ Node decode_node(std::string_view bytes, int depth) {
 }
 
 void decode_graph_into(std::string_view bytes, Graph& graph, int depth) {
-  SX_REQUIRE(depth < kMaxGraphDepth, kInvalidGraph, "the model's graphs are nested more than ", kMaxGraphDepth, " deep");
+  SX_REQUIRE(depth < kMaxGraphDepth, kInvalidGraph, "the model's graphs are nested more than ", kMaxGraphDepth,
+             " deep");
   for (WireReader in(bytes); in.next();) {
     if (!in.is_bytes()) continue;
     switch (in.field()) {
@@ -233,10 +259,16 @@ Function decode_function(std::string_view bytes) {
       case 1: in.get(function.name); break;
       case 4: in.get(function.inputs); break;
       case 5: in.get(function.outputs); break;
-      case 7: if (in.is_bytes()) function.nodes.push_back(decode_node(in.bytes(), 0)); break;
-      case 9: if (in.is_bytes()) decode_opset(in.bytes(), function.opsets); break;
+      case 7:
+        if (in.is_bytes()) function.nodes.push_back(decode_node(in.bytes(), 0));
+        break;
+      case 9:
+        if (in.is_bytes()) decode_opset(in.bytes(), function.opsets);
+        break;
       case 10: function.domain = domain_of(in); break;
-      case 11: if (in.is_bytes()) function.defaults.push_back(decode_attribute(in.bytes(), 0)); break;
+      case 11:
+        if (in.is_bytes()) function.defaults.push_back(decode_attribute(in.bytes(), 0));
+        break;
       case 13: in.get(function.overload); break;
       default: break;
     }
@@ -261,9 +293,15 @@ Model decode_model(std::string_view bytes) {
         model.has_graph = true;
         decode_graph_into(in.bytes(), model.graph, 0);
         break;
-      case 8: if (in.is_bytes()) decode_opset(in.bytes(), model.opsets); break;
-      case 14: if (in.is_bytes()) model.metadata.insert(decode_entry(in.bytes())); break;
-      case 25: if (in.is_bytes()) model.functions.push_back(decode_function(in.bytes())); break;
+      case 8:
+        if (in.is_bytes()) decode_opset(in.bytes(), model.opsets);
+        break;
+      case 14:
+        if (in.is_bytes()) model.metadata.insert(decode_entry(in.bytes()));
+        break;
+      case 25:
+        if (in.is_bytes()) model.functions.push_back(decode_function(in.bytes()));
+        break;
       default: break;
     }
   }

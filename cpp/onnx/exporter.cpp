@@ -37,7 +37,8 @@ void collect_opsets(const Graph& graph, const Opsets& asked, Opsets& opsets) {
   for (NodeId id : graph.order()) {
     const Node& node = graph.node(id);
     auto wanted = asked.find(node.op->domain());
-    const int64_t version = wanted != asked.end() ? std::max<int64_t>(wanted->second, version_of(node)) : node.op->since_version();
+    const int64_t version =
+        wanted != asked.end() ? std::max<int64_t>(wanted->second, version_of(node)) : node.op->since_version();
     int64_t& opset = opsets[node.op->domain()];
     opset = std::max<int64_t>(opset, std::max<int64_t>(version, 1));
     for (const Body& body : node.bodies) collect_opsets(*body.graph, asked, opsets);
@@ -75,7 +76,8 @@ class GraphWriter {
     const Scope* around;
   };
 
-  WireWriter write(const Graph& graph, const std::string& doc, const Scope* around, const std::vector<ValueId>& captures) {
+  WireWriter write(const Graph& graph, const std::string& doc, const Scope* around,
+                   const std::vector<ValueId>& captures) {
     Names names;
     std::set<std::string> taken;
     for (ValueId id = 0; id < static_cast<ValueId>(graph.value_limit()); ++id)
@@ -113,11 +115,14 @@ class GraphWriter {
       if (graph.has_value(id) && graph.is_constant(id) && !is_outer_constant(graph, id, around))
         message.message(5, tensor_message(names.at(id), graph.value(id).facts.constant, weights_));
     message.name(10, doc);
-    for (size_t i = 0; i < formal; ++i) message.message(11, value_info_message(names.at(graph.inputs[i]), graph.type(graph.inputs[i])));
-    for (size_t i = 0; i < outputs.size(); ++i) message.message(12, value_info_message(outputs[i], graph.type(graph.outputs[i])));
+    for (size_t i = 0; i < formal; ++i)
+      message.message(11, value_info_message(names.at(graph.inputs[i]), graph.type(graph.inputs[i])));
+    for (size_t i = 0; i < outputs.size(); ++i)
+      message.message(12, value_info_message(outputs[i], graph.type(graph.outputs[i])));
     for (NodeId id : graph.order()) {
       for (ValueId output : graph.node(id).outputs) {
-        if (output == kNone || graph.type(output).kind == Type::Kind::kUnknown || listed.count(names.at(output)) != 0) continue;
+        if (output == kNone || graph.type(output).kind == Type::Kind::kUnknown || listed.count(names.at(output)) != 0)
+          continue;
         message.message(13, value_info_message(names.at(output), graph.type(output)));
       }
     }

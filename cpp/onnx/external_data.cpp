@@ -133,12 +133,14 @@ int ExternalData::open_file(const std::string& location) const {
   Descriptor at(::open(folder_.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
   for (size_t i = 0; i < parts.size() && at.get() >= 0; ++i) {
     const bool last = i + 1 == parts.size();
-    const int next = ::openat(at.get(), parts[i].c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | (last ? O_NONBLOCK : O_DIRECTORY));
+    const int next =
+        ::openat(at.get(), parts[i].c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | (last ? O_NONBLOCK : O_DIRECTORY));
     const int reason = errno;
     struct stat info;
     if (next < 0 && ::fstatat(at.get(), parts[i].c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0)
-      SX_REQUIRE(!S_ISLNK(info.st_mode), kInvalidGraph, "the external data '", location, "' goes through the symbolic link '",
-                 parts[i], "'; links are not followed, because they may lead out of the model's folder");
+      SX_REQUIRE(!S_ISLNK(info.st_mode), kInvalidGraph, "the external data '", location,
+                 "' goes through the symbolic link '", parts[i],
+                 "'; links are not followed, because they may lead out of the model's folder");
     at.reset(next);
     errno = reason;
   }
@@ -152,13 +154,15 @@ std::shared_ptr<Buffer> ExternalData::open(const std::string& location) {
   Descriptor file(open_file(location));
   if (file.get() < 0) {
     const int reason = errno;
-    fail(ErrorKind::kNoSuchFile, "cannot open the external data '", location, "' in '", folder_, "': ", std::strerror(reason));
+    fail(ErrorKind::kNoSuchFile, "cannot open the external data '", location, "' in '", folder_,
+         "': ", std::strerror(reason));
   }
   struct stat info;
   SX_REQUIRE(::fstat(file.get(), &info) == 0 && S_ISREG(info.st_mode), kInvalidGraph, "the external data '", location,
              "' is not a regular file");
-  SX_REQUIRE(info.st_nlink <= 1, kInvalidGraph, "the external data '", location, "' has ", info.st_nlink,
-             " hard links; a file of its own is expected, because a link may lead out of the model's folder: copy the file");
+  SX_REQUIRE(
+      info.st_nlink <= 1, kInvalidGraph, "the external data '", location, "' has ", info.st_nlink,
+      " hard links; a file of its own is expected, because a link may lead out of the model's folder: copy the file");
   auto mapped = std::make_shared<MappedFile>(file.release(), location);
   const std::string_view bytes = mapped->bytes();
   auto buffer = Buffer::wrap(const_cast<char*>(bytes.data()), bytes.size(), [mapped]() mutable { mapped.reset(); });

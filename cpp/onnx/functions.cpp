@@ -11,7 +11,7 @@
 namespace sx {
 namespace {
 
-constexpr int kMaxCalls = 64;            // functions that call each other may be nested this deep
+constexpr int kMaxCalls = 64;           // functions that call each other may be nested this deep
 constexpr size_t kMaxNodes = 1u << 19;  // nodes that inlining may make
 
 class Inliner {
@@ -19,7 +19,8 @@ class Inliner {
   explicit Inliner(proto::Model& model) {
     for (const proto::Function& function : model.functions) {
       const bool added = functions_.emplace(Key{function.domain, function.name, function.overload}, &function).second;
-      SX_REQUIRE(added, kInvalidGraph, "the model defines the function '", function.name, "' of domain '", function.domain, "' twice");
+      SX_REQUIRE(added, kInvalidGraph, "the model defines the function '", function.name, "' of domain '",
+                 function.domain, "' twice");
     }
     collect_names(model.graph);
     expand(model.graph, 0);
@@ -71,12 +72,13 @@ class Inliner {
   }
 
   void call(const proto::Node& node, const proto::Function& function, int depth, std::vector<proto::Node>& to) {
-    SX_REQUIRE(depth < kMaxCalls, kInvalidGraph, "the function '", function.name, "' calls itself, or functions call each other more than ",
-               kMaxCalls, " deep");
-    SX_REQUIRE(node.inputs.size() <= function.inputs.size() && node.outputs.size() <= function.outputs.size(), kInvalidGraph,
-               proto::origin_of(node), " calls a function of ", function.inputs.size(), " inputs and ", function.outputs.size(),
-               " outputs with ", node.inputs.size(), " and ", node.outputs.size());
-    Call call{function, node, node.name.empty() ? (node.outputs.empty() ? function.name : node.outputs[0]) : node.name, {}};
+    SX_REQUIRE(depth < kMaxCalls, kInvalidGraph, "the function '", function.name,
+               "' calls itself, or functions call each other more than ", kMaxCalls, " deep");
+    SX_REQUIRE(node.inputs.size() <= function.inputs.size() && node.outputs.size() <= function.outputs.size(),
+               kInvalidGraph, proto::origin_of(node), " calls a function of ", function.inputs.size(), " inputs and ",
+               function.outputs.size(), " outputs with ", node.inputs.size(), " and ", node.outputs.size());
+    Call call{
+        function, node, node.name.empty() ? (node.outputs.empty() ? function.name : node.outputs[0]) : node.name, {}};
     for (size_t i = 0; i < function.inputs.size(); ++i)
       call.names[function.inputs[i]] = i < node.inputs.size() ? node.inputs[i] : std::string();
     std::vector<std::pair<std::string, std::string>> copies;  // outputs that are inputs or other outputs

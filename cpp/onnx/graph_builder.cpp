@@ -41,7 +41,9 @@ std::vector<std::string> reads_of(const proto::Node& node) {
   return reads;
 }
 
-std::string full_name(const proto::Node& node) { return node.domain.empty() ? node.op_type : node.domain + "::" + node.op_type; }
+std::string full_name(const proto::Node& node) {
+  return node.domain.empty() ? node.op_type : node.domain + "::" + node.op_type;
+}
 
 // What an input of a control-flow node tells of the body's formal input: the element type; extents may change from
 // step to step.
@@ -66,16 +68,21 @@ int64_t ImportState::opset_of(const proto::Node& node) const {
 }
 
 GraphBuilder::GraphBuilder(ImportState& state, const proto::Graph& from, GraphBuilder* parent)
-    : state_(state), from_(from), parent_(parent), depth_(parent == nullptr ? 0 : parent->depth_ + 1),
+    : state_(state),
+      from_(from),
+      parent_(parent),
+      depth_(parent == nullptr ? 0 : parent->depth_ + 1),
       graph_(std::make_unique<Graph>()) {
-  SX_REQUIRE(depth_ < proto::kMaxGraphDepth, kInvalidGraph, "the model's graphs are nested more than ", proto::kMaxGraphDepth, " deep");
+  SX_REQUIRE(depth_ < proto::kMaxGraphDepth, kInvalidGraph, "the model's graphs are nested more than ",
+             proto::kMaxGraphDepth, " deep");
   graph_->name = from.name;
 }
 
 void GraphBuilder::record(const Error& error, const std::string& where) {
   // Messages of operators begin with the node's label.
   const std::string text = error.what();
-  record(error.kind(), where, text.compare(0, 1, "[") == 0 || text.find(where) != std::string::npos ? text : where + ": " + text);
+  record(error.kind(), where,
+         text.compare(0, 1, "[") == 0 || text.find(where) != std::string::npos ? text : where + ": " + text);
 }
 
 void GraphBuilder::build(const std::vector<Type>& formal_types) {
@@ -129,7 +136,8 @@ void GraphBuilder::add_inputs(const std::vector<Type>& formal_types) {
     const proto::ValueInfo& info = from_.inputs[i];
     const std::string where = "input '" + info.name + "'";
     if (info.name.empty() || !inputs_.insert(info.name).second) {
-      record(ErrorKind::kInvalidGraph, where, info.name.empty() ? "an input of the graph has no name" : where + " is listed twice");
+      record(ErrorKind::kInvalidGraph, where,
+             info.name.empty() ? "an input of the graph has no name" : where + " is listed twice");
       continue;
     }
     Type type = type_of(info, "input");
@@ -157,13 +165,15 @@ void GraphBuilder::add_initializers() {
   }
 }
 
-void GraphBuilder::add_initializer(const std::string& name, const proto::Tensor* dense, const proto::SparseTensor* sparse) {
+void GraphBuilder::add_initializer(const std::string& name, const proto::Tensor* dense,
+                                   const proto::SparseTensor* sparse) {
   const std::string where = "initializer '" + name + "'";
   try {
     SX_REQUIRE(!name.empty(), kInvalidGraph, "an initializer of the graph has no name");
     SX_REQUIRE(names_.count(name) == 0, kInvalidGraph, where, " has the name of ",
                inputs_.count(name) != 0 ? "an input of its graph" : "another initializer");
-    SX_REQUIRE(!shadows(name), kInvalidGraph, where, " of a nested graph has the name of a value of the graph around it");
+    SX_REQUIRE(!shadows(name), kInvalidGraph, where,
+               " of a nested graph has the name of a value of the graph around it");
     auto replacement = parent_ == nullptr ? state_.options.initializers.find(name) : state_.options.initializers.end();
     Tensor tensor;
     if (replacement != state_.options.initializers.end()) {
@@ -172,7 +182,8 @@ void GraphBuilder::add_initializer(const std::string& name, const proto::Tensor*
       const auto& dims = dense != nullptr ? dense->dims : sparse->dims;
       const int number = dense != nullptr ? dense->data_type : sparse->values.data_type;
       SX_REQUIRE(tensor.shape().vector() == dims && static_cast<int>(tensor.dtype()) == number, kInvalidArgument, where,
-                 " is to be replaced by ", name_of(tensor.dtype()), tensor.shape().str(), "; ", name_of(dtype_from_onnx(number)), "[",
+                 " is to be replaced by ", name_of(tensor.dtype()), tensor.shape().str(), "; ",
+                 name_of(dtype_from_onnx(number)), "[",
                  dims.size() > static_cast<size_t>(kMaxRank) ? "..." : Shape(dims).str().substr(1), " expected");
     } else {
       tensor = dense != nullptr ? state_.tensors.read(*dense, where) : state_.tensors.read_sparse(*sparse, where);
@@ -198,14 +209,17 @@ void GraphBuilder::declare_outputs_of_nodes() {
       auto earlier = producers_.find(name);
       const std::string where = proto::origin_of(node);
       if (earlier != producers_.end()) {
-        record(ErrorKind::kInvalidGraph, where, join("the name '", name, "' is given to two values: outputs of ",
-                                                     proto::origin_of(from_.nodes[earlier->second]), " and ", where));
+        record(ErrorKind::kInvalidGraph, where,
+               join("the name '", name, "' is given to two values: outputs of ",
+                    proto::origin_of(from_.nodes[earlier->second]), " and ", where));
       } else if (names_.count(name) != 0) {
-        record(ErrorKind::kInvalidGraph, where, join("the name '", name, "' is given to two values: an ",
-                                                     inputs_.count(name) != 0 ? "input" : "initializer", " of the graph and an output of ", where));
+        record(ErrorKind::kInvalidGraph, where,
+               join("the name '", name, "' is given to two values: an ",
+                    inputs_.count(name) != 0 ? "input" : "initializer", " of the graph and an output of ", where));
       } else if (shadows(name)) {
-        record(ErrorKind::kInvalidGraph, where, join("the output '", name, "' of ", where,
-                                                     " in a nested graph has the name of a value of the graph around it"));
+        record(ErrorKind::kInvalidGraph, where,
+               join("the output '", name, "' of ", where,
+                    " in a nested graph has the name of a value of the graph around it"));
       } else {
         producers_[name] = i;
         names_[name] = graph_->add_value(name, declared(name));
@@ -316,8 +330,9 @@ void GraphBuilder::unsupported(const proto::Node& from) {
     break;
   }
   const std::string where = proto::origin_of(from);
-  Problem problem{ErrorKind::kNotImplemented, where, join("operator ", op, " of ", where, " (", version, ", ", input,
-                                                          ") is not supported", known->second)};
+  Problem problem{
+      ErrorKind::kNotImplemented, where,
+      join("operator ", op, " of ", where, " (", version, ", ", input, ") is not supported", known->second)};
   problem.unsupported = op + ", " + version + ", " + input;
   state_.problems.push_back(std::move(problem));
 }
@@ -403,12 +418,15 @@ void GraphBuilder::add_constant_node(const proto::Node& from, size_t index) {
 Tensor GraphBuilder::constant_of(const proto::Node& from) {
   using Kind = proto::Attribute::Kind;
   const std::string where = proto::origin_of(from);
-  SX_REQUIRE(from.attributes.size() == 1, kInvalidGraph, where, " has ", from.attributes.size(), " attributes; exactly one expected");
+  SX_REQUIRE(from.attributes.size() == 1, kInvalidGraph, where, " has ", from.attributes.size(),
+             " attributes; exactly one expected");
   const proto::Attribute& value = from.attributes[0];
-  SX_REQUIRE(value.reference.empty(), kInvalidGraph, where, " refers to the attribute '", value.reference, "' of a function outside of one");
+  SX_REQUIRE(value.reference.empty(), kInvalidGraph, where, " refers to the attribute '", value.reference,
+             "' of a function outside of one");
   auto is = [&](const char* name, Kind kind) { return value.name == name && value.kind == kind; };
   if (is("value", Kind::kTensor) && !value.tensors.empty()) return state_.tensors.read(value.tensors[0], where);
-  if (is("sparse_value", Kind::kSparse) && !value.sparse.empty()) return state_.tensors.read_sparse(value.sparse[0], where);
+  if (is("sparse_value", Kind::kSparse) && !value.sparse.empty())
+    return state_.tensors.read_sparse(value.sparse[0], where);
   if (is("value_float", Kind::kFloat)) return Tensor::scalar(value.f);
   if (is("value_int", Kind::kInt)) return Tensor::scalar(value.i);
   if (is("value_string", Kind::kString)) return Tensor::scalar(value.s);
@@ -423,7 +441,8 @@ void GraphBuilder::add_attributes(const proto::Node& from, Node& draft) {
   using Kind = proto::Attribute::Kind;
   for (const proto::Attribute& given : from.attributes) {
     const std::string what = join("attribute '", given.name, "' of ", draft.origin);
-    SX_REQUIRE(given.reference.empty(), kInvalidGraph, what, " refers to the attribute '", given.reference, "' of a function outside of one");
+    SX_REQUIRE(given.reference.empty(), kInvalidGraph, what, " refers to the attribute '", given.reference,
+               "' of a function outside of one");
     // A hint for memory reuse in operators of opset 1 to 5.
     if (given.name == "consumed_inputs" && draft.op->find_attr(given.name) == nullptr) continue;
     Attribute value;
@@ -463,7 +482,8 @@ void GraphBuilder::add_attributes(const proto::Node& from, Node& draft) {
         break;
       }
       default:
-        fail(ErrorKind::kNotImplemented, what, " is of a kind that no operator has: a list of graphs or types, or a sparse tensor");
+        fail(ErrorKind::kNotImplemented, what,
+             " is of a kind that no operator has: a list of graphs or types, or a sparse tensor");
     }
     draft.attributes[given.name] = std::move(value);
   }

@@ -24,7 +24,9 @@ const char* known_format(std::string_view bytes) {
       {"<", "an HTML or XML page"},
       {"{", "JSON text"},
       {"%PDF", "a PDF document"},
-      {"\x7f" "ELF", "a program or library"},
+      {"\x7f"
+       "ELF",
+       "a program or library"},
       {"ORTM", "in ONNX Runtime's own format"},
   };
   for (const auto& [magic, name] : kFormats)
@@ -40,27 +42,35 @@ proto::Model decode(std::string_view bytes) {
   const char* format = known_format(bytes);
   SX_REQUIRE(format == nullptr, kInvalidProtobuf, "it is ", format);
   proto::Model model = proto::decode_model(bytes);
-  SX_REQUIRE(model.has_graph || model.ir_version != 0, kInvalidProtobuf, "it is no ONNX model: it has neither a graph nor an IR version");
+  SX_REQUIRE(model.has_graph || model.ir_version != 0, kInvalidProtobuf,
+             "it is no ONNX model: it has neither a graph nor an IR version");
   SX_REQUIRE(model.has_graph, kInvalidGraph, "it has no graph");
   return model;
 }
 
 void check_versions(const proto::Model& model, std::vector<Problem>& problems) {
   auto problem = [&](ErrorKind kind, const std::string& text) { problems.push_back({kind, "", text}); };
-  if (model.ir_version < 1) problem(ErrorKind::kInvalidGraph, join("the model has the IR version ", model.ir_version, "; 1 or more expected"));
+  if (model.ir_version < 1)
+    problem(ErrorKind::kInvalidGraph, join("the model has the IR version ", model.ir_version, "; 1 or more expected"));
   if (model.ir_version > kNewestIrVersion)
-    problem(ErrorKind::kNotImplemented, join("the model has the IR version ", model.ir_version, "; this release reads up to ",
-                                             kNewestIrVersion, ": save the model for an older one, or update this package"));
-  const std::map<std::string, int64_t> newest = {
-      {"", kNewestOpset}, {"ai.onnx.ml", kNewestMlOpset}, {"ai.onnx.training", 1}, {"ai.onnx.preview", 1}, {"ai.onnx.preview.training", 1}};
+    problem(ErrorKind::kNotImplemented,
+            join("the model has the IR version ", model.ir_version, "; this release reads up to ", kNewestIrVersion,
+                 ": save the model for an older one, or update this package"));
+  const std::map<std::string, int64_t> newest = {{"", kNewestOpset},
+                                                 {"ai.onnx.ml", kNewestMlOpset},
+                                                 {"ai.onnx.training", 1},
+                                                 {"ai.onnx.preview", 1},
+                                                 {"ai.onnx.preview.training", 1}};
   for (const auto& [domain, version] : model.opsets) {
     const std::string shown = domain.empty() ? "ai.onnx" : domain;
     auto limit = newest.find(domain);
     if (limit != newest.end() && version > limit->second)
-      problem(ErrorKind::kNotImplemented, join("the model uses opset ", version, " of ", shown, "; this release knows up to ",
-                                               limit->second, ": convert the model to that opset, or update this package"));
+      problem(ErrorKind::kNotImplemented,
+              join("the model uses opset ", version, " of ", shown, "; this release knows up to ", limit->second,
+                   ": convert the model to that opset, or update this package"));
     if (limit != newest.end() && version < 1)
-      problem(ErrorKind::kInvalidGraph, join("the model imports opset ", version, " of ", shown, "; 1 or more expected"));
+      problem(ErrorKind::kInvalidGraph,
+              join("the model imports opset ", version, " of ", shown, "; 1 or more expected"));
   }
 }
 
@@ -78,7 +88,8 @@ DimOverrides all_overrides(const proto::Graph& graph, const DimOverrides& given,
   }
   for (const auto& entry : given.by_name)
     if (seen_names.count(entry.first) == 0)
-      warnings.push_back("the model's inputs have no dimension '" + entry.first + "' to give a free dimension override to");
+      warnings.push_back("the model's inputs have no dimension '" + entry.first +
+                         "' to give a free dimension override to");
   for (const auto& entry : given.by_denotation)
     if (seen_denotations.count(entry.first) == 0)
       warnings.push_back("the model's inputs have no dimension of denotation '" + entry.first + "'");
@@ -156,7 +167,8 @@ std::string folder_of(const std::string& path) {
 ImportedModel build_file(const std::string& path, const ImportOptions& options, std::vector<Problem>& problems) {
   const MappedFile file(path);
   try {
-    return build(file.bytes(), ExternalData(options.external_folder.value_or(folder_of(path)), path), &file, options, problems);
+    return build(file.bytes(), ExternalData(options.external_folder.value_or(folder_of(path)), path), &file, options,
+                 problems);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kInvalidProtobuf) throw;
     fail(error.kind(), "'", path, "' cannot be read as an ONNX model: ", error.what());

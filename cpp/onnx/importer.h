@@ -45,12 +45,13 @@ struct ImportedModel : ModelInfo {
 // Something that keeps a model from being loaded.
 struct Problem {
   ErrorKind kind;
-  std::string where;       // "Add 'encoder/add'", "input 'x'"; may be empty
-  std::string message;     // complete, names the place itself
+  std::string where;          // "Add 'encoder/add'", "input 'x'"; may be empty
+  std::string message;        // complete, names the place itself
   std::string unsupported{};  // "com.acme::Foo, opset 1" where the fault is an operator that is not supported
 };
 
-// Throws NoSuchFile, InvalidProtobuf, InvalidGraph or NotImplemented. Operators that are not supported are listed all at once.
+// Throws NoSuchFile, InvalidProtobuf, InvalidGraph or NotImplemented. Operators that are not supported are listed all
+// at once.
 ImportedModel import_file(const std::string& path, const ImportOptions& options = {});
 // `bytes` are not needed after the call.
 ImportedModel import_bytes(std::string_view bytes, const ImportOptions& options = {});

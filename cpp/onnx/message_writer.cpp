@@ -4,7 +4,7 @@
 namespace sx {
 namespace {
 
-constexpr size_t kReferFrom = 4096;   // smaller contents are copied into the message
+constexpr size_t kReferFrom = 4096;  // smaller contents are copied into the message
 constexpr size_t kExternalFrom = 1024;
 
 WireWriter entry(const std::string& key, const std::string& value) {
@@ -83,8 +83,8 @@ WireWriter tensor_message(const std::string& name, const Tensor& tensor, WeightF
   }
   const bool narrow = file_bits(tensor.dtype()) < 8;
   const std::string packed = narrow ? packed_elements(tensor) : std::string();
-  const std::string_view raw = narrow ? std::string_view(packed)
-                                      : std::string_view(static_cast<const char*>(tensor.raw()), tensor.bytes());
+  const std::string_view raw =
+      narrow ? std::string_view(packed) : std::string_view(static_cast<const char*>(tensor.raw()), tensor.bytes());
   if (weights != nullptr && raw.size() >= kExternalFrom) {
     const size_t offset = weights->add(raw);
     message.message(13, entry("location", weights->location()));

@@ -61,7 +61,21 @@ struct Graph;
 struct Attribute {
   // Numbered as AttributeProto.AttributeType.
   enum class Kind {
-    kNone, kFloat, kInt, kString, kTensor, kGraph, kFloats, kInts, kStrings, kTensors, kGraphs, kSparse, kSparses, kType, kTypes
+    kNone,
+    kFloat,
+    kInt,
+    kString,
+    kTensor,
+    kGraph,
+    kFloats,
+    kInts,
+    kStrings,
+    kTensors,
+    kGraphs,
+    kSparse,
+    kSparses,
+    kType,
+    kTypes
   };
   std::string name;
   std::string reference;  // the function's attribute that stands here
@@ -72,10 +86,10 @@ struct Attribute {
   std::vector<float> floats;
   std::vector<int64_t> ints;
   std::vector<std::string> strings;
-  std::vector<Tensor> tensors;              // one for kTensor
+  std::vector<Tensor> tensors;                 // one for kTensor
   std::vector<std::shared_ptr<Graph>> graphs;  // one for kGraph
-  std::vector<SparseTensor> sparse;         // one for kSparse
-  std::vector<Type> types;                  // one for kType
+  std::vector<SparseTensor> sparse;            // one for kSparse
+  std::vector<Type> types;                     // one for kType
 };
 
 struct Node {

@@ -11,7 +11,8 @@ namespace {
 
 // Sparse initializers become dense; larger ones than this are refused.
 constexpr int64_t kMaxDenseBytes = int64_t{4} << 30;
-constexpr size_t kForgetFrom = size_t{1} << 20;
+// Large tensors are copied in pieces of this size, and each piece of the file let go at once.
+constexpr size_t kPiece = size_t{4} << 20;
 
 template <typename... Parts>
 [[noreturn]] void bad(const std::string& what, const Parts&... parts) {
@@ -19,7 +20,8 @@ template <typename... Parts>
 }
 
 Shape checked_shape(const std::vector<int64_t>& dims, const std::string& what) {
-  if (dims.size() > static_cast<size_t>(kMaxRank)) bad(what, "has ", dims.size(), " dimensions; at most ", kMaxRank, " are supported");
+  if (dims.size() > static_cast<size_t>(kMaxRank))
+    bad(what, "has ", dims.size(), " dimensions; at most ", kMaxRank, " are supported");
   const Shape shape(dims);
   int64_t size = 1;
   for (int64_t dim : dims) {
@@ -44,7 +46,8 @@ bool is_sub_byte(DType dtype) { return file_bits(dtype) < 8; }
 bool is_signed_narrow(DType dtype) { return dtype == DType::kInt4 || dtype == DType::kInt2; }
 
 size_t bytes_in_file(DType dtype, int64_t count) {
-  return is_sub_byte(dtype) ? static_cast<size_t>((count * file_bits(dtype) + 7) / 8) : static_cast<size_t>(count) * size_of(dtype);
+  return is_sub_byte(dtype) ? static_cast<size_t>((count * file_bits(dtype) + 7) / 8)
+                            : static_cast<size_t>(count) * size_of(dtype);
 }
 
 // Packed elements, the first in the lowest bits, to one a byte.
@@ -133,7 +136,9 @@ Tensor read_strings(const proto::Tensor& from, const Shape& shape, const std::st
 
 Tensor read_typed(const proto::Tensor& from, DType dtype, const Shape& shape, const std::string& what) {
   const int field = field_of(dtype);
-  const auto kind = field == 4 ? WireReader::Kind::kFixed32 : field == 10 ? WireReader::Kind::kFixed64 : WireReader::Kind::kVarint;
+  const auto kind = field == 4    ? WireReader::Kind::kFixed32
+                    : field == 10 ? WireReader::Kind::kFixed64
+                                  : WireReader::Kind::kVarint;
   const size_t width = field == 4 ? 4 : field == 10 ? 8 : is_sub_byte(dtype) ? 1 : size_of(dtype);
   const size_t needed = bytes_in_file(dtype, shape.size()) / width;
   // Each number takes a byte or more in the message: no memory is taken for elements that cannot be there.
@@ -164,7 +169,8 @@ int64_t parse_count(const std::string& text, const std::string& key, const std::
   return value;
 }
 
-Tensor read_external(ExternalData& files, const proto::Tensor& from, DType dtype, const Shape& shape, const std::string& what) {
+Tensor read_external(ExternalData& files, const proto::Tensor& from, DType dtype, const Shape& shape,
+                     const std::string& what) {
   if (dtype == DType::kString) bad(what, "holds strings, which cannot be external data");
   auto text = [&](const char* key) {
     auto found = from.external_data.find(key);
@@ -210,10 +216,19 @@ Tensor TensorReader::read(const proto::Tensor& from, const std::string& what) {
   }
   if (!has_raw) return read_typed(from, dtype, shape, what);
   const size_t needed = bytes_in_file(dtype, shape.size());
-  if (raw.size() != needed) bad(what, "has ", raw.size(), " bytes of data; ", name_of(dtype), shape.str(), " needs ", needed);
+  if (raw.size() != needed)
+    bad(what, "has ", raw.size(), " bytes of data; ", name_of(dtype), shape.str(), " needs ", needed);
   Tensor tensor(dtype, shape);
-  fill_from_raw(tensor, raw);
-  if (file_ != nullptr && raw.size() >= kForgetFrom) file_->forget(raw);
+  const bool plain = !is_sub_byte(dtype) && dtype != DType::kBool;
+  if (file_ == nullptr || !plain || raw.size() < kPiece) {
+    fill_from_raw(tensor, raw);
+    return tensor;
+  }
+  for (size_t at = 0; at < raw.size(); at += kPiece) {
+    const std::string_view piece = raw.substr(at, kPiece);
+    std::memcpy(static_cast<char*>(tensor.raw()) + at, piece.data(), piece.size());
+    file_->forget(piece);
+  }
   return tensor;
 }
 
@@ -230,7 +245,8 @@ Tensor TensorReader::read_sparse(const proto::SparseTensor& from, const std::str
     bad(what, "has indices of shape ", indices.shape().str(), " for ", count, " values of rank ", shape.rank());
   const int64_t size = shape.size();
   if (size > kMaxDenseBytes / static_cast<int64_t>(size_of(values.dtype())))
-    bad(what, "is a sparse tensor of shape ", shape.str(), "; its dense form, which is used here, would be larger than 4 GiB");
+    bad(what, "is a sparse tensor of shape ", shape.str(),
+        "; its dense form, which is used here, would be larger than 4 GiB");
   Tensor dense(values.dtype(), shape);
   if (size > 0) std::memset(dense.raw(), 0, dense.bytes());
   const int64_t* index = indices.data<int64_t>();
@@ -243,7 +259,8 @@ Tensor TensorReader::read_sparse(const proto::SparseTensor& from, const std::str
     } else {
       for (int axis = 0; axis < shape.rank(); ++axis) {
         const int64_t i = index[k * shape.rank() + axis];
-        if (i < 0 || i >= shape[axis]) bad(what, "has the index ", i, " outside axis ", axis, " of its shape ", shape.str());
+        if (i < 0 || i >= shape[axis])
+          bad(what, "has the index ", i, " outside axis ", axis, " of its shape ", shape.str());
         at = at * shape[axis] + i;
       }
     }

@@ -27,10 +27,22 @@ class WireReader {
       field_ = static_cast<int>(tag >> 3);
       if (tag >> 32 != 0 || field_ == 0) damaged();
       switch (tag & 7) {
-        case 0: kind_ = Kind::kVarint; number_ = read_varint(); return true;
-        case 1: kind_ = Kind::kFixed64; number_ = read_fixed(8); return true;
-        case 2: kind_ = Kind::kBytes; bytes_ = take(read_varint()); return true;
-        case 5: kind_ = Kind::kFixed32; number_ = read_fixed(4); return true;
+        case 0:
+          kind_ = Kind::kVarint;
+          number_ = read_varint();
+          return true;
+        case 1:
+          kind_ = Kind::kFixed64;
+          number_ = read_fixed(8);
+          return true;
+        case 2:
+          kind_ = Kind::kBytes;
+          bytes_ = take(read_varint());
+          return true;
+        case 5:
+          kind_ = Kind::kFixed32;
+          number_ = read_fixed(4);
+          return true;
         default: damaged();  // groups have never been part of ONNX
       }
     }
@@ -120,7 +132,8 @@ class WireReader {
   std::string_view bytes_;
 };
 
-// Appends fields to a message. Large contents may be referred to instead of copied: such memory must outlive the writer.
+// Appends fields to a message. Large contents may be referred to instead of copied: such memory must outlive the
+// writer.
 class WireWriter {
  public:
   size_t size() const { return text_.size() + referred_; }

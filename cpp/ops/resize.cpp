@@ -560,7 +560,9 @@ void define_resize(OpList& ops) {
               .out("Y", "T1")
               .infer(infer_resize)
               .kernel(make_resize)
-              .upgrade(11, name_coordinates));
+              .upgrade(11, name_coordinates)
+              // Resize-11 and -12 want roi even where it is not used: a node without it cannot be written for them.
+              .upgrade(13, [](UpgradeContext&) {}));
   ops.add(OpDef("Upsample")
               .since(10)
               .attr("mode", "nearest")

@@ -68,12 +68,14 @@ std::string element_text(const Tensor& tensor, int64_t i) {
   if (!integers) {
     std::string bits = "x";
     const auto* bytes = static_cast<const uint8_t*>(tensor.raw()) + static_cast<size_t>(i) * size_of(tensor.dtype());
-    for (size_t k = size_of(tensor.dtype()); k-- > 0;) bits += join("0123456789abcdef"[bytes[k] >> 4], "0123456789abcdef"[bytes[k] & 15]);
+    for (size_t k = size_of(tensor.dtype()); k-- > 0;)
+      bits += join("0123456789abcdef"[bytes[k] >> 4], "0123456789abcdef"[bytes[k] & 15]);
     return bits;
   }
-  const Tensor one(tensor.dtype(), Shape{}, tensor.buffer(),
-                   static_cast<size_t>(static_cast<const char*>(tensor.raw()) - static_cast<const char*>(tensor.buffer()->data())) +
-                       static_cast<size_t>(i) * size_of(tensor.dtype()));
+  const Tensor one(
+      tensor.dtype(), Shape{}, tensor.buffer(),
+      static_cast<size_t>(static_cast<const char*>(tensor.raw()) - static_cast<const char*>(tensor.buffer()->data())) +
+          static_cast<size_t>(i) * size_of(tensor.dtype()));
   return std::to_string(one.integers()[0]);
 }
 
@@ -81,8 +83,8 @@ bool all_equal(const Tensor& tensor) {
   for (int64_t i = 1; i < tensor.size(); ++i) {
     if (tensor.dtype() == DType::kString) {
       if (tensor.data<std::string>()[i] != tensor.data<std::string>()[0]) return false;
-    } else if (std::memcmp(static_cast<const char*>(tensor.raw()) + static_cast<size_t>(i) * size_of(tensor.dtype()), tensor.raw(),
-                           size_of(tensor.dtype())) != 0) {
+    } else if (std::memcmp(static_cast<const char*>(tensor.raw()) + static_cast<size_t>(i) * size_of(tensor.dtype()),
+                           tensor.raw(), size_of(tensor.dtype())) != 0) {
       return false;
     }
   }
@@ -113,7 +115,8 @@ std::string attribute_text(const Attribute& attribute) {
         else if constexpr (std::is_same_v<T, std::string>) return quoted(x);
         else if constexpr (std::is_same_v<T, Tensor>) return tensor_text(x);
         else if constexpr (std::is_same_v<T, Type>) return x.str();
-        else if constexpr (std::is_same_v<T, std::vector<int64_t>>) return list_text(x, [](int64_t i) { return std::to_string(i); });
+        else if constexpr (std::is_same_v<T, std::vector<int64_t>>)
+          return list_text(x, [](int64_t i) { return std::to_string(i); });
         else if constexpr (std::is_same_v<T, std::vector<float>>) return list_text(x, real_text<float>);
         else if constexpr (std::is_same_v<T, std::vector<std::string>>) return list_text(x, quoted);
         else return list_text(x, tensor_text);
@@ -138,12 +141,14 @@ class Printer {
       if (i >= formal) text_ += " = " + name_text(around->value(captures[i - formal]).name);
     }
     text_ += ") => (";
-    for (size_t i = 0; i < graph.outputs.size(); ++i) text_ += (i ? ", " : "") + name_text(graph.value(graph.outputs[i]).name);
+    for (size_t i = 0; i < graph.outputs.size(); ++i)
+      text_ += (i ? ", " : "") + name_text(graph.value(graph.outputs[i]).name);
     text_ += ") {\n";
     const std::string margin(static_cast<size_t>(indent) * 2 + 2, ' ');
     for (ValueId id = 0; id < static_cast<ValueId>(graph.value_limit()); ++id) {
       if (!graph.has_value(id) || !graph.is_constant(id)) continue;
-      text_ += margin + name_text(graph.value(id).name) + " = const " + tensor_text(graph.value(id).facts.constant) + "\n";
+      text_ +=
+          margin + name_text(graph.value(id).name) + " = const " + tensor_text(graph.value(id).facts.constant) + "\n";
     }
     for (NodeId id : graph.order()) {
       text_ += margin;

@@ -34,7 +34,8 @@ class Parser {
 
   template <typename... Parts>
   [[noreturn]] void error(const Parts&... parts) const {
-    const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(std::min(at_, text_.size())), '\n');
+    const auto line =
+        1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(std::min(at_, text_.size())), '\n');
     fail(ErrorKind::kInvalidArgument, "line ", line, " of the graph's text: ", parts...);
   }
 
@@ -61,7 +62,8 @@ class Parser {
     if (!accept(token)) error("'", token, "' expected, found '", std::string(text_.substr(at_, 20)), "'");
   }
   static bool is_name(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c != '\0' && std::strchr("_./$", c) != nullptr);
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && std::strchr("_./$", c) != nullptr);
   }
   static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -87,7 +89,8 @@ class Parser {
     if (peek() == '"') return quoted();
     const size_t begin = at_;
     while (at_ < text_.size() && is_name(text_[at_])) ++at_;
-    if (begin == at_ || is_digit(text_[begin])) error("a name expected, found '", std::string(text_.substr(begin, 20)), "'");
+    if (begin == at_ || is_digit(text_[begin]))
+      error("a name expected, found '", std::string(text_.substr(begin, 20)), "'");
     return std::string(text_.substr(begin, at_ - begin));
   }
   // The characters of a number, inf or nan.
@@ -168,7 +171,8 @@ class Parser {
       const size_t star = std::min(text.find('*', from), text.size());
       const std::string factor = text.substr(from, star - from);
       if (factor.empty() || !std::all_of(factor.begin(), factor.end(), is_name)) return std::nullopt;
-      if (std::all_of(factor.begin(), factor.end(), is_digit)) result = result * Dim(std::strtoll(factor.c_str(), nullptr, 10));
+      if (std::all_of(factor.begin(), factor.end(), is_digit))
+        result = result * Dim(std::strtoll(factor.c_str(), nullptr, 10));
       else result = result * Dim::symbol(factor);
       from = star + 1;
     }
@@ -210,7 +214,9 @@ class Parser {
   // --- tensors
 
   void put(const Tensor& tensor, int64_t i) {
-    auto real_to = [&](auto zero) { tensor.data<decltype(zero)>()[i] = static_cast<decltype(zero)>(static_cast<float>(real())); };
+    auto real_to = [&](auto zero) {
+      tensor.data<decltype(zero)>()[i] = static_cast<decltype(zero)>(static_cast<float>(real()));
+    };
     switch (tensor.dtype()) {
       case DType::kString: tensor.data<std::string>()[i] = quoted(); return;
       case DType::kFloat64: tensor.data<double>()[i] = real(); return;
@@ -230,16 +236,19 @@ class Parser {
       bits = static_cast<uint64_t>(integer());
     }
     const size_t width = size_of(tensor.dtype());
-    std::memcpy(static_cast<char*>(tensor.raw()) + static_cast<size_t>(i) * width, &bits, std::min(width, sizeof(bits)));
+    std::memcpy(static_cast<char*>(tensor.raw()) + static_cast<size_t>(i) * width, &bits,
+                std::min(width, sizeof(bits)));
   }
 
   Tensor tensor() {
     const Type declared = type();
     const auto shape = declared.concrete_shape();
-    if (!declared.is_tensor() || !shape) error("a constant needs a type with numbers for extents, found ", declared.str());
+    if (!declared.is_tensor() || !shape)
+      error("a constant needs a type with numbers for extents, found ", declared.str());
     const int64_t size = shape->size();
     if (size > kMaxElements) error("a constant of ", size, " elements is too large");
-    if (size_of(declared.dtype) > 8 && declared.dtype != DType::kString) error("complex128 constants cannot be written");
+    if (size_of(declared.dtype) > 8 && declared.dtype != DType::kString)
+      error("complex128 constants cannot be written");
     Tensor result(declared.dtype, *shape);
     if (accept("random")) {
       if (!is_float(declared.dtype)) error("random elements are for floats, found ", declared.str());
@@ -254,7 +263,9 @@ class Parser {
     if (count == 1) {
       for (int64_t i = 1; i < size; ++i) {
         if (declared.dtype == DType::kString) result.data<std::string>()[i] = result.data<std::string>()[0];
-        else std::memcpy(static_cast<char*>(result.raw()) + static_cast<size_t>(i) * size_of(declared.dtype), result.raw(), size_of(declared.dtype));
+        else
+          std::memcpy(static_cast<char*>(result.raw()) + static_cast<size_t>(i) * size_of(declared.dtype), result.raw(),
+                      size_of(declared.dtype));
       }
     } else if (count != size) {
       error(count, " elements given for ", declared.str());
@@ -289,14 +300,15 @@ class Parser {
     if (next != '-' && next != '+' && !is_digit(next) && next != 'i' && next != 'n') return tensor();
     if (next == 'i' && at_ + 1 < text_.size() && is_digit(text_[at_ + 1])) return tensor();  // i64[..]
     const std::string text = number();
-    if (wants(AttrKind::kFloat) || text.find_first_of(".en") != std::string::npos) return std::strtof(text.c_str(), nullptr);
+    if (wants(AttrKind::kFloat) || text.find_first_of(".en") != std::string::npos)
+      return std::strtof(text.c_str(), nullptr);
     return static_cast<int64_t>(std::strtoll(text.c_str(), nullptr, 10));
   }
   Attribute attribute_list(const AttrSpec* spec) {
     std::vector<Attribute> items;
     AttrSpec one;
-    one.kind = spec == nullptr                   ? AttrKind::kInt
-               : spec->kind == AttrKind::kFloats ? AttrKind::kFloat
+    one.kind = spec == nullptr                    ? AttrKind::kInt
+               : spec->kind == AttrKind::kFloats  ? AttrKind::kFloat
                : spec->kind == AttrKind::kTensors ? AttrKind::kTensor
                : spec->kind == AttrKind::kStrings ? AttrKind::kString
                                                   : AttrKind::kInt;

@@ -87,15 +87,16 @@ TEST(wire_damaged) {
     for (WireReader in(bytes); in.next();) {
     }
   };
-  CHECK_THROWS(walk(std::string_view("\x0a\x05zz", 4)), "damaged");      // shorter than it says
-  CHECK_THROWS(walk(std::string_view("\x08\xff\xff", 3)), "damaged");    // a number without an end
-  CHECK_THROWS(walk(std::string_view("\x02\x00", 2)), "damaged");        // field 0
-  CHECK_THROWS(walk(std::string_view("\x0b\x0c", 2)), "damaged");        // a group
+  CHECK_THROWS(walk(std::string_view("\x0a\x05zz", 4)), "damaged");    // shorter than it says
+  CHECK_THROWS(walk(std::string_view("\x08\xff\xff", 3)), "damaged");  // a number without an end
+  CHECK_THROWS(walk(std::string_view("\x02\x00", 2)), "damaged");      // field 0
+  CHECK_THROWS(walk(std::string_view("\x0b\x0c", 2)), "damaged");      // a group
   CHECK_THROWS(walk(std::string(12, '\xff')), "damaged");
 }
 
 TEST(text_round_trip) {
-  const std::string text = R"(graph "a graph" ("1st": f32[N,3], in/put: seq(f32[..]), "a:0": optional(i64[?]), m: map(i64,str)) => (out, "1st") {
+  const std::string text =
+      R"(graph "a graph" ("1st": f32[N,3], in/put: seq(f32[..]), "a:0": optional(i64[?]), m: map(i64,str)) => (out, "1st") {
   c = const f32[2,2] {1.0, -2.5, 1e-07, inf}
   s = const str[2] {"a \"quoted\" \\ one", "line\x0abreak"}
   b = const bool[3] {0, 1, 1}
@@ -110,7 +111,8 @@ TEST(text_round_trip) {
 }
 
 TEST(text_random_and_fill) {
-  const auto graph = parse_graph("graph () => (a, b, c) { a = const f32[4] random 7\n b = const f32[4] random 7\n c = const i64[2,2] {9} }");
+  const auto graph = parse_graph(
+      "graph () => (a, b, c) { a = const f32[4] random 7\n b = const f32[4] random 7\n c = const i64[2,2] {9} }");
   const Tensor& a = graph->value(graph->find_value("a")).facts.constant;
   const Tensor& b = graph->value(graph->find_value("b")).facts.constant;
   for (int64_t i = 0; i < 4; ++i) {
@@ -121,7 +123,8 @@ TEST(text_random_and_fill) {
 }
 
 TEST(text_errors) {
-  CHECK_THROWS(parse_graph("graph (x: f32[2]) => (y) {\n y = Identity(z)\n}"), "line 2 of the graph's text: 'z' is not defined here");
+  CHECK_THROWS(parse_graph("graph (x: f32[2]) => (y) {\n y = Identity(z)\n}"),
+               "line 2 of the graph's text: 'z' is not defined here");
   CHECK_THROWS(parse_graph("graph (x: f33[2]) => (x) {}"), "'f33' is not an element type");
   CHECK_THROWS(parse_graph("graph () => () { a = const f32[2] {1.0, 2.0, 3.0} }"), "more elements");
   CHECK_THROWS(parse_graph("graph (x: f32[2]) => (y) { y = Identty(x) }"), "did you mean 'Identity'");
@@ -146,7 +149,8 @@ TEST(export_shared_constants) {
   const std::string once = export_bytes(*graph, {});
   CHECK(once.size() < 9000);
   const ImportedModel model = import_bytes(once);
-  CHECK(dump(*model.graph).find("then_branch=graph graph () => (b) {\n    weights = const f32[2000]") != std::string::npos);
+  CHECK(dump(*model.graph).find("then_branch=graph graph () => (b) {\n    weights = const f32[2000]") !=
+        std::string::npos);
   CHECK(export_bytes(*model.graph, {}).size() < 9000);
 }
 
@@ -174,7 +178,8 @@ TEST(export_keeps_information) {
   info.graph_doc = "a graph";
   info.metadata = {{"key", "value"}, {"", ""}};
   info.opset_imports = {{"", 21}};
-  const ImportedModel model = import_bytes(export_bytes(*parse_graph("graph g (x: f32[2]) => (y) { y = Identity(x) }"), info));
+  const ImportedModel model =
+      import_bytes(export_bytes(*parse_graph("graph g (x: f32[2]) => (y) { y = Identity(x) }"), info));
   CHECK_EQ(model.producer_name, "somebody");
   CHECK_EQ(*model.model_version, 7);
   CHECK_EQ(model.doc, "a model");
@@ -207,7 +212,9 @@ TEST(export_external_data) {
   char folder[] = "sardonyx-test-XXXXXX";
   CHECK(mkdtemp(folder) != nullptr);
   const std::string path = std::string(folder) + "/model.onnx";
-  const auto graph = parse_graph("graph g () => (a, b, c) { a = const f32[300] random 1\n b = const f32[2] {1.0, 2.0}\n c = const f64[500] random 2 }");
+  const auto graph = parse_graph(
+      "graph g () => (a, b, c) { a = const f32[300] random 1\n b = const f32[2] {1.0, 2.0}\n c = const f64[500] random "
+      "2 }");
   ExportOptions options;
   options.external_data = true;
   export_file(*graph, {}, path, options);
