@@ -11,7 +11,7 @@
 namespace sx {
 
 // Elements narrower than a byte (int4, uint4, float4e2m1, int2, uint2) are stored one to a byte in memory, the signed
-// ones sign-extended, exactly as ml_dtypes stores them; they are packed only in files.
+// ones sign-extended (ml_dtypes leaves the upper bits open); they are packed only in files.
 enum class DType : uint8_t {
   kUndefined = 0,
   kFloat32 = 1,

@@ -100,6 +100,18 @@ Tensor strings_from_array(const py::array& array) {
   return tensor;
 }
 
+// ml_dtypes leaves the upper bits of a byte that holds int4, uint4, int2 or uint2 to chance; a Tensor does not.
+Tensor narrow_from_bytes(DType dtype, const Shape& shape, const uint8_t* bytes) {
+  Tensor tensor(dtype, shape);
+  const int unused = 8 - file_bits(dtype);
+  auto* to = static_cast<uint8_t*>(tensor.raw());
+  for (int64_t i = 0; i < tensor.size(); ++i) {
+    const auto top = static_cast<uint8_t>(bytes[i] << unused);
+    to[i] = static_cast<uint8_t>(is_signed_integer(dtype) ? static_cast<int8_t>(top) >> unused : top >> unused);
+  }
+  return tensor;
+}
+
 std::string type_and_shape(const Type& type) {
   std::string text = session_type_name(type);
   if (type.is_tensor() && type.shape) text += to_string(*type.shape);
@@ -325,6 +337,7 @@ Tensor tensor_from_array(const py::array& given) {
   }
   const Shape shape = shape_of(array);
   if (array.size() == 0) return Tensor(dtype, shape);
+  if (kNarrowIntegers.has(dtype)) return narrow_from_bytes(dtype, shape, static_cast<const uint8_t*>(array.data()));
   const auto bytes = static_cast<size_t>(array.nbytes());
   void* data = const_cast<void*>(array.data());
   PyObject* owner = array.release().ptr();

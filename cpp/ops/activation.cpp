@@ -80,7 +80,7 @@ Kernel make_relu(Prepare& p) {
     with_integer(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       parallel_for(x.size(), kElementGrain, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) y.data<T>()[i] = x.data<T>()[i] > zero ? x.data<T>()[i] : zero;
+        generate(y.data<T>() + begin, end - begin, [from = x.data<T>() + begin](int64_t i) { return from[i] > T(0) ? from[i] : T(0); });
       });
     });
   };
@@ -236,10 +236,10 @@ Kernel make_clip(Prepare&) {
       const T to = high ? high->data<T>()[0] : std::numeric_limits<T>::max();
       Tensor& y = run.out(0, x.shape());
       parallel_for(x.size(), kElementGrain, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const T v = x.data<T>()[i] < from ? from : x.data<T>()[i];
-          y.data<T>()[i] = v > to ? to : v;
-        }
+        generate(y.data<T>() + begin, end - begin, [=, in = x.data<T>() + begin](int64_t i) {
+          const T v = in[i] < from ? from : in[i];
+          return v > to ? to : v;
+        });
       });
     });
   };
@@ -296,7 +296,7 @@ Kernel make_swiglu(Prepare& p) {
         load_floats(a.dtype(), element(a, i), gate, n);
         load_floats(b.dtype(), element(b, i), value, n);
         apply(Activation::kSwish, gate, gate, n, alpha);
-        for (int64_t k = 0; k < n; ++k) gate[k] *= value[k];
+        generate(gate, n, [&](int64_t k) { return gate[k] * value[k]; });
         store_floats(y.dtype(), gate, element(y, i), n);
       }
     });

@@ -68,7 +68,7 @@ Loop native_loop(DType from, DType to) {
       loop = [](const void* source, void* target, int64_t n) {
         const X* in = static_cast<const X*>(source);
         Y* out = static_cast<Y*>(target);
-        for (int64_t i = 0; i < n; ++i) out[i] = cast_number<Y>(in[i]);
+        generate(out, n, [=](int64_t i) { return cast_number<Y>(in[i]); });
       };
     });
   });

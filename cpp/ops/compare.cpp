@@ -79,21 +79,23 @@ void select(const void* condition_all, const void* x_all, const void* y_all, voi
     const T* x = static_cast<const T*>(x_all) + tile.at[1] + r * tile.row[1];
     const T* y = static_cast<const T*>(y_all) + tile.at[2] + r * tile.row[2];
     T* out = static_cast<T*>(out_all) + tile.out + r * tile.n;
-    const int64_t step[3] = {!tile.scalar[0], !tile.scalar[1], !tile.scalar[2]};
-    if (step[0] == 0) {
+    if (tile.scalar[0]) {
       const T* from = *condition ? x : y;
-      const int64_t by = *condition ? step[1] : step[2];
-      for (int64_t i = 0; i < tile.n; ++i) out[i] = from[i * by];
-    } else if (step[1] == 0 && step[2] == 0) {
-      for (int64_t i = 0; i < tile.n; ++i) out[i] = condition[i] ? *x : *y;
-    } else if (step[1] == 0) {
-      const T value = *x;
-      for (int64_t i = 0; i < tile.n; ++i) out[i] = condition[i] ? value : y[i];
-    } else if (step[2] == 0) {
-      const T value = *y;
-      for (int64_t i = 0; i < tile.n; ++i) out[i] = condition[i] ? x[i] : value;
+      const int64_t step = tile.scalar[*condition ? 1 : 2] ? 0 : 1;
+      generate(out, tile.n, [=](int64_t i) { return from[i * step]; });
+    } else if (tile.scalar[1] && tile.scalar[2]) {
+      generate(out, tile.n, [=](int64_t i) { return condition[i] ? *x : *y; });
+    } else if (tile.scalar[1]) {
+      generate(out, tile.n, [=](int64_t i) { return condition[i] ? *x : y[i]; });
+    } else if (tile.scalar[2]) {
+      generate(out, tile.n, [=](int64_t i) { return condition[i] ? x[i] : *y; });
     } else {
-      for (int64_t i = 0; i < tile.n; ++i) out[i] = condition[i] ? x[i] : y[i];
+      // Both are read whatever the condition, which lets the compiler use vectors.
+      generate(out, tile.n, [=](int64_t i) {
+        const T left = x[i];
+        const T right = y[i];
+        return condition[i] ? left : right;
+      });
     }
   }
 }

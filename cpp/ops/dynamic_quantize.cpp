@@ -38,7 +38,6 @@ Kernel make_dynamic_quantize(Prepare&) {
     if (run.wants(2)) *run.out(2, Shape{}).data<uint8_t>() = static_cast<uint8_t>(zero);
     const float* from = x.data<float>();
     parallel_for(x.size(), kElementGrain, [&](int64_t begin, int64_t end) {
-      constexpr int kLanes = 16;
       // Clamped to the range of u8 less the zero point, a number is rounded by adding 1.5 * 2^23 and taking it off.
       auto quantize = [=](float value) {
         float steps = value / scale;
@@ -46,10 +45,7 @@ Kernel make_dynamic_quantize(Prepare&) {
         steps = steps < 255.0f - zero ? steps : 255.0f - zero;
         return static_cast<uint8_t>(static_cast<int>((steps + 12582912.0f) - 12582912.0f + zero));
       };
-      int64_t i = begin;
-      for (; i + kLanes <= end; i += kLanes)
-        for (int k = 0; k < kLanes; ++k) y[i + k] = quantize(from[i + k]);
-      for (; i < end; ++i) y[i] = quantize(from[i]);
+      generate(y + begin, end - begin, [=](int64_t i) { return quantize(from[begin + i]); });
     });
   };
 }

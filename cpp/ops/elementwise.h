@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "base/thread_pool.h"
 #include "ops/infer.h"
@@ -30,6 +32,21 @@ inline void* element(Tensor& x, int64_t index) {
 // may share memory. `grain` is the number of elements worth a chunk.
 void map_floats(const Tensor& x, Tensor& y, int64_t grain, FunctionRef<void(const float*, float*, int64_t)> f32,
                 FunctionRef<void(const double*, double*, int64_t)> f64);
+
+// y[i] = f(i) for i in [0, n), in groups that the compiler turns into vectors: f must not depend on y beyond element i.
+template <typename T, typename F>
+inline void generate(T* y, int64_t n, F f) {
+  int64_t i = 0;
+  if constexpr (std::is_trivially_copyable_v<T>) {
+    constexpr int kLanes = 16;
+    for (; i + kLanes <= n; i += kLanes) {
+      T group[kLanes];
+      for (int k = 0; k < kLanes; ++k) group[k] = f(i + k);
+      std::memcpy(y + i, group, sizeof(group));
+    }
+  }
+  for (; i < n; ++i) y[i] = f(i);
+}
 
 // How inputs of different shapes meet: dimensions that every input walks alike are merged.
 struct Broadcast {
@@ -69,15 +86,15 @@ void binary_tile(const void* a_all, const void* b_all, void* y_all, const Tile& 
     Out* y = static_cast<Out*>(y_all) + tile.out + r * tile.n;
     if (tile.scalar[0] && tile.scalar[1]) {
       const Out x = f(*a, *b);
-      for (int64_t i = 0; i < tile.n; ++i) y[i] = x;
+      generate(y, tile.n, [&](int64_t) { return x; });
     } else if (tile.scalar[0]) {
       const In x = *a;
-      for (int64_t i = 0; i < tile.n; ++i) y[i] = f(x, b[i]);
+      generate(y, tile.n, [=](int64_t i) { return static_cast<Out>(f(x, b[i])); });
     } else if (tile.scalar[1]) {
       const In x = *b;
-      for (int64_t i = 0; i < tile.n; ++i) y[i] = f(a[i], x);
+      generate(y, tile.n, [=](int64_t i) { return static_cast<Out>(f(a[i], x)); });
     } else {
-      for (int64_t i = 0; i < tile.n; ++i) y[i] = f(a[i], b[i]);
+      generate(y, tile.n, [=](int64_t i) { return static_cast<Out>(f(a[i], b[i])); });
     }
   }
 }

@@ -157,14 +157,12 @@ inline int quantize_one(float quotient, int zero, Limits limits) {
 
 template <typename T>
 void quantize_part(const float* quotients, const int32_t* zero, int64_t step, Limits limits, T* y, int64_t n) {
-  constexpr int kLanes = 16;
-  int64_t i = 0;
   if (step == 0) {
     const int offset = zero ? *zero : 0;
-    for (; i + kLanes <= n; i += kLanes)
-      for (int k = 0; k < kLanes; ++k) y[i + k] = static_cast<T>(quantize_one(quotients[i + k], offset, limits));
+    generate(y, n, [=](int64_t i) { return static_cast<T>(quantize_one(quotients[i], offset, limits)); });
+  } else {
+    generate(y, n, [=](int64_t i) { return static_cast<T>(quantize_one(quotients[i], zero ? zero[i] : 0, limits)); });
   }
-  for (; i < n; ++i) y[i] = static_cast<T>(quantize_one(quotients[i], zero ? zero[i * step] : 0, limits));
 }
 
 void store_integers(DType dtype, const float* quotients, const int32_t* zero, int64_t step, void* y, int64_t n) {
@@ -179,14 +177,8 @@ void store_integers(DType dtype, const float* quotients, const int32_t* zero, in
 }
 
 void divide(const float* x, const float* scale, int64_t step, float* y, int64_t n) {
-  constexpr int kLanes = 16;
-  int64_t i = 0;
-  if (step == 0) {
-    const float by = *scale;
-    for (; i + kLanes <= n; i += kLanes)
-      for (int k = 0; k < kLanes; ++k) y[i + k] = x[i + k] / by;
-  }
-  for (; i < n; ++i) y[i] = x[i] / scale[i * step];
+  if (step == 0) generate(y, n, [=, by = *scale](int64_t i) { return x[i] / by; });
+  else generate(y, n, [=](int64_t i) { return x[i] / scale[i]; });
 }
 
 Kernel make_quantize(Prepare& p) {
@@ -247,17 +239,14 @@ void infer_quantize(InferContext& c) {
 
 template <typename T>
 void dequantize_part(const T* x, const int32_t* zero, const float* scale, int64_t step, float* y, int64_t n) {
-  constexpr int kLanes = 16;
   // Differences of 32-bit numbers need more than 32 bits.
   using Wide = std::conditional_t<sizeof(T) == 4, int64_t, int32_t>;
-  int64_t i = 0;
   if (step == 0) {
     const Wide offset = zero ? *zero : 0;
-    const float factor = *scale;
-    for (; i + kLanes <= n; i += kLanes)
-      for (int k = 0; k < kLanes; ++k) y[i + k] = static_cast<float>(static_cast<Wide>(x[i + k]) - offset) * factor;
+    generate(y, n, [=, factor = *scale](int64_t i) { return static_cast<float>(static_cast<Wide>(x[i]) - offset) * factor; });
+  } else {
+    generate(y, n, [=](int64_t i) { return static_cast<float>(static_cast<Wide>(x[i]) - (zero ? zero[i] : 0)) * scale[i]; });
   }
-  for (; i < n; ++i) y[i] = static_cast<float>(static_cast<Wide>(x[i]) - (zero ? zero[i * step] : 0)) * scale[i * step];
 }
 
 void dequantize_integers(DType dtype, const void* x, const int32_t* zero, const float* scale, int64_t step, float* y, int64_t n) {

@@ -96,7 +96,7 @@ void accumulate(const T* x, int64_t outer, int64_t n, int64_t inner, T* y, T sta
       T* out = y + begin;
       for (int64_t i = 0; i < count; ++i) out[i] = start;
       for (int64_t j = 0; j < n; ++j, in += inner)
-        for (int64_t i = 0; i < count; ++i) out[i] = step(out[i], in[i]);
+        generate(out, count, [&](int64_t i) { return step(out[i], in[i]); });
       begin += count;
     }
   });

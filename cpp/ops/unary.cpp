@@ -101,7 +101,7 @@ void map_integers(const Tensor& x, Tensor& y, F f) {
   with_integer(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     parallel_for(x.size(), kElementGrain, [&, from = x.data<T>(), to = y.data<T>()](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) to[i] = f(from[i]);
+      generate(to + begin, end - begin, [&, in = from + begin](int64_t i) { return f(in[i]); });
     });
   });
 }
@@ -129,7 +129,7 @@ Kernel make_not(Prepare&) {
     const bool* x = run.in(0).data<bool>();
     bool* y = run.out(0, run.in(0).shape()).data<bool>();
     parallel_for(run.in(0).size(), kElementGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) y[i] = !x[i];
+      generate(y + begin, end - begin, [in = x + begin](int64_t i) { return !in[i]; });
     });
   };
 }
