@@ -12,6 +12,7 @@ class NoSharing : public PrepareHost {
  public:
   Tensor shared(const std::string&, FunctionRef<Tensor()> make) override { return make(); }
   std::shared_ptr<const BodyRunner> body(const Node&, size_t) override { return nullptr; }
+  bool lasting(ValueId) const override { return false; }
 };
 
 }  // namespace

@@ -4,6 +4,8 @@
 namespace sx {
 
 Tensor Prepare::shared(const std::string& tag, FunctionRef<Tensor()> make) const {
+  for (int i = 0; i < inputs(); ++i)
+    if (constant(i) != nullptr && !host_->lasting(node().inputs[static_cast<size_t>(i)])) return make();
   return host_->shared(join(id_, '/', tag), make);
 }
 

@@ -26,6 +26,8 @@ class PrepareHost {
   // The value made by `make` for this key, kept for the life of the session and shared by its plans.
   virtual Tensor shared(const std::string& key, FunctionRef<Tensor()> make) = 0;
   virtual std::shared_ptr<const BodyRunner> body(const Node& node, size_t index) = 0;
+  // The value is the same in every plan: an initializer, not something computed from this plan's shapes.
+  virtual bool lasting(ValueId value) const = 0;
 };
 
 class Prepare : public NodeView {
@@ -47,8 +49,8 @@ class Prepare : public NodeView {
     return static_cast<size_t>(output) < node().outputs.size() && node().outputs[static_cast<size_t>(output)] != kNone;
   }
   const Type& output_type(int output) const { return outputs_[static_cast<size_t>(output)]->type; }  // only where wants()
-  // A tensor derived from initializers only (packed weights): made once for this node and `tag`, shared by all plans.
-  // Must not depend on shapes that the plan binds.
+  // A tensor derived from constant inputs only (packed weights): made once for this node and `tag` and shared by all
+  // plans, or for this plan alone where a constant of the node follows from the plan's shapes.
   Tensor shared(const std::string& tag, FunctionRef<Tensor()> make) const;
   std::shared_ptr<const BodyRunner> body_runner(const std::string& attribute) const;
   // Says in a few words which variant was chosen and why ("implicit gemm, packed weights"); shown by explain and profile.

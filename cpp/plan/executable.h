@@ -26,6 +26,7 @@ class Executable : public PrepareHost {
   const Graph& graph() const { return graph_; }
 
   Tensor shared(const std::string& key, FunctionRef<Tensor()> make) override;
+  bool lasting(ValueId value) const override { return graph_.is_constant(value); }
   std::shared_ptr<const BodyRunner> body(const Node& node, size_t index) override;
 
  private:

@@ -2,7 +2,8 @@
 
 import ml_dtypes
 import numpy as np
-from tests.ops.harness import Case, check, const, raises
+from onnx import helper, numpy_helper
+from tests.ops.harness import Case, check, const, raises, session
 
 rng = np.random.default_rng(7)
 
@@ -116,3 +117,25 @@ test_errors = check(
         raises(Case("MatMul", [values(), values(3)], id="scalar"), "at least one axis"),
     ]
 )
+
+
+def test_weights_that_follow_from_shapes():
+    """What one plan packs must not serve another whose shapes give other weights."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["inner"], start=1),
+        helper.make_node("Concat", ["inner", "columns"], ["shape"], axis=0),
+        helper.make_node("ConstantOfShape", ["shape"], ["w"], value=helper.make_tensor("value", 1, [1], [2.0])),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "weights",
+        [helper.make_tensor_value_info("x", 1, ["n", "k"])],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(np.array([3]), "columns")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    run = session(model, "ORT_ENABLE_ALL").run
+    for k in (4, 9, 4, 200, 3):
+        x = values(2, k)
+        np.testing.assert_allclose(run(None, {"x": x})[0], np.repeat(2 * x.sum(1, keepdims=True), 3, 1), atol=1e-4)
