@@ -7,13 +7,18 @@
 namespace sx {
 namespace {
 
-bool is_float(const Graph& graph, ValueId value) { return kFloats.has(graph.type(value).dtype); }
+// Whether `result`, computed from `x` and one-element constants, may become one node that reads `x`. The attributes of
+// activations are f32, which f64 would notice.
+bool fits(const Graph& graph, ValueId x, NodeId result) {
+  constexpr DTypeSet kRecognised = kHalfFloats | DType::kFloat32;
+  return kRecognised.has(graph.type(x).dtype) && same_rank(graph, x, graph.node(result).outputs[0]);
+}
 
-// The operand of a commutative node that is a constant scalar equal to `expected`; gives the other operand, or kNone.
+// For a commutative node with a constant scalar near `expected`: the other operand; else kNone.
 ValueId beside_scalar(const Graph& graph, NodeId id, double expected) {
   const std::vector<ValueId>& inputs = graph.node(id).inputs;
   for (size_t side = 0; side < 2; ++side)
-    if (is_scalar(graph, inputs[side], expected)) return inputs[1 - side];
+    if (is_near_scalar(graph, inputs[side], expected)) return inputs[1 - side];
   return kNone;
 }
 
@@ -33,6 +38,7 @@ Outcome match_swish(Graph& graph, NodeId id) {
       if (!factor) continue;
       alpha = static_cast<float>(*factor);
     }
+    if (!fits(graph, x, id)) continue;
     if (only_reader(graph, inputs[side]) != id) return Outcome::missed("the sigmoid has other readers");
     replace(graph, id, "Swish", {x}, {{"alpha", alpha}});
     return Outcome::fired();
@@ -46,8 +52,9 @@ Outcome match_hard_swish(Graph& graph, NodeId id) {
   for (size_t side = 0; side < 2; ++side) {
     const NodeId gate = producer(graph, inputs[side], {"HardSigmoid"});
     if (gate == kNone || graph.node(gate).inputs[0] != inputs[1 - side]) continue;
-    const bool standard = std::abs(attribute<float>(graph, gate, "alpha") - 1.0f / 6.0f) < 1e-4f &&
-                          std::abs(attribute<float>(graph, gate, "beta") - 0.5f) < 1e-6f;
+    if (!fits(graph, inputs[1 - side], id)) continue;
+    const bool standard = std::abs(attribute<float>(graph, gate, "alpha") - 1.0f / 6.0f) < 2e-7f &&
+                          attribute<float>(graph, gate, "beta") == 0.5f;
     if (!standard) return Outcome::missed("slope and offset of the gate are not 1/6 and 1/2");
     if (only_reader(graph, inputs[side]) != id) return Outcome::missed("the gate has other readers");
     replace(graph, id, "HardSwish", {inputs[1 - side]});
@@ -75,7 +82,7 @@ Outcome match_clipped_hard_swish(Graph& graph, NodeId id) {
   if (!divides && !scales) return Outcome::no_match();
   const ValueId scaled = divides ? inputs[0] : beside_scalar(graph, id, 1.0 / 6.0);
   const ValueId gated = shifted_relu6(graph, scaled, id);
-  if (gated != kNone) {
+  if (gated != kNone && fits(graph, gated, id)) {
     replace(graph, id, "HardSigmoid", {gated}, {{"alpha", 1.0f / 6.0f}, {"beta", 0.5f}});
     return Outcome::fired("HardSigmoid");
   }
@@ -83,7 +90,7 @@ Outcome match_clipped_hard_swish(Graph& graph, NodeId id) {
   if (product == kNone || only_reader(graph, scaled) != id) return Outcome::no_match();
   for (size_t side = 0; side < 2; ++side) {
     const ValueId x = shifted_relu6(graph, graph.node(product).inputs[side], product);
-    if (x == kNone || x != graph.node(product).inputs[1 - side]) continue;
+    if (x == kNone || x != graph.node(product).inputs[1 - side] || !fits(graph, x, id)) continue;
     replace(graph, id, "HardSwish", {x});
     return Outcome::fired("HardSwish");
   }
@@ -96,10 +103,9 @@ ValueId erf_operand(const Graph& graph, ValueId value) {
   if (erf == kNone) return kNone;
   const NodeId scaled = producer(graph, graph.node(erf).inputs[0], {"Div", "Mul"});
   if (scaled == kNone) return kNone;
-  if (is(graph, scaled, "Div")) return is_scalar(graph, graph.node(scaled).inputs[1], std::sqrt(2.0), 1e-3) ? graph.node(scaled).inputs[0] : kNone;
-  for (size_t side = 0; side < 2; ++side)
-    if (is_scalar(graph, graph.node(scaled).inputs[side], std::sqrt(0.5), 1e-3)) return graph.node(scaled).inputs[1 - side];
-  return kNone;
+  if (is(graph, scaled, "Mul")) return beside_scalar(graph, scaled, std::sqrt(0.5));
+  const std::vector<ValueId>& operands = graph.node(scaled).inputs;
+  return is_near_scalar(graph, operands[1], std::sqrt(2.0)) ? operands[0] : kNone;
 }
 
 // x such that `value` is 1 + erf(x / sqrt(2)), or kNone.
@@ -130,7 +136,8 @@ Outcome match_gelu(Graph& graph, NodeId id) {
     if (x == kNone) continue;
     const ValueId a = parts[(e + 1) % 3];
     const ValueId b = parts[(e + 2) % 3];
-    if ((a == x && is_scalar(graph, b, 0.5)) || (b == x && is_scalar(graph, a, 0.5))) {
+    const bool halved = (a == x && is_scalar(graph, b, 0.5)) || (b == x && is_scalar(graph, a, 0.5));
+    if (halved && fits(graph, x, id)) {
       replace(graph, id, "Gelu", {x});
       return Outcome::fired();
     }
@@ -138,16 +145,15 @@ Outcome match_gelu(Graph& graph, NodeId id) {
   return Outcome::no_match();
 }
 
-// The axes a reduction runs over when they are the last ones, as the first of them counted from the back; 0 otherwise.
-int64_t trailing_axis(const Graph& graph, NodeId reduce) {
+// Whether a reduction runs over the last axis alone and keeps it.
+bool over_last_axis(const Graph& graph, NodeId reduce) {
   const Node& node = graph.node(reduce);
-  if (node.inputs.size() < 2 || node.inputs[1] == kNone) return 0;
+  if (node.inputs.size() < 2 || node.inputs[1] == kNone) return false;
   const Tensor* axes = constant(graph, node.inputs[1]);
   const int rank = graph.type(node.inputs[0]).rank();
-  if (axes == nullptr || axes->size() != 1 || attribute<int64_t>(graph, reduce, "keepdims") != 1) return 0;
+  if (axes == nullptr || axes->size() != 1 || attribute<int64_t>(graph, reduce, "keepdims") != 1) return false;
   const int64_t axis = axes->integers()[0];
-  if (axis == -1 || (rank > 0 && axis == rank - 1)) return -1;
-  return 0;
+  return axis == -1 || (rank > 0 && axis == rank - 1);
 }
 
 // (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * scale + bias over the last axis; rooted at the last Add.
@@ -177,12 +183,12 @@ Outcome match_layer_normalization(Graph& graph, NodeId id) {
                                                       : is_scalar(graph, graph.node(square).inputs[1], 2.0);
         const ValueId x = graph.node(subtraction).inputs[0];
         const NodeId mean = producer(graph, graph.node(subtraction).inputs[1], {"ReduceMean"});
-        if (!squared || mean == kNone || graph.node(mean).inputs[0] != x || !is_float(graph, x)) continue;
-        if (trailing_axis(graph, mean) != -1 || trailing_axis(graph, variance) != -1)
-          return Outcome::missed("it does not normalize the last axis alone");
+        if (!squared || mean == kNone || graph.node(mean).inputs[0] != x || !fits(graph, x, id)) continue;
+        if (!over_last_axis(graph, mean) || !over_last_axis(graph, variance))
+          return Outcome::missed("mean and variance are not over the last axis alone, kept as one");
         const auto& shape = graph.type(x).shape;
-        if (!shape || scale->rank() != 1 || bias->shape() != scale->shape() || shape->back() != Dim(scale->dim(0)))
-          return Outcome::missed("scale and bias do not have the extent of the last axis");
+        if (!shape || shape->empty() || scale->rank() != 1 || bias->shape() != scale->shape() || shape->back() != Dim(scale->dim(0)))
+          return Outcome::missed("scale and bias are not vectors of the last axis' extent");
         const ValueId scale_id = graph.node(scaling).inputs[k];
         replace(graph, id, "LayerNormalization", {x, scale_id, inputs[side]}, {{"epsilon", static_cast<float>(*epsilon)}});
         return Outcome::fired();

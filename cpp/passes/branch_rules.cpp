@@ -1,6 +1,9 @@
 // Puts the branch of an If whose condition is known in its place.
+#include <algorithm>
 #include <map>
 
+#include "ops/infer.h"
+#include "ops/registry.h"
 #include "passes/match.h"
 #include "passes/rules.h"
 
@@ -9,7 +12,8 @@ namespace {
 
 Outcome inline_branch(Graph& graph, NodeId id) {
   const Tensor* condition = constant(graph, graph.node(id).inputs[0]);
-  if (condition == nullptr) return Outcome::missed("its condition depends on the input");
+  if (condition == nullptr) return Outcome::missed("its condition is not known before a run");
+  if (condition->size() != 1) return Outcome::missed(join("its condition has ", condition->size(), " elements"));
   const char* taken = condition->scalar_as_int() != 0 ? "then_branch" : "else_branch";
   Node& node = graph.node(id);
   Body* body = nullptr;
@@ -17,9 +21,6 @@ Outcome inline_branch(Graph& graph, NodeId id) {
     if (candidate.attribute == taken) body = &candidate;
   if (body == nullptr) return Outcome::no_match();
   Graph& inner = *body->graph;
-  for (ValueId output : node.outputs)
-    if (output != kNone && graph.is_output(output)) return Outcome::missed("its output is an output of the graph");
-
   std::map<ValueId, ValueId> outer_of;
   outer_of[kNone] = kNone;
   for (size_t k = 0; k < body->captures.size(); ++k) outer_of[inner.inputs[k]] = body->captures[k];
@@ -46,9 +47,30 @@ Outcome inline_branch(Graph& graph, NodeId id) {
     graph.add_node(std::move(moved), id);
   }
   const std::vector<ValueId> outputs = node.outputs;
-  for (size_t i = 0; i < outputs.size(); ++i)
-    if (outputs[i] != kNone) graph.replace_uses(outputs[i], outer_of[inner.outputs[i]], false);
-  erase_if_dead(graph, outputs[0]);
+  std::vector<ValueId> results;
+  for (size_t i = 0; i < outputs.size(); ++i) results.push_back(outer_of[inner.outputs[i]]);
+  const std::string origin = node.origin;
+  const std::vector<ValueId> reads = graph.reads(id);
+  NodeId place = kNone;
+  const std::vector<NodeId>& order = graph.order();
+  const auto next = std::find(order.begin(), order.end(), id) + 1;
+  if (next != order.end()) place = *next;
+  graph.erase_node(id);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (outputs[i] == kNone) continue;
+    graph.replace_uses(outputs[i], results[i], false);
+    if (!graph.is_output(outputs[i])) {
+      graph.erase_value(outputs[i]);
+      continue;
+    }
+    Node named;  // keeps the name of the graph's output; what can go without it is dropped later
+    named.op = &get_op("Identity");
+    named.origin = origin;
+    named.inputs = {results[i]};
+    named.outputs = {outputs[i]};
+    infer_node(graph, graph.add_node(std::move(named), place));
+  }
+  for (ValueId read : reads) erase_if_dead(graph, read);
   return Outcome::fired(taken);
 }
 

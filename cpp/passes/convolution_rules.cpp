@@ -1,6 +1,6 @@
 // Folds what stands around a convolution into it: Pad before, BatchNormalization, Mul and Add of constants behind.
 #include <cmath>
-#include <cstring>
+#include <limits>
 
 #include "passes/match.h"
 #include "passes/rules.h"
@@ -17,7 +17,8 @@ Outcome fold_affine(Graph& graph, NodeId conv, NodeId last, const std::vector<fl
   if (w == nullptr || (has_bias && b == nullptr)) return Outcome::missed("the convolution's weights are not constant");
   if (w->dtype() != DType::kFloat32) return Outcome::missed(join("the weights are ", name_of(w->dtype()), ", not f32"));
   const int64_t channels = w->dim(0);
-  if (channels != static_cast<int64_t>(scale.size()) || w->size() == 0) return Outcome::missed("the channels do not match");
+  if (w->size() == 0 || channels != static_cast<int64_t>(scale.size()) || (b != nullptr && b->size() != channels))
+    return Outcome::missed("the constants do not have one value for each channel");
   Tensor weights(DType::kFloat32, w->shape());
   Tensor bias(DType::kFloat32, Shape{channels});
   const int64_t each = w->size() / channels;
@@ -25,8 +26,14 @@ Outcome fold_affine(Graph& graph, NodeId conv, NodeId last, const std::vector<fl
     const float factor = scale[static_cast<size_t>(c)];
     const float* from = w->data<float>() + c * each;
     float* to = weights.data<float>() + c * each;
-    for (int64_t i = 0; i < each; ++i) to[i] = from[i] * factor;
-    bias.data<float>()[c] = (b ? b->data<float>()[c] : 0.0f) * factor + shift[static_cast<size_t>(c)];
+    bool finite = true;
+    for (int64_t i = 0; i < each; ++i) {
+      to[i] = from[i] * factor;
+      finite = finite && std::isfinite(to[i]);
+    }
+    const float offset = (b ? b->data<float>()[c] : 0.0f) * factor + shift[static_cast<size_t>(c)];
+    bias.data<float>()[c] = offset;
+    if (!finite || !std::isfinite(offset)) return Outcome::missed("a folded weight would not be finite");
   }
   const std::string stem = graph.value(node.inputs[1]).name;
   const ValueId x = node.inputs[0];
@@ -53,6 +60,7 @@ Outcome fold_batch_normalization(Graph& graph, NodeId id) {
   for (size_t i = 0; i < 4; ++i) {
     parts[i] = constant(graph, node.inputs[i + 1]);
     if (parts[i] == nullptr || parts[i]->dtype() != DType::kFloat32) return Outcome::missed("its parameters are not constant f32");
+    if (parts[i]->size() != parts[0]->size()) return Outcome::missed("its parameters differ in size");
   }
   const double epsilon = attribute<float>(graph, id, "epsilon");
   std::vector<float> scale;
@@ -69,7 +77,7 @@ Outcome fold_batch_normalization(Graph& graph, NodeId id) {
 std::vector<float> per_channel(const Tensor& tensor, int rank, int64_t channels) {
   if (tensor.dtype() != DType::kFloat32 || tensor.rank() > rank) return {};
   if (tensor.size() == 1) return std::vector<float>(static_cast<size_t>(channels), tensor.data<float>()[0]);
-  const int channel_axis = tensor.rank() - (rank - 1);  // axis 1 of the value, counted in the constant
+  const int channel_axis = tensor.rank() - rank + 1;  // axis 1 of the value, counted in the constant
   if (channel_axis < 0 || tensor.size() != channels || tensor.dim(channel_axis) != channels) return {};
   return {tensor.data<float>(), tensor.data<float>() + channels};
 }
@@ -105,21 +113,24 @@ Outcome fold_pad(Graph& graph, NodeId id) {
   const Tensor* amounts = constant(graph, padding.inputs[1]);
   const int rank = graph.type(padding.inputs[0]).rank();
   if (amounts == nullptr || rank < 3 || amounts->size() != 2 * rank) return Outcome::missed("the padding's extents are not known");
-  if (attribute<std::string>(graph, id, "auto_pad") != "NOTSET") return Outcome::missed("the convolution pads by itself (auto_pad)");
+  const std::string auto_pad = attribute<std::string>(graph, id, "auto_pad");
+  if (auto_pad != "NOTSET" && auto_pad != "VALID") return Outcome::missed("the convolution pads by itself (auto_pad)");
   const std::vector<int64_t> pads = amounts->integers();
   const auto spatial = static_cast<size_t>(rank - 2);
   for (size_t i = 0; i < pads.size(); ++i) {
     const bool outer = i % static_cast<size_t>(rank) < 2;
-    if (pads[i] < 0 || (outer && pads[i] != 0)) return Outcome::missed("the padding crops or goes beyond the spatial axes");
+    if (pads[i] < 0 || pads[i] > std::numeric_limits<int32_t>::max() || (outer && pads[i] != 0))
+      return Outcome::missed("the padding crops or goes beyond the spatial axes");
   }
   std::vector<int64_t> merged(2 * spatial, 0);
   const auto given = graph.node(id).attributes.find("pads");
-  if (given != graph.node(id).attributes.end()) merged = std::get<std::vector<int64_t>>(given->second);
+  if (given != graph.node(id).attributes.end() && auto_pad == "NOTSET") merged = std::get<std::vector<int64_t>>(given->second);
   if (merged.size() != 2 * spatial) return Outcome::missed("the convolution's pads do not fit its rank");
   for (size_t i = 0; i < spatial; ++i) {
-    merged[i] += pads[2 + i];
-    merged[spatial + i] += pads[spatial + 4 + i];
+    merged[i] = checked_add(merged[i], pads[2 + i]);
+    merged[spatial + i] = checked_add(merged[spatial + i], pads[spatial + 4 + i]);
   }
+  graph.node(id).attributes.erase("auto_pad");
   graph.node(id).attributes["pads"] = merged;
   graph.set_input(id, 0, padding.inputs[0]);
   erase_if_dead(graph, x);

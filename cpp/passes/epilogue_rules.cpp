@@ -54,7 +54,7 @@ bool has_input(const Graph& graph, NodeId id, size_t i) {
 Outcome lower_product(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const DType dtype = graph.type(node.inputs[0]).dtype;
-  if (!kComputed.has(dtype)) return Outcome::missed(join("it computes in ", name_of(dtype)));
+  if (!kComputed.has(dtype)) return Outcome::missed(join("it computes in ", name_of(dtype), "; only f32, f16 and bf16 are fused"));
   const std::vector<ValueId> inputs = node.inputs;
   if (!is(graph, id, "Gemm")) {
     const std::string op = node.op->name();
@@ -68,7 +68,7 @@ Outcome lower_product(Graph& graph, NodeId id) {
     const auto& shape = graph.type(node.outputs[0]).shape;
     if (attribute<float>(graph, id, "beta") != 1.0f) return Outcome::missed("beta is not 1");
     if (c == nullptr || c->rank() != 1 || !shape || shape->back() != Dim(c->dim(0)))
-      return Outcome::missed("C is not one constant for each column");
+      return Outcome::missed("C is not a constant vector of one value for each column");
   }
   const Attributes attributes = {{"transA", attribute<int64_t>(graph, id, "transA")},
                                  {"transB", attribute<int64_t>(graph, id, "transB")},
@@ -86,8 +86,10 @@ Outcome fuse_bias(Graph& graph, NodeId id) {
     if (product == kNone || bias == nullptr || !is(graph, product, "sardonyx::MatMul")) continue;
     const auto& shape = graph.type(inputs[side]).shape;
     if (has_input(graph, product, 2) || has_input(graph, product, 3)) return Outcome::missed("the product has a bias or residual already");
-    if (bias->rank() != 1 || !shape || shape->empty() || shape->back() != Dim(bias->dim(0)))
-      return Outcome::missed("the constant is not one value for each column");
+    // A product with a vector on its right has rows, but no columns.
+    const bool columns = graph.type(graph.node(product).inputs[1]).rank() >= 2;
+    if (!columns || bias->rank() != 1 || !shape || shape->empty() || shape->back() != Dim(bias->dim(0)))
+      return Outcome::missed("the constant is not a vector of one value for each column");
     const std::vector<ValueId> operands = {graph.node(product).inputs[0], graph.node(product).inputs[1], inputs[1 - side]};
     const Attributes attributes = graph.node(product).attributes;
     replace(graph, id, "MatMul", operands, attributes, "sardonyx");

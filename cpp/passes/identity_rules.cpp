@@ -1,5 +1,6 @@
-// Removes nodes that give back their input: Identity, Cast to the same type, x + 0, x * 1, views of views ...
+// Removes nodes that give back their input: Identity, Cast to the same type, x - 0, x * 1, views of views ...
 #include <algorithm>
+#include <cmath>
 
 #include "passes/match.h"
 #include "passes/rules.h"
@@ -9,7 +10,7 @@ namespace {
 
 Outcome drop(Graph& graph, NodeId id, int by = 0) {
   const ValueId input = graph.node(id).inputs[static_cast<size_t>(by)];
-  return bypass(graph, id, input) ? Outcome::fired() : Outcome::missed("its output is an output of the graph");
+  return bypass(graph, id, input) ? Outcome::fired() : Outcome::missed(kNeeded);
 }
 
 bool same_shape(const Graph& graph, ValueId a, ValueId b) {
@@ -27,7 +28,8 @@ Outcome drop_dropout(Graph& graph, NodeId id) {
   if (mask) return Outcome::missed("its mask is read");
   if (may_train) {
     const Tensor* training = constant(graph, node.inputs[2]);
-    if (training == nullptr || training->scalar_as_int() != 0) return Outcome::missed("training_mode may be true");
+    if (training == nullptr || training->size() != 1 || training->scalar_as_int() != 0)
+      return Outcome::missed("training_mode may be true");
   }
   return drop(graph, id);
 }
@@ -37,15 +39,16 @@ Outcome drop_cast(Graph& graph, NodeId id) {
   return graph.type(graph.node(id).inputs[0]).dtype == to ? drop(graph, id) : Outcome::no_match();
 }
 
-// x - 0, x * 1, x / 1, x ^ 1 where the constant does not widen the shape.
+// x - 0, x * 1, x / 1, x ^ 1 where the constant does not widen the shape. Not x + 0: -0 + 0 is +0.
 Outcome drop_neutral(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
-  const bool additive = is(graph, id, "Sub");  // not Add: -0 + 0 is +0
+  const bool additive = is(graph, id, "Sub");
   const bool commutes = is(graph, id, "Mul");
   for (int side = commutes ? 0 : 1; side < 2; ++side) {
     const ValueId neutral = node.inputs[static_cast<size_t>(side)];
     const ValueId kept = node.inputs[static_cast<size_t>(1 - side)];
-    if (!is_scalar(graph, neutral, additive ? 0.0 : 1.0, 0.0)) continue;
+    if (!is_scalar(graph, neutral, additive ? 0.0 : 1.0)) continue;
+    if (additive && std::signbit(*scalar(graph, neutral))) continue;  // -0 - -0 is +0
     if (!same_shape(graph, kept, node.outputs[0]) || graph.type(kept).dtype != graph.type(node.outputs[0]).dtype) continue;
     return drop(graph, id, 1 - side);
   }
@@ -101,16 +104,14 @@ Outcome merge_views(Graph& graph, NodeId id) {
   return Outcome::fired();
 }
 
-// x^2 and x^0.5 have cheaper spellings that round the same way.
+// x^2 is x * x, which rounds the same way.
 Outcome simplify_power(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const ValueId x = node.inputs[0];
   if (!kFloats.has(graph.type(x).dtype) || !same_shape(graph, x, node.outputs[0])) return Outcome::no_match();
-  if (is_scalar(graph, node.inputs[1], 2.0, 0.0)) {
-    replace(graph, id, "Mul", {x, x});
-    return Outcome::fired("a product");
-  }
-  return Outcome::no_match();
+  if (!is_scalar(graph, node.inputs[1], 2.0)) return Outcome::no_match();
+  replace(graph, id, "Mul", {x, x});
+  return Outcome::fired();
 }
 
 }  // namespace

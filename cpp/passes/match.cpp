@@ -48,9 +48,27 @@ std::optional<double> scalar(const Graph& graph, ValueId value) {
   return tensor->scalar_as_double();
 }
 
-bool is_scalar(const Graph& graph, ValueId value, double expected, double relative) {
+bool is_scalar(const Graph& graph, ValueId value, double expected) {
   const auto found = scalar(graph, value);
-  return found && std::abs(*found - expected) <= relative * std::abs(expected);
+  return found && *found == expected;
+}
+
+bool is_near_scalar(const Graph& graph, ValueId value, double expected) {
+  const auto found = scalar(graph, value);
+  if (!found) return false;
+  double relative = 1e-6;
+  switch (graph.type(value).dtype) {
+    case DType::kFloat64: relative = 0x1p-52; break;
+    case DType::kFloat16: relative = 0x1p-10; break;
+    case DType::kBFloat16: relative = 0x1p-7; break;
+    default: break;
+  }
+  return std::abs(*found - expected) <= relative * std::abs(expected);
+}
+
+bool same_rank(const Graph& graph, ValueId x, ValueId result) {
+  const int rank = graph.type(x).rank();
+  return rank >= 0 && rank == graph.type(result).rank();
 }
 
 template <typename T>
@@ -76,18 +94,26 @@ ValueId emit_before(Graph& graph, NodeId at, const std::string& op, std::vector<
   return output;
 }
 
+static bool is_dead(const Graph& graph, const Node& node) {
+  return std::all_of(node.outputs.begin(), node.outputs.end(),
+                     [&](ValueId output) { return output == kNone || graph.use_count(output) == 0; });
+}
+
 void erase_if_dead(Graph& graph, ValueId value) {
-  if (value == kNone || !graph.has_value(value)) return;
-  const NodeId id = graph.value(value).producer;
-  if (id == kNone) return;
-  const std::vector<ValueId> outputs = graph.node(id).outputs;
-  for (ValueId output : outputs)
-    if (output != kNone && graph.use_count(output) > 0) return;
-  const std::vector<ValueId> reads = graph.reads(id);
-  graph.erase_node(id);
-  for (ValueId output : outputs)
-    if (output != kNone) graph.erase_value(output);
-  for (ValueId read : reads) erase_if_dead(graph, read);
+  std::vector<ValueId> suspects = {value};  // a list, since chains may be longer than the stack is deep
+  while (!suspects.empty()) {
+    const ValueId suspect = suspects.back();
+    suspects.pop_back();
+    if (suspect == kNone || !graph.has_value(suspect)) continue;
+    const NodeId id = graph.value(suspect).producer;
+    if (id == kNone || !is_dead(graph, graph.node(id))) continue;
+    const std::vector<ValueId> outputs = graph.node(id).outputs;
+    const std::vector<ValueId> reads = graph.reads(id);
+    graph.erase_node(id);
+    for (ValueId output : outputs)
+      if (output != kNone) graph.erase_value(output);
+    suspects.insert(suspects.end(), reads.begin(), reads.end());
+  }
 }
 
 NodeId replace(Graph& graph, NodeId at, const std::string& op, std::vector<ValueId> inputs, Attributes attributes,

@@ -23,8 +23,13 @@ ValueId other_input(const Graph& graph, NodeId id, ValueId value);
 const Tensor* constant(const Graph& graph, ValueId value);
 // The value of a constant of one element and any real dtype.
 std::optional<double> scalar(const Graph& graph, ValueId value);
-// Whether the value is a one-element constant equal to `expected` up to `relative` error.
-bool is_scalar(const Graph& graph, ValueId value, double expected, double relative = 1e-6);
+// Whether the value is a one-element constant equal to `expected`, and whether it is as near to it as its dtype can be,
+// give or take a rounding (1e-6 where f32 could be nearer).
+bool is_scalar(const Graph& graph, ValueId value, double expected);
+bool is_near_scalar(const Graph& graph, ValueId value, double expected);
+// Whether both are known to have the same rank. Where `result` is computed from `x` and one-element constants element by
+// element, it has the shape of `x` then: a constant of a higher rank has not widened it.
+bool same_rank(const Graph& graph, ValueId x, ValueId result);
 // The node's attribute with defaults.
 template <typename T>
 T attribute(const Graph& graph, NodeId id, const std::string& name);
@@ -42,7 +47,8 @@ NodeId replace(Graph& graph, NodeId at, const std::string& op, std::vector<Value
                const std::string& domain = "");
 // Makes all readers of the node's first output read `by` and erases the node; where that output is one of the graph's, its name moves on.
 // False, and nothing done, when the graph needs the node itself: the output is the graph's and `by` is an input,
-// a constant or an output of the graph.
+// a constant or an output of the graph. kNeeded is that in words.
+constexpr const char* kNeeded = "its result is an output of the graph, which an input, constant or other output cannot be as well";
 bool bypass(Graph& graph, NodeId id, ValueId by);
 ValueId add_constant(Graph& graph, const std::string& stem, const Tensor& tensor);
 

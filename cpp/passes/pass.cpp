@@ -52,12 +52,15 @@ bool apply_rules(Graph& graph, const std::vector<Rule>& rules, PassLog& log, boo
   // Rules shrink or canonicalise, so a fixed point exists; the bound guards against a pair that undo each other.
   constexpr int kMaxRounds = 32;
   bool changed = false;
+  for (const Rule& rule : rules) log.forget_misses(rule.name);
   for_each_graph(graph, [&](Graph& part) {
+    PassLog own;
     for (int round = 0; round < kMaxRounds; ++round) {
-      for (const Rule& rule : rules) log.forget_misses(rule.name);
-      if (!apply_once(part, rules, log, verify_each)) break;
+      for (const Rule& rule : rules) own.forget_misses(rule.name);
+      if (!apply_once(part, rules, own, verify_each)) break;
       changed = true;
     }
+    log.add(own);
   });
   return changed;
 }

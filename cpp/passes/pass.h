@@ -29,6 +29,7 @@ struct PassEvent {
 class PassLog {
  public:
   void add(const std::string& pass, const Node& node, const Outcome& outcome);
+  void add(const PassLog& other) { events_.insert(events_.end(), other.events_.begin(), other.events_.end()); }
   // Misses are reported once, as they stood when the pass last looked.
   void forget_misses(const std::string& pass);
   const std::vector<PassEvent>& events() const { return events_; }

@@ -23,9 +23,9 @@ void infer_all(Graph& graph) {
 void simplify(Graph& graph, PassLog& log, bool verify_each) {
   constexpr int kMaxRounds = 8;
   const std::vector<Rule> rules = together({identity_rules(), transpose_rules(), convolution_rules(), branch_rules()});
-  sink_constants(graph, log);
   for (int round = 0; round < kMaxRounds; ++round) {
-    bool changed = fold_constants(graph, log);
+    bool changed = sink_constants(graph, log);
+    changed = fold_constants(graph, log) || changed;
     changed = apply_rules(graph, rules, log, verify_each) || changed;
     changed = merge_common_subexpressions(graph, log) || changed;
     changed = eliminate_dead_code(graph, log) || changed;
