@@ -16,7 +16,7 @@ CPP_TESTS ?=
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
-PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md $(shell find cmake cpp python -not -name '*.pyc' -not -name __pycache__)
+PACKAGE_SOURCES := CMakeLists.txt pyproject.toml README.md $(shell find cpp python -not -name '*.pyc' -not -name __pycache__)
 CPP_FORMATTED = $(shell find cpp tests/cpp $(wildcard bench) -name '*.cpp' -o -name '*.h')
 PYTHON_FORMATTED := python tests tools $(wildcard bench)
 

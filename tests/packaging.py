@@ -1,4 +1,4 @@
-"""The built module: what it exports and links, and that it shares a process with other users of protobuf."""
+"""The built module: what it exports and links, and that it shares a process with other packages that read ONNX."""
 
 import itertools
 import re
