@@ -146,9 +146,8 @@ void bench_conv(int64_t channels, int64_t filters, int64_t groups, int64_t size,
   epilogue.activation = sx::Activation::kRelu;
   char name[80];
   std::snprintf(name, sizeof(name), "conv %ld->%ld g%ld %ldx%ld %ldx%ld/%ld", static_cast<long>(channels),
-                static_cast<long>(filters), static_cast<long>(groups), static_cast<long>(size),
-                static_cast<long>(size), static_cast<long>(window), static_cast<long>(window),
-                static_cast<long>(stride));
+                static_cast<long>(filters), static_cast<long>(groups), static_cast<long>(size), static_cast<long>(size),
+                static_cast<long>(window), static_cast<long>(window), static_cast<long>(stride));
   report(name, 2.0 * static_cast<double>(weights.size()) * static_cast<double>(shape.out_size()),
          best_seconds([&] { sx::conv(shape, x.data(), packed.data(), y.data(), epilogue); }), top);
 }

@@ -65,9 +65,7 @@ DType dtype_from_onnx(int number) {
   return static_cast<DType>(number);
 }
 
-bool is_float(DType dtype) {
-  return (kFloats | kFloat8s | DType::kFloat8E8M0 | DType::kFloat4E2M1).has(dtype);
-}
+bool is_float(DType dtype) { return (kFloats | kFloat8s | DType::kFloat8E8M0 | DType::kFloat4E2M1).has(dtype); }
 bool is_integer(DType dtype) { return (kIntegers | kNarrowIntegers).has(dtype); }
 bool is_signed_integer(DType dtype) { return (kSignedIntegers | DType::kInt4 | DType::kInt2).has(dtype); }
 

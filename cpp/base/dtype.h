@@ -55,8 +55,8 @@ const char* session_name_of(DType dtype);
 // From ONNX's number; throws InvalidGraph for a number that this version does not know.
 DType dtype_from_onnx(int number);
 
-bool is_float(DType dtype);          // every floating-point kind, 4 to 64 bits
-bool is_integer(DType dtype);        // signed and unsigned, 2 to 64 bits; not bool
+bool is_float(DType dtype);    // every floating-point kind, 4 to 64 bits
+bool is_integer(DType dtype);  // signed and unsigned, 2 to 64 bits; not bool
 bool is_signed_integer(DType dtype);
 
 // A set of element types.
@@ -81,15 +81,16 @@ constexpr DTypeSet operator|(DType a, DType b) { return DTypeSet(a) | DTypeSet(b
 
 constexpr DTypeSet kHalfFloats = DType::kFloat16 | DType::kBFloat16;
 constexpr DTypeSet kFloats = kHalfFloats | DType::kFloat32 | DType::kFloat64;
-constexpr DTypeSet kFloat8s = DType::kFloat8E4M3FN | DType::kFloat8E4M3FNUZ | DType::kFloat8E5M2 | DType::kFloat8E5M2FNUZ;
+constexpr DTypeSet kFloat8s =
+    DType::kFloat8E4M3FN | DType::kFloat8E4M3FNUZ | DType::kFloat8E5M2 | DType::kFloat8E5M2FNUZ;
 constexpr DTypeSet kSignedIntegers = DType::kInt8 | DType::kInt16 | DType::kInt32 | DType::kInt64;
 constexpr DTypeSet kUnsignedIntegers = DType::kUInt8 | DType::kUInt16 | DType::kUInt32 | DType::kUInt64;
 constexpr DTypeSet kIntegers = kSignedIntegers | kUnsignedIntegers;
 constexpr DTypeSet kNarrowIntegers = DType::kInt4 | DType::kUInt4 | DType::kInt2 | DType::kUInt2;
 constexpr DTypeSet kNumbers = kFloats | kIntegers;
 constexpr DTypeSet kComplex = DType::kComplex64 | DType::kComplex128;
-constexpr DTypeSet kAllTypes =
-    kNumbers | kComplex | kFloat8s | kNarrowIntegers | DType::kFloat4E2M1 | DType::kFloat8E8M0 | DType::kBool | DType::kString;
+constexpr DTypeSet kAllTypes = kNumbers | kComplex | kFloat8s | kNarrowIntegers | DType::kFloat4E2M1 |
+                               DType::kFloat8E8M0 | DType::kBool | DType::kString;
 constexpr DTypeSet kFixedSizeTypes = kAllTypes - DType::kString;
 
 // clang-format off: one row for each type
@@ -111,8 +112,8 @@ SX_DTYPE(Float8E5M2, kFloat8E5M2) SX_DTYPE(Float8E5M2FNUZ, kFloat8E5M2FNUZ)
 SX_DTYPE(Float8E8M0, kFloat8E8M0) SX_DTYPE(Float4E2M1, kFloat4E2M1)
 SX_DTYPE(Int4, kInt4) SX_DTYPE(UInt4, kUInt4) SX_DTYPE(Int2, kInt2) SX_DTYPE(UInt2, kUInt2)
 #undef SX_DTYPE
-// clang-format on
-template <typename T>
-constexpr DType dtype_of = DTypeOf<T>::value;
+    // clang-format on
+    template <typename T>
+    constexpr DType dtype_of = DTypeOf<T>::value;
 
 }  // namespace sx

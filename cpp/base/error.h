@@ -7,7 +7,8 @@
 
 namespace sx {
 
-// The kinds follow the exception classes of the ONNX Runtime Python package, so that handlers written for it keep working.
+// The kinds follow the exception classes of the ONNX Runtime Python package, so that handlers written for it keep
+// working.
 enum class ErrorKind {
   kFail,
   kInvalidArgument,
@@ -45,17 +46,17 @@ template <typename... Parts>
 }
 
 // fail(kind, parts...) unless `condition` holds. The parts are formatted only on failure.
-#define SX_REQUIRE(condition, kind, ...)                                  \
-  do {                                                                    \
-    if (!(condition)) ::sx::fail(::sx::ErrorKind::kind, __VA_ARGS__);      \
+#define SX_REQUIRE(condition, kind, ...)                              \
+  do {                                                                \
+    if (!(condition)) ::sx::fail(::sx::ErrorKind::kind, __VA_ARGS__); \
   } while (false)
 
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line);
 
 // States an invariant of our own code; on failure throws std::logic_error so that a bug never ends the process.
-#define SX_ASSERT(condition)                                                        \
-  do {                                                                              \
-    if (!(condition)) ::sx::assertion_failed(#condition, __FILE__, __LINE__);       \
+#define SX_ASSERT(condition)                                                  \
+  do {                                                                        \
+    if (!(condition)) ::sx::assertion_failed(#condition, __FILE__, __LINE__); \
   } while (false)
 
 }  // namespace sx

@@ -20,15 +20,25 @@ struct Format {
 template <int Tag>
 constexpr Format format_of();
 template <>
-constexpr Format format_of<17>() { return {3, 7, 7, 0x7e, -1, 0x7f, true}; }
+constexpr Format format_of<17>() {
+  return {3, 7, 7, 0x7e, -1, 0x7f, true};
+}
 template <>
-constexpr Format format_of<18>() { return {3, 8, 7, 0x7f, -1, 0x80, false}; }
+constexpr Format format_of<18>() {
+  return {3, 8, 7, 0x7f, -1, 0x80, false};
+}
 template <>
-constexpr Format format_of<19>() { return {2, 15, 7, 0x7b, 0x7c, 0x7e, true}; }
+constexpr Format format_of<19>() {
+  return {2, 15, 7, 0x7b, 0x7c, 0x7e, true};
+}
 template <>
-constexpr Format format_of<20>() { return {2, 16, 7, 0x7f, -1, 0x80, false}; }
+constexpr Format format_of<20>() {
+  return {2, 16, 7, 0x7f, -1, 0x80, false};
+}
 template <>
-constexpr Format format_of<23>() { return {1, 1, 3, 0x7, -1, -1, true}; }
+constexpr Format format_of<23>() {
+  return {1, 1, 3, 0x7, -1, -1, true};
+}
 
 float decode(const Format& format, int code) {
   const int magnitude = code & ((1 << format.sign_bit) - 1);
@@ -62,11 +72,11 @@ uint8_t encode_float(const Format& format, float value, bool saturate) {
     int exponent = static_cast<int>((bits >> 23) & 0xffu) - 127;
     if (exponent < least_exponent) exponent = least_exponent;
     // The significand in units of its last kept bit; the scaling is exact in double.
-    const double units = std::nearbyint(std::ldexp(std::fabs(static_cast<double>(value)),
-                                                   format.mantissa_bits - exponent));
+    const double units =
+        std::nearbyint(std::ldexp(std::fabs(static_cast<double>(value)), format.mantissa_bits - exponent));
     // A carry out of the significand, and the step from subnormal to normal, fall out of the sum.
-    const int64_t sum = (static_cast<int64_t>(exponent - least_exponent) << format.mantissa_bits) +
-                        static_cast<int64_t>(units);
+    const int64_t sum =
+        (static_cast<int64_t>(exponent - least_exponent) << format.mantissa_bits) + static_cast<int64_t>(units);
     if (sum <= format.max_code) code = static_cast<int>(sum);
   }
   if (code > format.max_code) {

@@ -1,4 +1,5 @@
-// Thread-local scratch memory for kernels: grows to the largest request and is then reused, so a steady run allocates nothing.
+// Thread-local scratch memory for kernels: grows to the largest request and is then reused, so a steady run allocates
+// nothing.
 #pragma once
 
 #include <cstddef>

@@ -71,7 +71,8 @@ std::string to_string(const Attribute& attribute) {
 }
 
 const char* kind_name(const Attribute& attribute) {
-  static const char* const kNames[] = {"int", "float", "string", "tensor", "type", "ints", "floats", "strings", "tensors"};
+  static const char* const kNames[] = {"int",  "float",  "string",  "tensor", "type",
+                                       "ints", "floats", "strings", "tensors"};
   return kNames[attribute.index()];
 }
 

@@ -13,7 +13,7 @@ namespace sx {
 // included. Arithmetic that overflows gives unknown.
 class Dim {
  public:
-  Dim() = default;  // unknown
+  Dim() = default;                                     // unknown
   Dim(int64_t value) : known_(true), value_(value) {}  // NOLINT: an integer is a dim
   static Dim symbol(const std::string& name);
 

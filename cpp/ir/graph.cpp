@@ -146,8 +146,7 @@ std::vector<Graph::Use> Graph::uses(ValueId id) const {
 }
 
 size_t Graph::use_count(ValueId id) const {
-  return readers_[static_cast<size_t>(id)].size() +
-         static_cast<size_t>(std::count(outputs.begin(), outputs.end(), id));
+  return readers_[static_cast<size_t>(id)].size() + static_cast<size_t>(std::count(outputs.begin(), outputs.end(), id));
 }
 
 bool Graph::is_output(ValueId id) const { return std::find(outputs.begin(), outputs.end(), id) != outputs.end(); }

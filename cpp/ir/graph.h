@@ -23,8 +23,8 @@ constexpr int32_t kNone = -1;  // an absent optional input or output; no produce
 // What is known of a value without running the graph.
 struct Facts {
   Type type;
-  Tensor constant;                             // defined where the value is a known tensor
-  std::optional<std::vector<Dim>> elements;    // symbolic elements of a small integer tensor of rank 0 or 1
+  Tensor constant;                           // defined where the value is a known tensor
+  std::optional<std::vector<Dim>> elements;  // symbolic elements of a small integer tensor of rank 0 or 1
 };
 
 struct Value {
@@ -77,7 +77,9 @@ class Graph {
   }
   size_t value_limit() const { return values_.size(); }  // every ValueId is below this
   const Type& type(ValueId id) const { return value(id).facts.type; }
-  bool is_constant(ValueId id) const { return id != kNone && value(id).facts.constant.defined() && value(id).producer == kNone; }
+  bool is_constant(ValueId id) const {
+    return id != kNone && value(id).facts.constant.defined() && value(id).producer == kNone;
+  }
   void erase_value(ValueId id);  // must have neither producer nor uses
 
   // --- nodes
@@ -116,7 +118,8 @@ class Graph {
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
 
-  // Throws std::logic_error when an id dangles, an edge disagrees with its producer, names repeat or the order is wrong.
+  // Throws std::logic_error when an id dangles, an edge disagrees with its producer, names repeat or the order is
+  // wrong.
   void verify() const;
 
  private:

@@ -17,10 +17,10 @@ using SymShape = std::vector<Dim>;
 struct Type {
   enum class Kind { kUnknown, kTensor, kSequence, kOptional, kMap };
   Kind kind = Kind::kUnknown;
-  DType dtype = DType::kUndefined;        // element type of a tensor; value type of a map
-  DType key = DType::kUndefined;          // key type of a map
-  std::optional<SymShape> shape;          // absent: rank unknown
-  std::shared_ptr<const Type> element;    // of a sequence or optional
+  DType dtype = DType::kUndefined;      // element type of a tensor; value type of a map
+  DType key = DType::kUndefined;        // key type of a map
+  std::optional<SymShape> shape;        // absent: rank unknown
+  std::shared_ptr<const Type> element;  // of a sequence or optional
 
   static Type tensor(DType dtype) { return tensor(dtype, std::nullopt); }
   static Type tensor(DType dtype, std::optional<SymShape> shape) {

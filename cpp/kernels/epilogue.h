@@ -7,24 +7,24 @@ namespace sx {
 
 // alpha and beta are the parameters of the function; kinds that name neither ignore both.
 enum class Activation : uint8_t {
-  kNone,         // x
-  kRelu,         // max(x, 0)
-  kClip,         // min(max(x, alpha), beta)
-  kLeakyRelu,    // x < 0 ? alpha * x : x
+  kNone,             // x
+  kRelu,             // max(x, 0)
+  kClip,             // min(max(x, alpha), beta)
+  kLeakyRelu,        // x < 0 ? alpha * x : x
   kThresholdedRelu,  // x > alpha ? x : 0
-  kElu,          // x < 0 ? alpha * (exp(x) - 1) : x
-  kSelu,         // beta * (x < 0 ? alpha * (exp(x) - 1) : x)
-  kCelu,         // max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))
-  kSigmoid,      // 1 / (1 + exp(-x))
-  kHardSigmoid,  // min(max(alpha * x + beta, 0), 1)
-  kSwish,        // x / (1 + exp(-alpha * x))
-  kHardSwish,    // x * min(max(x / 6 + 1/2, 0), 1)
+  kElu,              // x < 0 ? alpha * (exp(x) - 1) : x
+  kSelu,             // beta * (x < 0 ? alpha * (exp(x) - 1) : x)
+  kCelu,             // max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))
+  kSigmoid,          // 1 / (1 + exp(-x))
+  kHardSigmoid,      // min(max(alpha * x + beta, 0), 1)
+  kSwish,            // x / (1 + exp(-alpha * x))
+  kHardSwish,        // x * min(max(x / 6 + 1/2, 0), 1)
   kTanh,
-  kGelu,         // x / 2 * (1 + erf(x / sqrt(2)))
-  kGeluTanh,     // x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))
-  kMish,         // x * tanh(softplus(x))
-  kSoftplus,     // log(1 + exp(x))
-  kSoftsign,     // x / (1 + |x|)
+  kGelu,      // x / 2 * (1 + erf(x / sqrt(2)))
+  kGeluTanh,  // x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))
+  kMish,      // x * tanh(softplus(x))
+  kSoftplus,  // log(1 + exp(x))
+  kSoftsign,  // x / (1 + |x|)
   kErf,
   kExp,
   kLog,
@@ -36,12 +36,12 @@ enum class Activation : uint8_t {
   kSquare,
   kAbs,
   kNeg,
-  kSign,         // -1, 0, 1; NaN stays
+  kSign,  // -1, 0, 1; NaN stays
   kFloor,
   kCeil,
-  kRound,        // to nearest even
+  kRound,  // to nearest even
   kTrunc,
-  kAffine,       // alpha * x + beta, rounded after each step
+  kAffine,  // alpha * x + beta, rounded after each step
 };
 
 // y[i,j] = act(scale * acc[i,j] + row_bias[i] + column_bias[j] + residual_scale * residual[i * residual_stride + j]);

@@ -65,11 +65,11 @@ SX_TARGET_END
 #endif
 
 // Where the source defined a table named `name` of type T, the function for_isa picks the row for an ISA.
-#define SX_DEFINE_FOR_ISA(T, name)                                                                            \
-  inline const T& for_isa(::sx::Isa isa) {                                                                    \
-    static const T* const rows[] = {&baseline::name, &avx2::name, &avx512::name, &SX_VNNI_NAMESPACE::name,    \
-                                    &SX_VNNI_NAMESPACE::name};                                                \
-    return *rows[static_cast<int>(isa)];                                                                      \
+#define SX_DEFINE_FOR_ISA(T, name)                                                                         \
+  inline const T& for_isa(::sx::Isa isa) {                                                                 \
+    static const T* const rows[] = {&baseline::name, &avx2::name, &avx512::name, &SX_VNNI_NAMESPACE::name, \
+                                    &SX_VNNI_NAMESPACE::name};                                             \
+    return *rows[static_cast<int>(isa)];                                                                   \
   }
 #else
 #define SX_DEFINE_FOR_ISA(T, name) \

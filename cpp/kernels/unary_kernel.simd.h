@@ -106,7 +106,7 @@ void narrow(const float* x, Half* y, int64_t n) {
 
 }  // namespace arrays_f32
 
-#define SX_FORMS(op)                                                                                          \
+#define SX_FORMS(op)                                                                                               \
   {arrays_f32::binary<op, false, false>, arrays_f32::binary<op, false, true>, arrays_f32::binary<op, true, false>, \
    arrays_f32::binary<op, true, true>}
 constexpr UnaryKernel kUnaryKernel = {

@@ -32,9 +32,7 @@ SX_INLINE F from_bits(I v) { return reinterpret_cast<F>(v); }
 SX_INLINE __mmask16 first_lanes(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 SX_INLINE F load_n(const float* p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
 SX_INLINE void store_n(float* p, F v, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
-SX_INLINE I load_n(const int32_t* p, int n) {
-  return reinterpret_cast<I>(_mm512_maskz_loadu_epi32(first_lanes(n), p));
-}
+SX_INLINE I load_n(const int32_t* p, int n) { return reinterpret_cast<I>(_mm512_maskz_loadu_epi32(first_lanes(n), p)); }
 SX_INLINE void store_n(int32_t* p, I v, int n) {
   _mm512_mask_storeu_epi32(p, first_lanes(n), reinterpret_cast<__m512i>(v));
 }

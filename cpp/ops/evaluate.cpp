@@ -62,7 +62,8 @@ bool settle_elements(const Graph& graph, NodeId id, FactTable& facts) {
     bool known = fact.elements && shape && integers && shape->size() == static_cast<int64_t>(fact.elements->size());
     for (size_t i = 0; known && i < fact.elements->size(); ++i) {
       const Dim& element = (*fact.elements)[i];
-      known = element.known() && (fact.type.dtype == DType::kInt64 || (element.value() >= INT32_MIN && element.value() <= INT32_MAX));
+      known = element.known() &&
+              (fact.type.dtype == DType::kInt64 || (element.value() >= INT32_MIN && element.value() <= INT32_MAX));
     }
     if (!known) {
       all = false;

@@ -17,11 +17,12 @@ void check_type(const NodeView& view, const PortSpec& spec, const Type& type, co
                 std::unordered_map<std::string, DType>& variables) {
   if (spec.any_kind || type.kind == Type::Kind::kUnknown) return;
   view.require(type.is_tensor(), what, " '", spec.name, "' is ", type.str(), "; a tensor expected");
-  view.require(spec.types.has(type.dtype), what, " '", spec.name, "' is ", type.str(), "; expected one of ", spec.types.str());
+  view.require(spec.types.has(type.dtype), what, " '", spec.name, "' is ", type.str(), "; expected one of ",
+               spec.types.str());
   if (spec.variable.empty()) return;
   auto [known, added] = variables.emplace(spec.variable, type.dtype);
-  view.require(added || known->second == type.dtype, what, " '", spec.name, "' is ", type.str(), "; ", name_of(known->second),
-               " expected, as for the operator's other inputs of type ", spec.variable);
+  view.require(added || known->second == type.dtype, what, " '", spec.name, "' is ", type.str(), "; ",
+               name_of(known->second), " expected, as for the operator's other inputs of type ", spec.variable);
 }
 
 }  // namespace
@@ -74,14 +75,16 @@ void InferContext::out_elements(int i, std::vector<Dim> elements) {
     outputs_[static_cast<size_t>(i)].elements = std::move(elements);
 }
 
-std::vector<Facts> InferContext::infer_body(const std::string& attribute, const std::vector<Facts>& formal_inputs) const {
+std::vector<Facts> InferContext::infer_body(const std::string& attribute,
+                                            const std::vector<Facts>& formal_inputs) const {
   for (size_t k = 0; k < node().bodies.size(); ++k) {
     const Body& body = node().bodies[k];
     if (body.attribute != attribute) continue;
     FactTable facts = facts_of(*body.graph);
     const std::vector<ValueId>& inputs = body.graph->inputs;
     const size_t formal = inputs.size() - body.captures.size();
-    require(formal_inputs.size() == formal, "its body '", attribute, "' has ", formal, " inputs; ", formal_inputs.size(), " expected");
+    require(formal_inputs.size() == formal, "its body '", attribute, "' has ", formal, " inputs; ",
+            formal_inputs.size(), " expected");
     for (size_t i = 0; i < formal; ++i) {
       Facts& to = facts[static_cast<size_t>(inputs[i])];
       if (formal_inputs[i].type.kind != Type::Kind::kUnknown) to = formal_inputs[i];
@@ -114,7 +117,8 @@ SymShape broadcast(const NodeView& node, const SymShape& a, const SymShape& b) {
     if (x == Dim(1)) {
       result[lead + i] = y;
     } else if (x.known() && y.known()) {
-      node.error("the shapes ", to_string(a), " and ", to_string(b), " do not broadcast: ", x.str(), " against ", y.str());
+      node.error("the shapes ", to_string(a), " and ", to_string(b), " do not broadcast: ", x.str(), " against ",
+                 y.str());
     } else if (y.known()) {
       result[lead + i] = y;  // the other is y or 1
     } else if (!x.known()) {

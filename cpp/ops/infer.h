@@ -23,7 +23,7 @@ class InferContext : public NodeView {
   const Type& type(int i) const { return facts(i).type; }
   DType dtype(int i) const { return type(i).dtype; }
   bool has_shape(int i) const { return has(i) && type(i).shape.has_value(); }
-  const SymShape& shape(int i) const { return *type(i).shape; }  // only where has_shape(i)
+  const SymShape& shape(int i) const { return *type(i).shape; }   // only where has_shape(i)
   int rank(int i) const { return has(i) ? type(i).rank() : -1; }  // -1: unknown
   // The tensor when it is known, else nullptr.
   const Tensor* constant(int i) const { return has(i) && facts(i).constant.defined() ? &facts(i).constant : nullptr; }
@@ -53,7 +53,8 @@ InferFn same_as(int i);
 // Output 0 has the NumPy broadcast of the shapes of all inputs, and the dtype of input `i` / the given dtype.
 InferFn broadcast_like(int i);
 InferFn broadcast_to(DType dtype);
-// The broadcast of symbolic shapes; throws through `node` when two known extents disagree. Unknown extents stay unknown.
+// The broadcast of symbolic shapes; throws through `node` when two known extents disagree. Unknown extents stay
+// unknown.
 SymShape broadcast(const NodeView& node, const SymShape& a, const SymShape& b);
 
 // Derives the facts of a node's outputs from a table of facts and stores them there. Checks element types against the

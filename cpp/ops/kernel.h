@@ -32,7 +32,8 @@ class PrepareHost {
 
 class Prepare : public NodeView {
  public:
-  Prepare(const Node& node, NodeId id, std::vector<const Facts*> inputs, std::vector<const Facts*> outputs, PrepareHost* host)
+  Prepare(const Node& node, NodeId id, std::vector<const Facts*> inputs, std::vector<const Facts*> outputs,
+          PrepareHost* host)
       : NodeView(node), id_(id), inputs_(std::move(inputs)), outputs_(std::move(outputs)), host_(host) {}
 
   int inputs() const { return static_cast<int>(inputs_.size()); }
@@ -43,17 +44,21 @@ class Prepare : public NodeView {
   std::optional<Shape> shape(int i) const { return has(i) ? type(i).concrete_shape() : std::nullopt; }
   // The tensor when it never changes in this plan, else nullptr.
   const Tensor* constant(int i) const {
-    return has(i) && inputs_[static_cast<size_t>(i)]->constant.defined() ? &inputs_[static_cast<size_t>(i)]->constant : nullptr;
+    return has(i) && inputs_[static_cast<size_t>(i)]->constant.defined() ? &inputs_[static_cast<size_t>(i)]->constant
+                                                                         : nullptr;
   }
   bool wants(int output) const {
     return static_cast<size_t>(output) < node().outputs.size() && node().outputs[static_cast<size_t>(output)] != kNone;
   }
-  const Type& output_type(int output) const { return outputs_[static_cast<size_t>(output)]->type; }  // only where wants()
+  const Type& output_type(int output) const {
+    return outputs_[static_cast<size_t>(output)]->type;
+  }  // only where wants()
   // A tensor derived from constant inputs only (packed weights): made once for this node and `tag` and shared by all
   // plans, or for this plan alone where a constant of the node follows from the plan's shapes.
   Tensor shared(const std::string& tag, FunctionRef<Tensor()> make) const;
   std::shared_ptr<const BodyRunner> body_runner(const std::string& attribute) const;
-  // Says in a few words which variant was chosen and why ("implicit gemm, packed weights"); shown by explain and profile.
+  // Says in a few words which variant was chosen and why ("implicit gemm, packed weights"); shown by explain and
+  // profile.
   void describe(const std::string& choice) { choice_ = choice; }
   const std::string& choice() const { return choice_; }
 
@@ -83,7 +88,8 @@ class Run {
   // Inputs, then captures of the bodies.
   int inputs() const { return static_cast<int>(node_->inputs.size()); }
   bool has(int i) const {
-    return i < inputs() && inputs_[static_cast<size_t>(i)] != nullptr && inputs_[static_cast<size_t>(i)]->kind != Datum::Kind::kNone;
+    return i < inputs() && inputs_[static_cast<size_t>(i)] != nullptr &&
+           inputs_[static_cast<size_t>(i)]->kind != Datum::Kind::kNone;
   }
   const Tensor& in(int i) const { return inputs_[static_cast<size_t>(i)]->tensor; }
   const Datum& datum(int i) const { return *inputs_[static_cast<size_t>(i)]; }

@@ -7,8 +7,9 @@ namespace sx {
 namespace {
 
 AttrKind kind_of(const Attribute& value) {
-  static const AttrKind kKinds[] = {AttrKind::kInt,  AttrKind::kFloat,  AttrKind::kString,  AttrKind::kTensor, AttrKind::kType,
-                                    AttrKind::kInts, AttrKind::kFloats, AttrKind::kStrings, AttrKind::kTensors};
+  static const AttrKind kKinds[] = {AttrKind::kInt,    AttrKind::kFloat,   AttrKind::kString,
+                                    AttrKind::kTensor, AttrKind::kType,    AttrKind::kInts,
+                                    AttrKind::kFloats, AttrKind::kStrings, AttrKind::kTensors};
   return kKinds[value.index()];
 }
 
@@ -37,8 +38,12 @@ OpDef& OpDef::add_attr(AttrSpec spec) {
   return *this;
 }
 
-OpDef& OpDef::attr(const std::string& name, int64_t value) { return add_attr({name, AttrKind::kInt, false, true, value}); }
-OpDef& OpDef::attr(const std::string& name, float value) { return add_attr({name, AttrKind::kFloat, false, true, value}); }
+OpDef& OpDef::attr(const std::string& name, int64_t value) {
+  return add_attr({name, AttrKind::kInt, false, true, value});
+}
+OpDef& OpDef::attr(const std::string& name, float value) {
+  return add_attr({name, AttrKind::kFloat, false, true, value});
+}
 OpDef& OpDef::attr(const std::string& name, const char* value) {
   return add_attr({name, AttrKind::kString, false, true, std::string(value)});
 }
@@ -149,7 +154,8 @@ const Graph* NodeView::body(const std::string& attribute) const {
 }
 
 int NodeView::axis(int64_t axis, int rank) const {
-  require(axis >= -rank && axis < rank, "axis ", axis, " is out of range for rank ", rank, "; expected ", -rank, "..", rank - 1);
+  require(axis >= -rank && axis < rank, "axis ", axis, " is out of range for rank ", rank, "; expected ", -rank, "..",
+          rank - 1);
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
@@ -173,13 +179,15 @@ void check_node(const Node& node) {
   for (const AttrSpec& spec : op.attrs()) known.push_back(spec.name);
   for (const auto& [name, value] : node.attributes) {
     const AttrSpec* spec = op.find_attr(name);
-    view.require(spec != nullptr, "has an attribute '", name, "' that the operator does not know", suggestion(name, known));
+    view.require(spec != nullptr, "has an attribute '", name, "' that the operator does not know",
+                 suggestion(name, known));
     view.require(kind_of(value) == spec->kind, "attribute '", name, "' is of kind ", kind_name(value), "; ",
                  name_of(spec->kind), " expected");
   }
   for (const AttrSpec& spec : op.attrs()) {
     if (!spec.required) continue;
-    const bool given = spec.kind == AttrKind::kGraph ? view.body(spec.name) != nullptr : node.attributes.count(spec.name) != 0;
+    const bool given =
+        spec.kind == AttrKind::kGraph ? view.body(spec.name) != nullptr : node.attributes.count(spec.name) != 0;
     view.require(given, "attribute '", spec.name, "' is required but missing");
   }
 }

@@ -78,7 +78,8 @@ class OpDef {
   OpDef& upgrade(int version, UpgradeFn function);
   // Output 0 is input `input` under another shape and shares its memory (Reshape).
   OpDef& aliases(int input);
-  // Output 0 may be written over any of these inputs when it is read for the last time there and has the same size in bytes.
+  // Output 0 may be written over any of these inputs when it is read for the last time there and has the same size in
+  // bytes.
   OpDef& in_place(std::vector<int> inputs);
   // Outputs may hold on to the memory of inputs in some other way (If, sequences): the planner keeps its hands off it.
   OpDef& retains();
@@ -175,9 +176,9 @@ class NodeView {
 };
 
 // view.require(condition, parts...) for a NodeView or Run, but the parts are evaluated only where the condition fails.
-#define SX_CHECK(view, condition, ...)              \
-  do {                                              \
-    if (!(condition)) (view).error(__VA_ARGS__);    \
+#define SX_CHECK(view, condition, ...)           \
+  do {                                           \
+    if (!(condition)) (view).error(__VA_ARGS__); \
   } while (false)
 
 // Checks a node against its OpDef: number of inputs and outputs, attributes known, of the right kind and present.

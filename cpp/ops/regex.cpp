@@ -35,7 +35,8 @@ void CodePointSet::sort() {
   std::sort(ranges_.begin(), ranges_.end());
   std::vector<std::pair<uint32_t, uint32_t>> joined;
   for (const auto& range : ranges_) {
-    if (!joined.empty() && range.first <= joined.back().second + 1) joined.back().second = std::max(joined.back().second, range.second);
+    if (!joined.empty() && range.first <= joined.back().second + 1)
+      joined.back().second = std::max(joined.back().second, range.second);
     else joined.push_back(range);
   }
   ranges_ = std::move(joined);
@@ -74,7 +75,8 @@ CodePointSet CodePointSet::inverse() const {
 }
 
 bool CodePointSet::has(uint32_t c) const {
-  const auto range = std::lower_bound(ranges_.begin(), ranges_.end(), c, [](const auto& a, uint32_t value) { return a.second < value; });
+  const auto range = std::lower_bound(ranges_.begin(), ranges_.end(), c,
+                                      [](const auto& a, uint32_t value) { return a.second < value; });
   return range != ranges_.end() && range->first <= c;
 }
 
@@ -213,7 +215,8 @@ class RegexParser {
     auto number = [&](int& value) {
       if (done() || peek() < '0' || peek() > '9') return false;
       value = 0;
-      while (!done() && peek() >= '0' && peek() <= '9') value = std::min(value * 10 + static_cast<int>(take() - '0'), kMaxRepeat + 1);
+      while (!done() && peek() >= '0' && peek() <= '9')
+        value = std::min(value * 10 + static_cast<int>(take() - '0'), kMaxRepeat + 1);
       return true;
     };
     int low = 0;
@@ -226,7 +229,8 @@ class RegexParser {
       at_ = start;
       return false;
     }
-    require(low <= kMaxRepeat && high <= kMaxRepeat && (high < 0 || low <= high), "has a repetition out of 0..", kMaxRepeat);
+    require(low <= kMaxRepeat && high <= kMaxRepeat && (high < 0 || low <= high), "has a repetition out of 0..",
+            kMaxRepeat);
     least = low;
     most = high;
     return true;
@@ -442,7 +446,8 @@ class RegexParser {
         return next;
       case Kind::kChoice: {
         uint32_t entry = emit(node.parts.back(), next);
-        for (size_t i = node.parts.size() - 1; i-- > 0;) entry = instruction(Op::kSplit, emit(node.parts[i], next), entry);
+        for (size_t i = node.parts.size() - 1; i-- > 0;)
+          entry = instruction(Op::kSplit, emit(node.parts[i], next), entry);
         return entry;
       }
       case Kind::kRepeat: {
@@ -533,13 +538,15 @@ bool Regex::full_match(const std::string& text) const {
     c = at < text.size() ? next_code_point(text, at) : kEnd;
     for (uint32_t state : now.list) {
       const Instruction& instruction = program_[state];
-      if (instruction.op == Op::kSet && sets_[instruction.other].has(before)) follow(then, instruction.next, 0, before, c);
+      if (instruction.op == Op::kSet && sets_[instruction.other].has(before))
+        follow(then, instruction.next, 0, before, c);
     }
     now.clear();
     std::swap(now, then);
     if (now.list.empty()) return false;
   }
-  return std::any_of(now.list.begin(), now.list.end(), [&](uint32_t state) { return program_[state].op == Op::kMatch; });
+  return std::any_of(now.list.begin(), now.list.end(),
+                     [&](uint32_t state) { return program_[state].op == Op::kMatch; });
 }
 
 bool Regex::search(const std::string& text, size_t from, Match& match) const {

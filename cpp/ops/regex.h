@@ -26,8 +26,8 @@ class CodePointSet {
 };
 
 // A compiled pattern; immutable. Knows literals, classes, groups, alternation, greedy and lazy repetition, the
-// assertions ^ $ \A \z \b \B, the flags i m s U and the escapes of RE2 except for Unicode categories (\p), for which the
-// constructor throws NotImplemented; it throws InvalidGraph for a pattern that is malformed or too large.
+// assertions ^ $ \A \z \b \B, the flags i m s U and the escapes of RE2 except for Unicode categories (\p), for which
+// the constructor throws NotImplemented; it throws InvalidGraph for a pattern that is malformed or too large.
 class Regex {
  public:
   explicit Regex(const std::string& pattern);
@@ -36,8 +36,8 @@ class Regex {
   struct Match {
     size_t begin, end;  // bytes
   };
-  // The leftmost match that begins at byte `from`, where a character begins, or later; of several the one that Perl would
-  // find. Assertions see the text before `from`.
+  // The leftmost match that begins at byte `from`, where a character begins, or later; of several the one that Perl
+  // would find. Assertions see the text before `from`.
   bool search(const std::string& text, size_t from, Match& match) const;
 
  private:

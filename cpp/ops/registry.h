@@ -9,8 +9,8 @@
 
 namespace sx {
 
-constexpr int kNewestOpset = 28;    // of ai.onnx
-constexpr int kNewestMlOpset = 5;   // of ai.onnx.ml
+constexpr int kNewestOpset = 28;   // of ai.onnx
+constexpr int kNewestMlOpset = 5;  // of ai.onnx.ml
 constexpr int kNewestIrVersion = 14;
 
 // Collects the OpDefs that the files under ops/ define.

@@ -64,7 +64,8 @@ Shape reshape_target(const Run& run, const Shape& x, bool allow_zero) {
   for (size_t i = 0; i < target.size(); ++i) {
     int64_t dim = target[i];
     if (dim == 0 && !allow_zero) {
-      run.require(static_cast<int>(i) < x.rank(), "the target shape copies axis ", i, " of an input of shape ", x.str());
+      run.require(static_cast<int>(i) < x.rank(), "the target shape copies axis ", i, " of an input of shape ",
+                  x.str());
       dim = x[static_cast<int>(i)];
     } else if (dim == -1) {
       run.require(free_axis < 0, "the target shape ", Shape(target).str(), " has more than one -1");
@@ -165,7 +166,8 @@ void infer_unsqueeze(InferContext& c) {
   const auto axes = c.integers(1);
   if (!c.has_shape(0) || !axes) return c.out(0, c.dtype(0), std::nullopt);
   SymShape shape = c.shape(0);
-  for (int axis : sorted_axes(c, *axes, c.rank(0) + static_cast<int>(axes->size()))) shape.insert(shape.begin() + axis, Dim(1));
+  for (int axis : sorted_axes(c, *axes, c.rank(0) + static_cast<int>(axes->size())))
+    shape.insert(shape.begin() + axis, Dim(1));
   c.out(0, c.dtype(0), shape);
   if (shape.size() == 1 && c.elements(0)) c.out_elements(0, *c.elements(0));
 }

@@ -12,17 +12,20 @@ void UpgradeContext::set_input(size_t i, ValueId value) {
 }
 
 ValueId UpgradeContext::constant(const Tensor& tensor) {
-  return graph_.add_constant(graph_.fresh_name((draft_.name.empty() ? draft_.op->name() : draft_.name) + ".constant"), tensor);
+  return graph_.add_constant(graph_.fresh_name((draft_.name.empty() ? draft_.op->name() : draft_.name) + ".constant"),
+                             tensor);
 }
 
-ValueId UpgradeContext::emit(const std::string& op, std::vector<ValueId> inputs, Attributes attributes, const std::string& domain) {
+ValueId UpgradeContext::emit(const std::string& op, std::vector<ValueId> inputs, Attributes attributes,
+                             const std::string& domain) {
   Node node;
   node.op = &get_op(op, domain);
   node.name = draft_.name;
   node.origin = draft_.origin;
   node.inputs = std::move(inputs);
   node.attributes = std::move(attributes);
-  const ValueId output = graph_.add_value(graph_.fresh_name((draft_.name.empty() ? draft_.op->name() : draft_.name) + "." + op));
+  const ValueId output =
+      graph_.add_value(graph_.fresh_name((draft_.name.empty() ? draft_.op->name() : draft_.name) + "." + op));
   node.outputs = {output};
   infer_node(graph_, graph_.add_node(std::move(node)));
   return output;
@@ -34,7 +37,8 @@ ValueId UpgradeContext::detach_output(size_t i) {
   return fresh;
 }
 
-void UpgradeContext::emit_after(ValueId output, const std::string& op, std::vector<ValueId> inputs, Attributes attributes) {
+void UpgradeContext::emit_after(ValueId output, const std::string& op, std::vector<ValueId> inputs,
+                                Attributes attributes) {
   Node node;
   node.op = &get_op(op);
   node.name = draft_.name;

@@ -39,7 +39,8 @@ class UpgradeContext {
   void set_input(size_t i, ValueId value);  // pads with absent inputs
   ValueId constant(const Tensor& tensor);
   // A new node before the draft; its first output.
-  ValueId emit(const std::string& op, std::vector<ValueId> inputs, Attributes attributes = {}, const std::string& domain = "");
+  ValueId emit(const std::string& op, std::vector<ValueId> inputs, Attributes attributes = {},
+               const std::string& domain = "");
   // The draft's output `i` becomes a new value, which is returned; the old one must be produced with emit_after().
   ValueId detach_output(size_t i);
   // A new node behind the draft that produces `output`.

@@ -17,7 +17,8 @@ class Executable : public PrepareHost {
   // `graph` must outlive the executable. At most `plan_limit` plans are kept, the least recently used goes first.
   Executable(const Graph& graph, size_t plan_limit) : graph_(graph), plan_limit_(plan_limit) {}
 
-  // Runs the plan for the shapes of `inputs` (in the order of graph.inputs), making it where there is none. Thread-safe.
+  // Runs the plan for the shapes of `inputs` (in the order of graph.inputs), making it where there is none.
+  // Thread-safe.
   std::vector<Datum> run(const std::vector<Datum>& inputs, const RunState& state, bool exclusive);
   // The plan for inputs like these.
   std::shared_ptr<Plan> plan_for(const std::vector<Datum>& inputs);

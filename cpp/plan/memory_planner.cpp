@@ -12,7 +12,8 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& blocks) {
   plan.offsets.assign(blocks.size(), 0);
   std::vector<size_t> by_size(blocks.size());
   std::iota(by_size.begin(), by_size.end(), size_t{0});
-  std::stable_sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) { return blocks[a].bytes > blocks[b].bytes; });
+  std::stable_sort(by_size.begin(), by_size.end(),
+                   [&](size_t a, size_t b) { return blocks[a].bytes > blocks[b].bytes; });
   std::vector<size_t> placed;  // in ascending order of offset
   for (size_t block : by_size) {
     const size_t bytes = (blocks[block].bytes + kAlignment - 1) / kAlignment * kAlignment;

@@ -98,7 +98,8 @@ struct Plan::Planner {
     std::vector<const Facts*> inputs;
     std::vector<const Facts*> outputs;
     for (ValueId input : node.inputs) inputs.push_back(input == kNone ? nullptr : &facts[static_cast<size_t>(input)]);
-    for (ValueId output : node.outputs) outputs.push_back(output == kNone ? nullptr : &facts[static_cast<size_t>(output)]);
+    for (ValueId output : node.outputs)
+      outputs.push_back(output == kNone ? nullptr : &facts[static_cast<size_t>(output)]);
     Prepare prepare(node, id, std::move(inputs), std::move(outputs), &host);
     SX_REQUIRE(node.op->kernel_factory(), kNotImplemented, label(node), " has no kernel");
     step.kernel = node.op->kernel_factory()(prepare);
@@ -171,7 +172,8 @@ struct Plan::Planner {
           const int from = step.inputs[static_cast<size_t>(op.aliased_input())];
           const int block = block_of[static_cast<size_t>(from)];
           block_of[to] = block;
-          if (block != kNone) blocks[static_cast<size_t>(block)].last = std::max(blocks[static_cast<size_t>(block)].last, last_use[to]);
+          if (block != kNone)
+            blocks[static_cast<size_t>(block)].last = std::max(blocks[static_cast<size_t>(block)].last, last_use[to]);
           continue;
         }
         const auto bytes = planned_bytes(*step.node, k);
@@ -192,7 +194,8 @@ struct Plan::Planner {
     plan.arena_bytes_ = memory.arena_bytes;
     for (Step& step : plan.steps_)
       for (Step::Output& output : step.outputs)
-        if (output.planned) output.offset = memory.offsets[static_cast<size_t>(block_of[static_cast<size_t>(output.slot)])];
+        if (output.planned)
+          output.offset = memory.offsets[static_cast<size_t>(block_of[static_cast<size_t>(output.slot)])];
     note_transients();
   }
 
@@ -207,7 +210,9 @@ struct Plan::Planner {
       if (static_cast<size_t>(i) >= step.node->inputs.size() || step.inputs[static_cast<size_t>(i)] == kNone) continue;
       const int from = step.inputs[static_cast<size_t>(i)];
       const int block = block_of[static_cast<size_t>(from)];
-      if (block == kNone || blocks[static_cast<size_t>(block)].last != at || blocks[static_cast<size_t>(block)].bytes != bytes) continue;
+      if (block == kNone || blocks[static_cast<size_t>(block)].last != at ||
+          blocks[static_cast<size_t>(block)].bytes != bytes)
+        continue;
       int reads = 0;  // of the block by this very step, views included
       for (int read : step.inputs) reads += read != kNone && block_of[static_cast<size_t>(read)] == block;
       if (reads == 1) return block;
@@ -225,8 +230,10 @@ struct Plan::Planner {
     for (size_t slot = 0; slot < plan.slots_; ++slot) {
       if (constant[slot] || placed[slot]) continue;
       plan.transient_.push_back(static_cast<int>(slot));
-      const bool output = std::find(plan.output_slots_.begin(), plan.output_slots_.end(), static_cast<int>(slot)) != plan.output_slots_.end();
-      if (!output && last_use[slot] >= 0) plan.steps_[static_cast<size_t>(last_use[slot])].release.push_back(static_cast<int>(slot));
+      const bool output = std::find(plan.output_slots_.begin(), plan.output_slots_.end(), static_cast<int>(slot)) !=
+                          plan.output_slots_.end();
+      if (!output && last_use[slot] >= 0)
+        plan.steps_[static_cast<size_t>(last_use[slot])].release.push_back(static_cast<int>(slot));
     }
   }
 };

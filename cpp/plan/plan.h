@@ -14,14 +14,14 @@
 namespace sx {
 
 struct ProfileEvent {
-  std::string node;    // the node's origin: what the model's author calls it
-  std::string op;      // operator, with its domain
-  std::string choice;  // what the kernel said of itself
+  std::string node;     // the node's origin: what the model's author calls it
+  std::string op;       // operator, with its domain
+  std::string choice;   // what the kernel said of itself
   double start_us = 0;  // since the start of the profile
   double duration_us = 0;
   int64_t bytes_read = 0;
   int64_t bytes_written = 0;
-  std::vector<std::string> input_types;   // f32[1,3,224,224]
+  std::vector<std::string> input_types;  // f32[1,3,224,224]
   std::vector<std::string> output_types;
 };
 
@@ -70,8 +70,8 @@ struct Step {
 struct RunContext {
   std::shared_ptr<Buffer> arena;
   std::vector<Datum> values;
-  std::vector<std::vector<const Datum*>> inputs;   // per step, pointing into values
-  std::vector<std::vector<OutputSlot>> outputs;    // per step, pointing into values
+  std::vector<std::vector<const Datum*>> inputs;  // per step, pointing into values
+  std::vector<std::vector<OutputSlot>> outputs;   // per step, pointing into values
 };
 
 class Plan {

@@ -68,7 +68,8 @@ std::unique_ptr<RunContext> Plan::make_context() const {
   context->outputs.reserve(steps_.size());
   for (const Step& step : steps_) {
     auto& inputs = context->inputs.emplace_back();
-    for (int slot : step.inputs) inputs.push_back(slot == kNone ? nullptr : &context->values[static_cast<size_t>(slot)]);
+    for (int slot : step.inputs)
+      inputs.push_back(slot == kNone ? nullptr : &context->values[static_cast<size_t>(slot)]);
     auto& outputs = context->outputs.emplace_back();
     for (const Step::Output& output : step.outputs) {
       OutputSlot& to = outputs.emplace_back();
@@ -95,7 +96,15 @@ void Plan::run_steps(RunContext& context, const RunState& state) const {
       throw_named(error, *step.node);
     }
     if (state.profile != nullptr) {
-      ProfileEvent event{step.node->origin, step.node->op->full_name(), step.choice, began, state.profile->now_us() - began, 0, 0, {}, {}};
+      ProfileEvent event{step.node->origin,
+                         step.node->op->full_name(),
+                         step.choice,
+                         began,
+                         state.profile->now_us() - began,
+                         0,
+                         0,
+                         {},
+                         {}};
       for (const Datum* input : context.inputs[i]) {
         event.bytes_read += bytes_of(input);
         event.input_types.push_back(type_of(input));

@@ -46,14 +46,16 @@ std::shared_ptr<Session> Session::from_bytes(std::string_view bytes, const Sessi
 Session::Session(ImportedModel model, const SessionConfig& config)
     : model_(std::move(model)), config_(config), profiling_(config.profile) {
   const Graph& graph = *model_.graph;
-  for (size_t i = 0; i < graph.inputs.size(); ++i) inputs_.push_back({graph.value(graph.inputs[i]).name, model_.input_types[i]});
-  for (size_t i = 0; i < graph.outputs.size(); ++i) outputs_.push_back({graph.value(graph.outputs[i]).name, model_.output_types[i]});
+  for (size_t i = 0; i < graph.inputs.size(); ++i)
+    inputs_.push_back({graph.value(graph.inputs[i]).name, model_.input_types[i]});
+  for (size_t i = 0; i < graph.outputs.size(); ++i)
+    outputs_.push_back({graph.value(graph.outputs[i]).name, model_.output_types[i]});
   for (const OverridableInitializer& entry : model_.overridable) overridable_.push_back({entry.name, entry.type});
   default_ = make_variant(names_of(outputs_), {}, log_);
 }
 
-std::shared_ptr<Session::Variant> Session::make_variant(std::vector<std::string> fetches, std::vector<std::string> overridden,
-                                                        PassLog& log) const {
+std::shared_ptr<Session::Variant> Session::make_variant(std::vector<std::string> fetches,
+                                                        std::vector<std::string> overridden, PassLog& log) const {
   auto variant = std::make_shared<Variant>();
   variant->graph = model_.graph->clone();
   Graph& graph = *variant->graph;
@@ -61,7 +63,8 @@ std::shared_ptr<Session::Variant> Session::make_variant(std::vector<std::string>
   for (const std::string& name : fetches) graph.outputs.push_back(graph.find_value(name));
   for (const std::string& name : overridden) {
     const ValueId value = graph.find_value(name);
-    const auto entry = std::find_if(overridable_.begin(), overridable_.end(), [&](const PortInfo& port) { return port.name == name; });
+    const auto entry =
+        std::find_if(overridable_.begin(), overridable_.end(), [&](const PortInfo& port) { return port.name == name; });
     graph.value(value).facts = {entry->type, Tensor(), std::nullopt};
     graph.inputs.push_back(value);
   }
@@ -106,17 +109,19 @@ std::shared_ptr<Session::Variant> Session::variant_for(const std::vector<std::st
 
 void Session::check_feed(const std::string& name, const Type& type, const Datum& value) const {
   if (!type.is_tensor()) return;
-  SX_REQUIRE(value.kind == Datum::Kind::kTensor, kInvalidArgument, "input '", name, "' is ", describe(value), "; expected ", type.str());
+  SX_REQUIRE(value.kind == Datum::Kind::kTensor, kInvalidArgument, "input '", name, "' is ", describe(value),
+             "; expected ", type.str());
   const Tensor& tensor = value.tensor;
-  SX_REQUIRE(tensor.dtype() == type.dtype, kInvalidArgument, "Unexpected input data type for input '", name, "': found tensor(",
-             session_name_of(tensor.dtype()), "), expected tensor(", session_name_of(type.dtype), ")");
+  SX_REQUIRE(tensor.dtype() == type.dtype, kInvalidArgument, "Unexpected input data type for input '", name,
+             "': found tensor(", session_name_of(tensor.dtype()), "), expected tensor(", session_name_of(type.dtype),
+             ")");
   if (!type.shape) return;
-  SX_REQUIRE(tensor.rank() == type.rank(), kInvalidArgument, "Invalid rank for input '", name, "': found ", tensor.rank(), " ",
-             tensor.shape().str(), ", expected ", type.rank(), " ", to_string(*type.shape));
+  SX_REQUIRE(tensor.rank() == type.rank(), kInvalidArgument, "Invalid rank for input '", name, "': found ",
+             tensor.rank(), " ", tensor.shape().str(), ", expected ", type.rank(), " ", to_string(*type.shape));
   for (int axis = 0; axis < tensor.rank(); ++axis) {
     const Dim& dim = (*type.shape)[static_cast<size_t>(axis)];
-    SX_REQUIRE(!dim.known() || dim.value() == tensor.dim(axis), kInvalidArgument, "Invalid size for input '", name, "': found ",
-               tensor.shape().str(), ", expected ", to_string(*type.shape), " (axis ", axis, " differs)");
+    SX_REQUIRE(!dim.known() || dim.value() == tensor.dim(axis), kInvalidArgument, "Invalid size for input '", name,
+               "': found ", tensor.shape().str(), ", expected ", to_string(*type.shape), " (axis ", axis, " differs)");
   }
 }
 
@@ -129,8 +134,8 @@ std::vector<Datum> Session::run(const std::vector<std::string>& fetches,
     if (std::any_of(inputs_.begin(), inputs_.end(), named)) continue;
     std::vector<std::string> known = names_of(inputs_);
     for (const PortInfo& port : overridable_) known.push_back(port.name);
-    SX_REQUIRE(std::any_of(overridable_.begin(), overridable_.end(), named), kInvalidArgument, "Invalid input name: '", name,
-               "'; the model's inputs are ", quoted(names_of(inputs_)), suggestion(name, known));
+    SX_REQUIRE(std::any_of(overridable_.begin(), overridable_.end(), named), kInvalidArgument, "Invalid input name: '",
+               name, "'; the model's inputs are ", quoted(names_of(inputs_)), suggestion(name, known));
     overridden.push_back(name);
   }
   std::sort(overridden.begin(), overridden.end());
@@ -154,14 +159,15 @@ std::vector<Datum> Session::run(const std::vector<std::string>& fetches,
     check_feed(name, graph.type(graph.inputs[i]), fed->second);
     inputs.push_back(fed->second);
   }
-  SX_REQUIRE(missing.empty(), kInvalidArgument, "Required inputs (", quoted(missing), ") are missing from the input feed");
+  SX_REQUIRE(missing.empty(), kInvalidArgument, "Required inputs (", quoted(missing),
+             ") are missing from the input feed");
 
   RunState state;
   state.terminate = config.terminate;
   state.has_deadline = config.timeout_seconds > 0;
   if (state.has_deadline)
-    state.deadline = std::chrono::steady_clock::now() +
-                     std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(config.timeout_seconds));
+    state.deadline = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                                            std::chrono::duration<double>(config.timeout_seconds));
   state.profile = profiling_ ? &profile_ : nullptr;
   const ThreadLimit limit(config_.threads);
   std::vector<Datum> outputs = variant->executable->run(inputs, state, true);
@@ -184,7 +190,8 @@ std::vector<NodeReport> Session::report() {
   const std::shared_ptr<Plan> plan = default_->executable->newest_plan();
   std::vector<NodeReport> reports;
   if (plan) {
-    for (const Step& step : plan->steps()) reports.push_back({step.node->origin, step.node->op->full_name(), step.choice});
+    for (const Step& step : plan->steps())
+      reports.push_back({step.node->origin, step.node->op->full_name(), step.choice});
     return reports;
   }
   const Graph& graph = default_->executable->graph();

@@ -38,7 +38,7 @@ struct PortInfo {
 
 // Where and how one node of the optimised graph runs.
 struct NodeReport {
-  std::string node;    // origin
+  std::string node;  // origin
   std::string op;
   std::string choice;  // the kernel's own words; empty before the first run
 };
@@ -49,14 +49,14 @@ class Session {
   static std::shared_ptr<Session> from_bytes(std::string_view bytes, const SessionConfig& config);
 
   const ImportedModel& model() const { return model_; }
-  const std::vector<PortInfo>& inputs() const { return inputs_; }           // that a run must be fed
+  const std::vector<PortInfo>& inputs() const { return inputs_; }  // that a run must be fed
   const std::vector<PortInfo>& outputs() const { return outputs_; }
   const std::vector<PortInfo>& overridable() const { return overridable_; }  // initializers that a run may be fed
 
   // Runs the model. `fetches` names outputs or any other value of the graph; empty: all outputs. Throws
   // InvalidArgument naming the input, what came and what is wanted. Thread-safe.
-  std::vector<Datum> run(const std::vector<std::string>& fetches, const std::vector<std::pair<std::string, Datum>>& feeds,
-                         const RunConfig& config);
+  std::vector<Datum> run(const std::vector<std::string>& fetches,
+                         const std::vector<std::pair<std::string, Datum>>& feeds, const RunConfig& config);
   // The type of a value that run() can fetch.
   Type type_of(const std::string& name) const;
 
@@ -77,8 +77,10 @@ class Session {
     std::vector<std::string> input_names;
   };
   Session(ImportedModel model, const SessionConfig& config);
-  std::shared_ptr<Variant> make_variant(std::vector<std::string> fetches, std::vector<std::string> overridden, PassLog& log) const;
-  std::shared_ptr<Variant> variant_for(const std::vector<std::string>& fetches, const std::vector<std::string>& overridden);
+  std::shared_ptr<Variant> make_variant(std::vector<std::string> fetches, std::vector<std::string> overridden,
+                                        PassLog& log) const;
+  std::shared_ptr<Variant> variant_for(const std::vector<std::string>& fetches,
+                                       const std::vector<std::string>& overridden);
   void check_feed(const std::string& name, const Type& type, const Datum& value) const;
 
   ImportedModel model_;

@@ -91,9 +91,7 @@ Buffer::~Buffer() {
     case Kind::kPlain:
       if (!cache().keep(data_, block_size(bytes_))) std::free(data_);
       break;
-    case Kind::kStrings:
-      delete[] static_cast<std::string*>(data_);
-      break;
+    case Kind::kStrings: delete[] static_cast<std::string*>(data_); break;
     case Kind::kForeign:
       if (release_) release_();
       break;

@@ -57,8 +57,12 @@ class Tensor {
   template <typename T>
   static Tensor of(const Shape& shape, const std::vector<T>& values);
   template <typename T>
-  static Tensor scalar(T value) { return of<T>(Shape{}, std::vector<T>{value}); }
-  static Tensor vector(const std::vector<int64_t>& values) { return of<int64_t>(Shape{static_cast<int64_t>(values.size())}, values); }
+  static Tensor scalar(T value) {
+    return of<T>(Shape{}, std::vector<T>{value});
+  }
+  static Tensor vector(const std::vector<int64_t>& values) {
+    return of<int64_t>(Shape{static_cast<int64_t>(values.size())}, values);
+  }
 
   bool defined() const { return dtype_ != DType::kUndefined; }
   DType dtype() const { return dtype_; }

@@ -32,8 +32,8 @@ void check(const ConvShape& shape) {
       const int64_t filter_size = w_size / shape.filters;
       for_each_product(shape, [&](int64_t from, int64_t weight, int64_t to) {
         const int32_t zero = problem.w_zeros ? w_zeros[weight / filter_size] : problem.w_zero;
-        expected[to] += (value_of(x[from], problem.x_signed) - problem.x_zero) *
-                        (value_of(w[weight], problem.w_signed) - zero);
+        expected[to] +=
+            (value_of(x[from], problem.x_signed) - problem.x_zero) * (value_of(w[weight], problem.w_signed) - zero);
       });
       AlignedVector<uint8_t> packed(packed_conv_int8_size(shape, isa));
       pack_conv_int8(shape, w.data(), problem.w_signed, packed.data(), isa);

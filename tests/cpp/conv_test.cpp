@@ -165,8 +165,7 @@ void check_transpose(const ConvShape& shape) {
     epilogue.activation = Activation::kRelu;
     conv_transpose(shape, x.data(), packed.data(), y.data(), epilogue, isa);
     for (int64_t i = 0; i < size; ++i) {
-      const double want =
-          std::max(0.0, expected[i] + bias[i / shape.in_size() % shape.channels] + residual[i]);
+      const double want = std::max(0.0, expected[i] + bias[i / shape.in_size() % shape.channels] + residual[i]);
       CHECK_NEAR(y[i], want, 1.2e-7 * static_cast<double>(depth + 8) * (magnitude[i] + 2));
     }
     std::vector<float> alone = residual;

@@ -12,8 +12,8 @@ namespace sx {
 
 inline void set_out(ConvShape* shape) {
   for (int axis = 0; axis < shape->rank; ++axis) {
-    shape->out[axis] = conv_out_extent(shape->in[axis], shape->kernel[axis], shape->stride[axis],
-                                       shape->dilation[axis], shape->pad_begin[axis] + shape->pad_end[axis]);
+    shape->out[axis] = conv_out_extent(shape->in[axis], shape->kernel[axis], shape->stride[axis], shape->dilation[axis],
+                                       shape->pad_begin[axis] + shape->pad_end[axis]);
   }
 }
 

@@ -14,8 +14,7 @@ struct Case {
 
 // One problem with its operands stored with gaps between the rows, and the answer with its error bound.
 struct Problem {
-  Problem(const Case& c, Isa isa)
-      : c(c), isa(isa), lda((c.trans_a ? c.m : c.k) + 3), ldb((c.trans_b ? c.k : c.n) + 2) {
+  Problem(const Case& c, Isa isa) : c(c), isa(isa), lda((c.trans_a ? c.m : c.k) + 3), ldb((c.trans_b ? c.k : c.n) + 2) {
     a = random_floats((c.trans_a ? c.k : c.m) * lda, 1);
     b = random_floats((c.trans_b ? c.n : c.k) * ldb, 2);
   }

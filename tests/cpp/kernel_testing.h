@@ -26,8 +26,7 @@ inline std::vector<Isa> tested_isas() {
 template <typename T>
 class AlignedVector {
  public:
-  explicit AlignedVector(int64_t size, T fill = T())
-      : storage_(static_cast<size_t>(size) + 64 / sizeof(T), fill) {
+  explicit AlignedVector(int64_t size, T fill = T()) : storage_(static_cast<size_t>(size) + 64 / sizeof(T), fill) {
     const uintptr_t address = reinterpret_cast<uintptr_t>(storage_.data());
     data_ = storage_.data() + ((64 - address % 64) % 64) / sizeof(T);
   }

@@ -17,7 +17,8 @@ void check_plan(const std::vector<Lifetime>& blocks, const MemoryPlan& plan) {
     for (size_t j = 0; j < i; ++j) {
       const bool together = blocks[i].first <= blocks[j].last && blocks[j].first <= blocks[i].last;
       if (!together || blocks[i].bytes == 0 || blocks[j].bytes == 0) continue;
-      const bool apart = plan.offsets[i] + blocks[i].bytes <= plan.offsets[j] || plan.offsets[j] + blocks[j].bytes <= plan.offsets[i];
+      const bool apart =
+          plan.offsets[i] + blocks[i].bytes <= plan.offsets[j] || plan.offsets[j] + blocks[j].bytes <= plan.offsets[i];
       CHECK(apart);
     }
   }

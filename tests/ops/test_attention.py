@@ -2,6 +2,7 @@
 
 import ml_dtypes
 import numpy as np
+
 from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(14)
@@ -60,16 +61,44 @@ def reference(q, k, v, mask=None, past_key=None, past_value=None, valid=None, *,
     return [y, k, v, shown[stages]]
 
 
-def attention(*, batch=2, heads=(4, 4), rows=5, keys=7, sizes=(8, 6), packed=False, mask=None, past=0, valid=None, outputs=1, dtype=np.float32, opset=25, id="", **attrs):
+def attention(
+    *,
+    batch=2,
+    heads=(4, 4),
+    rows=5,
+    keys=7,
+    sizes=(8, 6),
+    packed=False,
+    mask=None,
+    past=0,
+    valid=None,
+    outputs=1,
+    dtype=np.float32,
+    opset=25,
+    id="",
+    **attrs,
+):
     q_heads, kv_heads = heads
     size, width = sizes
     if packed:
-        inputs = [values(batch, rows, q_heads * size, dtype=dtype), values(batch, keys, kv_heads * size, dtype=dtype), values(batch, keys, kv_heads * width, dtype=dtype)]
+        inputs = [
+            values(batch, rows, q_heads * size, dtype=dtype),
+            values(batch, keys, kv_heads * size, dtype=dtype),
+            values(batch, keys, kv_heads * width, dtype=dtype),
+        ]
         attrs = {"q_num_heads": q_heads, "kv_num_heads": kv_heads, **attrs}
     else:
-        inputs = [values(batch, q_heads, rows, size, dtype=dtype), values(batch, kv_heads, keys, size, dtype=dtype), values(batch, kv_heads, keys, width, dtype=dtype)]
+        inputs = [
+            values(batch, q_heads, rows, size, dtype=dtype),
+            values(batch, kv_heads, keys, size, dtype=dtype),
+            values(batch, kv_heads, keys, width, dtype=dtype),
+        ]
     inputs.append(None if mask is None else mask)
-    inputs += [values(batch, kv_heads, past, size, dtype=dtype), values(batch, kv_heads, past, width, dtype=dtype)] if past else [None, None]
+    inputs += (
+        [values(batch, kv_heads, past, size, dtype=dtype), values(batch, kv_heads, past, width, dtype=dtype)]
+        if past
+        else [None, None]
+    )
     inputs.append(None if valid is None else np.array(valid))
     while inputs[-1] is None:
         inputs.pop()
@@ -80,8 +109,21 @@ def attention(*, batch=2, heads=(4, 4), rows=5, keys=7, sizes=(8, 6), packed=Fal
         return [a.astype(dtype) for a, name in zip(found, names) if name]
 
     tolerance = {2: 2e-2, 4: 2e-5, 8: 1e-6}[np.dtype(dtype).itemsize]
-    name = "-".join([id, np.dtype(dtype).name, str(heads), f"{rows}x{keys}", "3d" if packed else "4d", f"past{past}", str(valid), *(f"{k}={v}" for k, v in attrs.items())])
-    return Case("Attention", inputs, attrs, opset=opset, outputs=names, expect=expect, rtol=tolerance, atol=tolerance, id=name)
+    name = "-".join(
+        [
+            id,
+            np.dtype(dtype).name,
+            str(heads),
+            f"{rows}x{keys}",
+            "3d" if packed else "4d",
+            f"past{past}",
+            str(valid),
+            *(f"{k}={v}" for k, v in attrs.items()),
+        ]
+    )
+    return Case(
+        "Attention", inputs, attrs, opset=opset, outputs=names, expect=expect, rtol=tolerance, atol=tolerance, id=name
+    )
 
 
 BOOLS = rng.random((2, 1, 5, 7)) < 0.7
@@ -95,7 +137,11 @@ test_heads = check(
         for heads in ((4, 4), (4, 2), (6, 1))
         for more in ({}, {"past": 3, "outputs": 3}, {"is_causal": 1})
     ]
-    + [attention(rows=1, past=9, is_causal=1, outputs=3), attention(rows=150, keys=170, sizes=(16, 24), is_causal=1), attention(scale=0.3, softcap=2.0)]
+    + [
+        attention(rows=1, past=9, is_causal=1, outputs=3),
+        attention(rows=150, keys=170, sizes=(16, 24), is_causal=1),
+        attention(scale=0.3, softcap=2.0),
+    ]
     + [attention(rows=0), attention(batch=0, heads=(4, 2))]
 )
 test_masks = check(
@@ -123,8 +169,14 @@ test_windows = check(
 )
 test_valid = check([attention(valid=[7, 2]), attention(valid=[5, 0], is_causal=1), attention(valid=[6, 7], mask=BOOLS)])
 test_scores = check(
-    [attention(outputs=["Y", "", "", "S"], qk_matmul_output_mode=mode, softcap=1.5, mask=DEAD, past=0) for mode in range(4)]
-    + [attention(outputs=4, qk_matmul_output_mode=mode, packed=True, heads=(4, 2), past=2, is_causal=1) for mode in range(4)]
+    [
+        attention(outputs=["Y", "", "", "S"], qk_matmul_output_mode=mode, softcap=1.5, mask=DEAD, past=0)
+        for mode in range(4)
+    ]
+    + [
+        attention(outputs=4, qk_matmul_output_mode=mode, packed=True, heads=(4, 2), past=2, is_causal=1)
+        for mode in range(4)
+    ]
 )
 test_types = check(
     [attention(dtype=t, mask=BOOLS, past=0, outputs=3) for t in (np.float16, ml_dtypes.bfloat16, np.float64)]
@@ -134,8 +186,13 @@ test_types = check(
 test_errors = check(
     [
         raises(Case("Attention", [values(2, 5, 8), values(2, 7, 8), values(2, 7, 8)], id="heads"), "q_num_heads"),
-        raises(Case("Attention", [values(1, 2, 5, 8), values(1, 2, 7, 9), values(1, 2, 7, 8)], id="sizes"), "do not fit"),
-        raises(Case("Attention", [values(1, 2, 5, 8), values(1, 2, 7, 8), values(1, 2, 7, 8), values(5, 9)], id="mask"), "mask"),
+        raises(
+            Case("Attention", [values(1, 2, 5, 8), values(1, 2, 7, 9), values(1, 2, 7, 8)], id="sizes"), "do not fit"
+        ),
+        raises(
+            Case("Attention", [values(1, 2, 5, 8), values(1, 2, 7, 8), values(1, 2, 7, 8), values(5, 9)], id="mask"),
+            "mask",
+        ),
     ]
 )
 
@@ -163,9 +220,13 @@ def rotary(shape, *, positions=None, heads=None, **attrs):
         y[..., real], y[..., imaginary] = a * cos - b * sin, a * sin + b * cos
         return (y.reshape(shape) if packed else y.transpose(0, 2, 1, 3)).astype(np.float32)
 
-    inputs = [values(*shape), const(np.cos(angle).astype(np.float32)), const(np.sin(angle).astype(np.float32))] + ([ids] if positions else [])
+    inputs = [values(*shape), const(np.cos(angle).astype(np.float32)), const(np.sin(angle).astype(np.float32))] + (
+        [ids] if positions else []
+    )
     every = {**attrs, **({"num_heads": heads} if heads else {})}
-    return Case("RotaryEmbedding", inputs, every, expect=expect, rtol=1e-5, atol=1e-6, id=f"{shape}-{positions}-{every}")
+    return Case(
+        "RotaryEmbedding", inputs, every, expect=expect, rtol=1e-5, atol=1e-6, id=f"{shape}-{positions}-{every}"
+    )
 
 
 test_rotary = check(
@@ -189,16 +250,36 @@ def linear(rule, *, heads=(4, 2), steps=5, past=True, wide=False, beta_one=False
     while inputs[-1] is None:
         inputs.pop()
     attrs = {"q_num_heads": q_heads, "kv_num_heads": kv_heads, "update_rule": rule}
-    return Case("LinearAttention", inputs, attrs, outputs=2, rtol=1e-4, atol=1e-5, id=f"{rule}-{heads}-{steps}-{past}-{wide}-{beta_one}")
+    return Case(
+        "LinearAttention",
+        inputs,
+        attrs,
+        outputs=2,
+        rtol=1e-4,
+        atol=1e-5,
+        id=f"{rule}-{heads}-{steps}-{past}-{wide}-{beta_one}",
+    )
 
 
 test_linear = check(
     [linear(rule) for rule in ("linear", "gated", "delta", "gated_delta")]
-    + [linear("gated_delta", heads=(3, 3), wide=True, past=False, beta_one=True), linear("linear", heads=(4, 1), steps=1), linear("gated", wide=True)]
+    + [
+        linear("gated_delta", heads=(3, 3), wide=True, past=False, beta_one=True),
+        linear("linear", heads=(4, 1), steps=1),
+        linear("gated", wide=True),
+    ]
 )
 test_causal_conv = check(
     [
-        Case("CausalConvWithState", [values(2, 3, length), const(values(3, 1, taps)), *rest(taps)], {"activation": act}, outputs=2, rtol=1e-5, atol=1e-5, id=f"{length}-{taps}-{act}-{i}")
+        Case(
+            "CausalConvWithState",
+            [values(2, 3, length), const(values(3, 1, taps)), *rest(taps)],
+            {"activation": act},
+            outputs=2,
+            rtol=1e-5,
+            atol=1e-5,
+            id=f"{length}-{taps}-{act}-{i}",
+        )
         for length, taps in ((7, 4), (1, 4), (2, 1))
         for act in ("none", "silu")
         for i, rest in enumerate((lambda k: [], lambda k: [const(values(3))], lambda k: [None, values(2, 3, k - 1)]))

@@ -4,6 +4,7 @@ import itertools
 
 import ml_dtypes
 import numpy as np
+
 from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(9)
@@ -107,7 +108,10 @@ test_conv_errors = check(
         raises(Case("Conv", [values(1, 3, 5, 5), values(4, 3, 3)], id="rank"), "rank"),
         raises(Case("Conv", [values(1, 3, 5, 5), values(4, 3, 3, 3)], {"strides": [0, 1]}, id="stride"), "strides"),
         raises(Case("Conv", [values(1, 3, 5, 5), values(4, 3, 3, 3)], {"pads": [1, 1]}, id="pads"), "pads"),
-        raises(Case("Conv", [values(1, 3, 5, 5), values(4, 3, 3, 3)], {"kernel_shape": [2, 2]}, id="kernel"), "kernel_shape"),
+        raises(
+            Case("Conv", [values(1, 3, 5, 5), values(4, 3, 3, 3)], {"kernel_shape": [2, 2]}, id="kernel"),
+            "kernel_shape",
+        ),
         raises(Case("Conv", [values(1, 3, 2, 2), values(4, 3, 5, 5)], id="too-large"), "does not fit"),
         raises(Case("Conv", [values(1, 3, 5, 5), values(4, 3, 3, 3), values(3)], id="bias"), "bias"),
         raises(Case("Conv", [values(1, 4, 5, 5), values(3, 2, 3, 3)], {"group": 2}, id="groups"), "groups"),
@@ -158,7 +162,9 @@ def transposed(x_shape, w_shape, *, bias=True, dtype=np.float32, opset=None, **a
     if bias:
         inputs.append(const(values(w_shape[1] * attrs.get("group", 1), dtype=dtype)))
     tolerance = {2: 2e-2, 4: 3e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
-    name = "-".join([np.dtype(dtype).name, str(x_shape), str(w_shape), *(f"{k}={v}" for k, v in attrs.items()), f"v{opset}"])
+    name = "-".join(
+        [np.dtype(dtype).name, str(x_shape), str(w_shape), *(f"{k}={v}" for k, v in attrs.items()), f"v{opset}"]
+    )
     return Case("ConvTranspose", inputs, attrs, expect=expect, rtol=tolerance, atol=tolerance, opset=opset, id=name)
 
 
@@ -182,14 +188,23 @@ test_transpose = check(
         transposed((1, 3, 4, 5), (3, 4, 3, 3), opset=1),
         transposed((1, 3, 4, 5), (3, 4, 3, 3), opset=11),
     ]
-    + [transposed((1, 3, 4, 5), (3, 4, 3, 3), dtype=t, strides=[2, 1]) for t in (np.float16, ml_dtypes.bfloat16, np.float64)]
+    + [
+        transposed((1, 3, 4, 5), (3, 4, 3, 3), dtype=t, strides=[2, 1])
+        for t in (np.float16, ml_dtypes.bfloat16, np.float64)
+    ]
 )
 
 test_transpose_errors = check(
     [
         raises(Case("ConvTranspose", [values(1, 3, 5, 5), values(2, 4, 3, 3)], id="channels"), "(channels|do not fit)"),
-        raises(Case("ConvTranspose", [values(1, 3, 5, 5), values(3, 4, 3, 3)], {"output_padding": [1]}, id="padding"), "output_padding"),
-        raises(Case("ConvTranspose", [values(1, 3, 1, 1), values(3, 4, 1, 1)], {"pads": [3, 3, 3, 3]}, id="negative"), "extent|shape"),
+        raises(
+            Case("ConvTranspose", [values(1, 3, 5, 5), values(3, 4, 3, 3)], {"output_padding": [1]}, id="padding"),
+            "output_padding",
+        ),
+        raises(
+            Case("ConvTranspose", [values(1, 3, 1, 1), values(3, 4, 1, 1)], {"pads": [3, 3, 3, 3]}, id="negative"),
+            "extent|shape",
+        ),
     ]
 )
 
@@ -199,7 +214,10 @@ test_deformable = check(
             "DeformConv",
             [values(1, 4, 5, 6), const(values(4, 4 // groups, 3, 2)), values(1, 2 * 6 * og, *out), *rest],
             {"group": groups, "offset_group": og, **attrs},
-            opset=22, rtol=1e-4, atol=1e-4, id=f"{groups}-{og}-{len(rest)}-{attrs}",
+            opset=22,
+            rtol=1e-4,
+            atol=1e-4,
+            id=f"{groups}-{og}-{len(rest)}-{attrs}",
         )
         for groups, og, out, rest, attrs in (
             (1, 1, (3, 5), [], {}),
@@ -224,7 +242,13 @@ def integer_conv(x_type, w_type, x_shape, w_shape, x_zero=None, w_zero=None, **a
         wide = w.astype(np.int64) - (0 if wz is None else wz.astype(np.int64).reshape(-1, *[1] * (w.ndim - 1)))
         return convolve(x.astype(np.int64) - (0 if xz is None else int(xz)), wide, attrs).astype(np.int32)
 
-    return Case("ConvInteger", [x, const(w), xz, wz], attrs, expect=expect, id=f"{x_type.__name__}-{w_type.__name__}-{x_shape}-{w_shape}-{x_zero}-{w_zero}-{attrs}")
+    return Case(
+        "ConvInteger",
+        [x, const(w), xz, wz],
+        attrs,
+        expect=expect,
+        id=f"{x_type.__name__}-{w_type.__name__}-{x_shape}-{w_shape}-{x_zero}-{w_zero}-{attrs}",
+    )
 
 
 test_integer = check(
@@ -258,8 +282,23 @@ def qlinear_conv(w_scales, bias, y_type=np.uint8, **attrs):
         info = np.iinfo(y_type)
         return np.clip(np.rint(sums.astype(np.float32) * factor) + int(yz), info.min, info.max).astype(y_type)
 
-    inputs = [x, const(np.float32(0.02)), const(np.uint8(120)), const(w), const(scales), const(zeros), const(np.float32(0.3)), const(y_type(4))]
-    return Case("QLinearConv", [*inputs, const(b) if bias else None], attrs, expect=expect, id=f"{scales.shape}-{bias}-{y_type.__name__}-{attrs}")
+    inputs = [
+        x,
+        const(np.float32(0.02)),
+        const(np.uint8(120)),
+        const(w),
+        const(scales),
+        const(zeros),
+        const(np.float32(0.3)),
+        const(y_type(4)),
+    ]
+    return Case(
+        "QLinearConv",
+        [*inputs, const(b) if bias else None],
+        attrs,
+        expect=expect,
+        id=f"{scales.shape}-{bias}-{y_type.__name__}-{attrs}",
+    )
 
 
 test_qlinear = check(
@@ -283,7 +322,16 @@ def fused_conv(activation, parameters, function, residual):
         return function(y + (0 if z is None else z)).astype(np.float32)
 
     inputs = [x, const(w), const(b)] + ([values(1, 4, 6, 7)] if residual else [])
-    return Case("FusedConv", inputs, attrs, domain="com.microsoft", expect=expect, rtol=3e-5, atol=3e-5, id=f"{activation}-{residual}")
+    return Case(
+        "FusedConv",
+        inputs,
+        attrs,
+        domain="com.microsoft",
+        expect=expect,
+        rtol=3e-5,
+        atol=3e-5,
+        id=f"{activation}-{residual}",
+    )
 
 
 test_fused = check(

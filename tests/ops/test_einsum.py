@@ -2,6 +2,7 @@
 
 import ml_dtypes
 import numpy as np
+
 from tests.ops.harness import Case, check, raises
 
 rng = np.random.default_rng(13)
@@ -21,7 +22,15 @@ def case(equation, *shapes, dtype=np.float32, opset=None):
     tolerance = {} if np.dtype(dtype).kind in "iu" else {"rtol": {2: 2e-2, 4: 2e-5, 8: 1e-12}[np.dtype(dtype).itemsize]}
     if tolerance:
         tolerance["atol"] = tolerance["rtol"]
-    return Case("Einsum", inputs, {"equation": equation}, expect=expect, opset=opset, id=f"{equation}-{np.dtype(dtype).name}-{opset}", **tolerance)
+    return Case(
+        "Einsum",
+        inputs,
+        {"equation": equation},
+        expect=expect,
+        opset=opset,
+        id=f"{equation}-{np.dtype(dtype).name}-{opset}",
+        **tolerance,
+    )
 
 
 test_equations = check(
@@ -66,14 +75,29 @@ test_equations = check(
 test_types = check(
     [
         case("bij,bkj->bik", (2, 3, 4), (2, 5, 4), dtype=t)
-        for t in (np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
+        for t in (
+            np.float64,
+            np.float16,
+            ml_dtypes.bfloat16,
+            np.int8,
+            np.uint8,
+            np.int16,
+            np.uint16,
+            np.int32,
+            np.uint32,
+            np.int64,
+            np.uint64,
+        )
     ]
     + [case("ij,jk->ik", (3, 4), (4, 5), opset=12)]
 )
 test_errors = check(
     [
         raises(case("ij,jk->ik", (3, 4)), "operands"),
-        raises(Case("Einsum", [np.zeros((3, 4), np.float32)] * 2, {"equation": "ij,jk->ik"}, id="extents"), "(broadcast|extent)"),
+        raises(
+            Case("Einsum", [np.zeros((3, 4), np.float32)] * 2, {"equation": "ij,jk->ik"}, id="extents"),
+            "(broadcast|extent)",
+        ),
         raises(Case("Einsum", [np.zeros((3, 4), np.float32)], {"equation": "i->i"}, id="labels"), "labels"),
         raises(Case("Einsum", [np.zeros((3, 4), np.float32)], {"equation": "ij->ijk"}, id="output"), "no operand"),
         raises(Case("Einsum", [np.zeros((3, 4), np.float32)], {"equation": "i1->i"}, id="letter"), "letters"),

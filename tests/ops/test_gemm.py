@@ -3,6 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
+
 from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(8)
@@ -26,7 +27,17 @@ def gemm(a, b, c=None, *, opset=None, op="Gemm", domain="", activation=None, ext
     tolerance = {2: 1e-2, 4: 2e-5, 8: 1e-12}[a.dtype.itemsize]
     shapes = "-".join(str(x.value.shape if hasattr(x, "value") else x.shape) for x in inputs)
     name = "-".join([a.dtype.name, shapes, *(f"{k}={v}" for k, v in attrs.items()), f"v{opset}"])
-    return Case(op, inputs, {**attrs, **(extra or {})}, opset=opset, domain=domain, id=name, expect=expect, rtol=tolerance, atol=tolerance)
+    return Case(
+        op,
+        inputs,
+        {**attrs, **(extra or {})},
+        opset=opset,
+        domain=domain,
+        id=name,
+        expect=expect,
+        rtol=tolerance,
+        atol=tolerance,
+    )
 
 
 test_addend = check(
@@ -44,7 +55,9 @@ test_addend = check(
 
 test_transposed = check(
     [
-        gemm(values(*((9, 6) if ta else (6, 9))), values(*((17, 9) if tb else (9, 17))), values(17), transA=ta, transB=tb)
+        gemm(
+            values(*((9, 6) if ta else (6, 9))), values(*((17, 9) if tb else (9, 17))), values(17), transA=ta, transB=tb
+        )
         for ta in (0, 1)
         for tb in (0, 1)
     ]
@@ -56,10 +69,23 @@ test_types = check(
         for t in (np.float16, ml_dtypes.bfloat16, np.float64)
     ]
     + [
-        gemm(rng.integers(0, 50, (3, 5)).astype(t), rng.integers(0, 50, (4, 5)).astype(t), rng.integers(0, 9, (3, 1)).astype(t), transB=1)
+        gemm(
+            rng.integers(0, 50, (3, 5)).astype(t),
+            rng.integers(0, 50, (4, 5)).astype(t),
+            rng.integers(0, 9, (3, 1)).astype(t),
+            transB=1,
+        )
         for t in (np.int32, np.uint32, np.int64, np.uint64)
     ]
-    + [gemm(values(3, 5, dtype=np.float64), values(5, 4, dtype=np.float64), values(3, 4, dtype=np.float64), beta=0.5, transA=0)]
+    + [
+        gemm(
+            values(3, 5, dtype=np.float64),
+            values(5, 4, dtype=np.float64),
+            values(3, 4, dtype=np.float64),
+            beta=0.5,
+            transA=0,
+        )
+    ]
 )
 
 test_old = check(

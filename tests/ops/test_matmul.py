@@ -3,6 +3,7 @@
 import ml_dtypes
 import numpy as np
 from onnx import helper, numpy_helper
+
 from tests.ops.harness import Case, check, const, raises, session
 
 rng = np.random.default_rng(7)
@@ -62,7 +63,12 @@ test_types = check(
         for dtype in (np.int32, np.uint32, np.int64, np.uint64)
     ]
     + [
-        Case("MatMul", [np.full((1, 2), 2**31 - 1, np.int32), np.full((2, 1), 2**31 - 1, np.int32)], id="wraps", expect=product),
+        Case(
+            "MatMul",
+            [np.full((1, 2), 2**31 - 1, np.int32), np.full((2, 1), 2**31 - 1, np.int32)],
+            id="wraps",
+            expect=product,
+        ),
         Case("MatMul", [values(2, 3), values(3, 4)], opset=1, rtol=1e-5, atol=1e-5, expect=product),
         Case("MatMul", [values(2, 3, dtype=np.float64), values(3, 4, dtype=np.float64)], opset=9, expect=product),
     ]
@@ -91,7 +97,13 @@ def fused(a, b, *, transA=0, transB=0, transBatchA=0, transBatchB=0, alpha=1.0):
 
     attrs = {"transA": transA, "transB": transB, "transBatchA": transBatchA, "transBatchB": transBatchB, "alpha": alpha}
     return Case(
-        "FusedMatMul", [a, const(b)], attrs, domain="com.microsoft", expect=expect, rtol=1e-4, atol=1e-5,
+        "FusedMatMul",
+        [a, const(b)],
+        attrs,
+        domain="com.microsoft",
+        expect=expect,
+        rtol=1e-4,
+        atol=1e-5,
         id="-".join([str(a.shape), str(b.shape), *(k for k, v in attrs.items() if v)]),
     )
 

@@ -5,6 +5,7 @@ import math
 
 import ml_dtypes
 import numpy as np
+
 from tests.ops.harness import Case, check, raises
 
 rng = np.random.default_rng(10)
@@ -92,7 +93,14 @@ def max_pool(shape, attrs, dtype=np.float32, opset=None):
         y = pooled(x.astype(np.float64), attrs, lambda block, _: block.max(-1) if block.shape[-1] else -np.inf)
         return y.astype(dtype)
 
-    return Case("MaxPool", [values(*shape, dtype=dtype)], attrs, expect=expect, opset=opset, id=label("", shape, attrs, np.dtype(dtype).name, opset))
+    return Case(
+        "MaxPool",
+        [values(*shape, dtype=dtype)],
+        attrs,
+        expect=expect,
+        opset=opset,
+        id=label("", shape, attrs, np.dtype(dtype).name, opset),
+    )
 
 
 def average_pool(shape, attrs, include, dtype=np.float32, opset=None):
@@ -106,27 +114,45 @@ def average_pool(shape, attrs, include, dtype=np.float32, opset=None):
     every = {**attrs, "count_include_pad": int(include)} if opset is None or opset >= 7 else attrs
     tolerance = {2: 1e-2, 4: 1e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
     return Case(
-        "AveragePool", [values(*shape, dtype=dtype)], every, expect=expect, opset=opset, rtol=tolerance, atol=tolerance,
+        "AveragePool",
+        [values(*shape, dtype=dtype)],
+        every,
+        expect=expect,
+        opset=opset,
+        rtol=tolerance,
+        atol=tolerance,
         id=label("", shape, every, np.dtype(dtype).name, opset),
     )
 
 
 def lp_pool(shape, attrs, p, dtype=np.float32, opset=None):
     def expect(x):
-        return pooled(x.astype(np.float64), attrs, lambda block, _: (np.abs(block) ** p).sum(-1) ** (1 / p)).astype(dtype)
+        return pooled(x.astype(np.float64), attrs, lambda block, _: (np.abs(block) ** p).sum(-1) ** (1 / p)).astype(
+            dtype
+        )
 
     tolerance = {2: 1e-2, 4: 1e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
     return Case(
-        "LpPool", [values(*shape, dtype=dtype)], {**attrs, "p": float(p) if opset == 1 else p}, expect=expect, opset=opset,
-        rtol=tolerance, atol=tolerance, id=label("", shape, attrs, p, np.dtype(dtype).name, opset),
+        "LpPool",
+        [values(*shape, dtype=dtype)],
+        {**attrs, "p": float(p) if opset == 1 else p},
+        expect=expect,
+        opset=opset,
+        rtol=tolerance,
+        atol=tolerance,
+        id=label("", shape, attrs, p, np.dtype(dtype).name, opset),
     )
 
 
 test_max = check([max_pool(*geometry) for geometry in GEOMETRIES])
-test_max_types = check([max_pool(*GEOMETRIES[1], dtype=t) for t in (np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.uint8)])
+test_max_types = check(
+    [max_pool(*GEOMETRIES[1], dtype=t) for t in (np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.uint8)]
+)
 test_max_old = check([max_pool(*GEOMETRIES[1], opset=v) for v in (1, 8, 10, 11, 12)])
 test_average = check([average_pool(*geometry, include) for geometry in GEOMETRIES for include in (False, True)])
-test_average_types = check([average_pool(*GEOMETRIES[1], True, dtype=t) for t in (np.float64, np.float16, ml_dtypes.bfloat16)])
+test_average_types = check(
+    [average_pool(*GEOMETRIES[1], True, dtype=t) for t in (np.float64, np.float16, ml_dtypes.bfloat16)]
+)
 test_average_old = check([average_pool(*GEOMETRIES[1], False, opset=v) for v in (1, 7, 10, 11, 19)])
 test_lp = check([lp_pool(*geometry, p) for geometry in GEOMETRIES[:4] + GEOMETRIES[7:13] for p in (1, 2, 3)])
 test_lp_types = check(
@@ -153,18 +179,41 @@ def max_with_indices(shape, attrs, order, dtype=np.float32, ties=False):
                 indices[(n, c, *position)] = (n * x.shape[1] + c) * size + offset
         return [y, indices]
 
-    return Case("MaxPool", [x], {**attrs, "storage_order": order}, outputs=2, expect=expect, id=label("", shape, attrs, order, ties, np.dtype(dtype).name))
+    return Case(
+        "MaxPool",
+        [x],
+        {**attrs, "storage_order": order},
+        outputs=2,
+        expect=expect,
+        id=label("", shape, attrs, order, ties, np.dtype(dtype).name),
+    )
 
 
 test_indices = check(
-    [max_with_indices(*geometry, order) for geometry in GEOMETRIES[:2] + GEOMETRIES[6:8] + GEOMETRIES[11:13] for order in (0, 1)]
+    [
+        max_with_indices(*geometry, order)
+        for geometry in GEOMETRIES[:2] + GEOMETRIES[6:8] + GEOMETRIES[11:13]
+        for order in (0, 1)
+    ]
     + [max_with_indices(*GEOMETRIES[1], 0, ties=True), max_with_indices(*GEOMETRIES[1], 0, dtype=np.uint8)]
 )
 
 test_nan = check(
     [
-        Case("MaxPool", [np.array([[[1, np.nan, 2, 3]]], np.float32)], {"kernel_shape": [2]}, expect=np.array([[[np.nan, np.nan, 3]]], np.float32), id="nan"),
-        Case("MaxPool", [np.array([[[-np.inf, -np.inf, np.inf]]], np.float32)], {"kernel_shape": [2]}, id="inf", expect=np.array([[[-np.inf, np.inf]]], np.float32)),
+        Case(
+            "MaxPool",
+            [np.array([[[1, np.nan, 2, 3]]], np.float32)],
+            {"kernel_shape": [2]},
+            expect=np.array([[[np.nan, np.nan, 3]]], np.float32),
+            id="nan",
+        ),
+        Case(
+            "MaxPool",
+            [np.array([[[-np.inf, -np.inf, np.inf]]], np.float32)],
+            {"kernel_shape": [2]},
+            id="inf",
+            expect=np.array([[[-np.inf, np.inf]]], np.float32),
+        ),
     ]
 )
 
@@ -181,7 +230,16 @@ def whole(op, dtype, shape=(2, 3, 5, 4), opset=None, **attrs):
         return y.reshape(*x.shape[:2], *[1] * (x.ndim - 2)).astype(dtype)
 
     tolerance = {2: 1e-2, 4: 1e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
-    return Case(op, [values(*shape, dtype=dtype)], attrs, expect=expect, rtol=tolerance, atol=tolerance, opset=opset, id=f"{np.dtype(dtype).name}-{shape}-{opset}-{attrs}")
+    return Case(
+        op,
+        [values(*shape, dtype=dtype)],
+        attrs,
+        expect=expect,
+        rtol=tolerance,
+        atol=tolerance,
+        opset=opset,
+        id=f"{np.dtype(dtype).name}-{shape}-{opset}-{attrs}",
+    )
 
 
 test_global = check(
@@ -200,17 +258,28 @@ INDICES = np.array([[[[5, 7], [13, 15]]]], np.int64)
 test_unpool = check(
     [
         Case(
-            "MaxUnpool", [np.array([[[[1, 2], [3, 4]]]], dtype), INDICES], {"kernel_shape": [2, 2], "strides": [2, 2]}, id=np.dtype(dtype).name,
+            "MaxUnpool",
+            [np.array([[[[1, 2], [3, 4]]]], dtype), INDICES],
+            {"kernel_shape": [2, 2], "strides": [2, 2]},
+            id=np.dtype(dtype).name,
             expect=np.array([[[[0, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 0], [0, 3, 0, 4]]]], dtype),
         )
         for dtype in (np.float32, np.float64, np.float16)
     ]
     + [
         Case(
-            "MaxUnpool", [np.array([[[[1, 2], [3, 4]]]], np.float32), INDICES, np.array([1, 1, 5, 5])], {"kernel_shape": [2, 2], "strides": [2, 2]},
-            expect=np.array([[[[0] * 5, [0, 1, 0, 2, 0], [0] * 5, [0, 3, 0, 4, 0], [0] * 5]]], np.float32), id="larger",
+            "MaxUnpool",
+            [np.array([[[[1, 2], [3, 4]]]], np.float32), INDICES, np.array([1, 1, 5, 5])],
+            {"kernel_shape": [2, 2], "strides": [2, 2]},
+            expect=np.array([[[[0] * 5, [0, 1, 0, 2, 0], [0] * 5, [0, 3, 0, 4, 0], [0] * 5]]], np.float32),
+            id="larger",
         ),
-        raises(Case("MaxUnpool", [values(1, 1, 2, 2), INDICES + 1], {"kernel_shape": [2, 2], "strides": [2, 2]}, id="index"), "out of range"),
+        raises(
+            Case(
+                "MaxUnpool", [values(1, 1, 2, 2), INDICES + 1], {"kernel_shape": [2, 2], "strides": [2, 2]}, id="index"
+            ),
+            "out of range",
+        ),
     ]
 )
 
@@ -219,6 +288,9 @@ test_errors = check(
         raises(Case("MaxPool", [values(1, 2, 4, 4)], {"kernel_shape": [2]}, id="rank"), "kernel"),
         raises(Case("AveragePool", [values(1, 2, 4, 4)], {"kernel_shape": [0, 2]}, id="zero"), "kernel_shape"),
         raises(Case("MaxPool", [values(1, 2, 4, 4)], {"kernel_shape": [9, 9]}, id="too-large"), "does not fit"),
-        raises(Case("MaxPool", [values(1, 2, 4, 4)], {"kernel_shape": [2, 2], "auto_pad": "SOME"}, id="auto-pad"), "auto_pad"),
+        raises(
+            Case("MaxPool", [values(1, 2, 4, 4)], {"kernel_shape": [2, 2], "auto_pad": "SOME"}, id="auto-pad"),
+            "auto_pad",
+        ),
     ]
 )

@@ -1,6 +1,7 @@
 """Products of 8-bit integers against NumPy."""
 
 import numpy as np
+
 from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(12)
@@ -37,7 +38,9 @@ def integer(at, bt, a_shape, b_shape, a_zero=None, b_zero=None):
         return sums(a, b, az, bz).astype(np.int32)
 
     return Case(
-        "MatMulInteger", [integers(at, *a_shape), const(integers(bt, *b_shape)), az, bz], expect=expect,
+        "MatMulInteger",
+        [integers(at, *a_shape), const(integers(bt, *b_shape)), az, bz],
+        expect=expect,
         id=f"{at.__name__}-{bt.__name__}-{a_shape}-{b_shape}-{np.shape(a_zero)}-{np.shape(b_zero)}-{a_zero is None}",
     )
 
@@ -71,17 +74,45 @@ def qlinear(at, bt, yt, a_shape, b_shape, a_scale=0.02, b_scale=0.03, y_scale=0.
         info = np.iinfo(yt)
         return np.clip(np.rint(real) + int(yz), info.min, info.max).astype(yt)
 
-    inputs = [integers(at, *a_shape), const(a_scale), const(a_zero), const(integers(bt, *b_shape)), const(b_scale), const(b_zero), const(y_scale), const(yt(5))]
-    return Case("QLinearMatMul", inputs, expect=expect, opset=opset, id=f"{at.__name__}-{bt.__name__}-{yt.__name__}-{a_shape}-{b_shape}-{a_scale.shape}-{b_scale.shape}-{np.dtype(scale_type).name}-{opset}")
+    inputs = [
+        integers(at, *a_shape),
+        const(a_scale),
+        const(a_zero),
+        const(integers(bt, *b_shape)),
+        const(b_scale),
+        const(b_zero),
+        const(y_scale),
+        const(yt(5)),
+    ]
+    return Case(
+        "QLinearMatMul",
+        inputs,
+        expect=expect,
+        opset=opset,
+        id=f"{at.__name__}-{bt.__name__}-{yt.__name__}-{a_shape}-{b_shape}-{a_scale.shape}-{b_scale.shape}-{np.dtype(scale_type).name}-{opset}",
+    )
 
 
 test_qlinear_matmul = check(
-    [qlinear(at, bt, yt, (4, 9), (9, 5)) for at in (np.uint8, np.int8) for bt in (np.uint8, np.int8) for yt in (np.uint8, np.int8)]
+    [
+        qlinear(at, bt, yt, (4, 9), (9, 5))
+        for at in (np.uint8, np.int8)
+        for bt in (np.uint8, np.int8)
+        for yt in (np.uint8, np.int8)
+    ]
     + [
         qlinear(np.uint8, np.int8, np.uint8, (2, 4, 9), (2, 9, 5)),
         qlinear(np.uint8, np.int8, np.uint8, (2, 4, 9), (9, 5)),
         qlinear(np.uint8, np.int8, np.uint8, (4, 9), (9, 5), b_scale=[0.01, 0.02, 0.03, 0.04, 0.05]),
-        qlinear(np.uint8, np.int8, np.uint8, (3, 9), (9, 5), a_scale=[0.01, 0.02, 0.03], b_scale=[0.01, 0.02, 0.03, 0.04, 0.05]),
+        qlinear(
+            np.uint8,
+            np.int8,
+            np.uint8,
+            (3, 9),
+            (9, 5),
+            a_scale=[0.01, 0.02, 0.03],
+            b_scale=[0.01, 0.02, 0.03, 0.04, 0.05],
+        ),
         qlinear(np.uint8, np.int8, np.uint8, (4, 9), (9, 5), scale_type=np.float16),
         qlinear(np.uint8, np.uint8, np.uint8, (4, 9), (9, 5), opset=10),
     ]
@@ -100,10 +131,20 @@ def to_float(bias, per_column, scale_type=np.float32):
     inputs = [a, const(b), np.asarray(0.05, scale_type), const(b_scale), np.uint8(9), const(bz)]
     if bias:
         inputs.append(const(values(6).astype(scale_type)))
-    return Case("MatMulIntegerToFloat", inputs, domain="com.microsoft", expect=expect, rtol=1e-5 if scale_type == np.float32 else 2e-3, atol=1e-4, id=f"{bias}-{per_column}-{np.dtype(scale_type).name}")
+    return Case(
+        "MatMulIntegerToFloat",
+        inputs,
+        domain="com.microsoft",
+        expect=expect,
+        rtol=1e-5 if scale_type == np.float32 else 2e-3,
+        atol=1e-4,
+        id=f"{bias}-{per_column}-{np.dtype(scale_type).name}",
+    )
 
 
-test_matmul_integer_to_float = check([to_float(b, c) for b in (False, True) for c in (False, True)] + [to_float(True, False, np.float16)])
+test_matmul_integer_to_float = check(
+    [to_float(b, c) for b in (False, True) for c in (False, True)] + [to_float(True, False, np.float16)]
+)
 
 
 def quantized(x):
@@ -116,18 +157,34 @@ def quantized(x):
 def dynamic(shape, bias, zero):
     def expect(a, b, sb, bz=None, bias=None):
         q, scale, az = quantized(a)
-        y = np.matmul(q.astype(np.int64) - int(az), b.astype(np.int64) - (0 if bz is None else bz.astype(np.int64))) * np.float64(scale) * sb
+        y = (
+            np.matmul(q.astype(np.int64) - int(az), b.astype(np.int64) - (0 if bz is None else bz.astype(np.int64)))
+            * np.float64(scale)
+            * sb
+        )
         return (y + (0 if bias is None else bias)).astype(np.float32)
 
     n = 6
     return Case(
         "DynamicQuantizeMatMul",
-        [values(*shape), const(integers(np.int8, shape[-1], n)), const(np.float32(0.02)), const(np.int8(3)) if zero else None, const(values(n)) if bias else None],
-        domain="com.microsoft", expect=expect, rtol=1e-5, atol=1e-4, id=f"{shape}-{bias}-{zero}",
+        [
+            values(*shape),
+            const(integers(np.int8, shape[-1], n)),
+            const(np.float32(0.02)),
+            const(np.int8(3)) if zero else None,
+            const(values(n)) if bias else None,
+        ],
+        domain="com.microsoft",
+        expect=expect,
+        rtol=1e-5,
+        atol=1e-4,
+        id=f"{shape}-{bias}-{zero}",
     )
 
 
-test_dynamic_quantize_matmul = check([dynamic(shape, b, z) for shape in ((4, 33), (2, 3, 17)) for b in (False, True) for z in (False, True)])
+test_dynamic_quantize_matmul = check(
+    [dynamic(shape, b, z) for shape in ((4, 33), (2, 3, 17)) for b in (False, True) for z in (False, True)]
+)
 
 
 def qgemm(c_shape, to_int, trans_a=0, trans_b=0, per_column=False):
@@ -149,7 +206,16 @@ def qgemm(c_shape, to_int, trans_a=0, trans_b=0, per_column=False):
     while inputs[-1] is None:
         inputs.pop()
     attrs = {"transA": trans_a, "transB": trans_b, "alpha": 0.5}
-    return Case("QGemm", inputs, attrs, domain="com.microsoft", expect=expect, rtol=1e-5, atol=1e-5, id=f"{c_shape}-{to_int}-{trans_a}-{trans_b}-{per_column}")
+    return Case(
+        "QGemm",
+        inputs,
+        attrs,
+        domain="com.microsoft",
+        expect=expect,
+        rtol=1e-5,
+        atol=1e-5,
+        id=f"{c_shape}-{to_int}-{trans_a}-{trans_b}-{per_column}",
+    )
 
 
 test_qgemm = check(
@@ -161,6 +227,9 @@ test_qgemm = check(
 test_errors = check(
     [
         raises(Case("MatMulInteger", [integers(np.uint8, 3, 4), integers(np.uint8, 5, 6)]), "inner extents"),
-        raises(Case("MatMulInteger", [integers(np.uint8, 3, 4), integers(np.uint8, 4, 6), None, integers(np.uint8, 5)]), "zero points"),
+        raises(
+            Case("MatMulInteger", [integers(np.uint8, 3, 4), integers(np.uint8, 4, 6), None, integers(np.uint8, 5)]),
+            "zero points",
+        ),
     ]
 )

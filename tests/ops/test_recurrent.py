@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
+
 from tests.ops.harness import Case, check, const, raises, session
 
 rng = np.random.default_rng(11)
@@ -21,7 +22,14 @@ FUNCTIONS = {
     "Softsign": lambda x, a, b: x / (1 + np.abs(x)),
     "Softplus": lambda x, a, b: np.log1p(np.exp(x)),
 }
-ALPHA = {"Affine": 1, "LeakyRelu": np.float32(0.01), "ThresholdedRelu": 1, "ScaledTanh": 1, "HardSigmoid": np.float32(0.2), "Elu": 1}
+ALPHA = {
+    "Affine": 1,
+    "LeakyRelu": np.float32(0.01),
+    "ThresholdedRelu": 1,
+    "ScaledTanh": 1,
+    "HardSigmoid": np.float32(0.2),
+    "Elu": 1,
+}
 BETA = {"Affine": 0, "ScaledTanh": 1, "HardSigmoid": 0.5}
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -90,7 +98,23 @@ def reference(op, attrs, x, w, r, b=None, lengths=None, h0=None, c0=None, p=None
     return [y, last_h, last_c]
 
 
-def cell(op, *, steps=5, batch=3, inputs=4, hidden=6, dtype=np.float32, bias=True, lengths=None, states=False, peepholes=False, opset=None, id=None, outputs=None, **attrs):
+def cell(
+    op,
+    *,
+    steps=5,
+    batch=3,
+    inputs=4,
+    hidden=6,
+    dtype=np.float32,
+    bias=True,
+    lengths=None,
+    states=False,
+    peepholes=False,
+    opset=None,
+    id=None,
+    outputs=None,
+    **attrs,
+):
     def values(*shape):
         return (rng.standard_normal(shape) * 0.6).astype(dtype)
 
@@ -119,7 +143,16 @@ def cell(op, *, steps=5, batch=3, inputs=4, hidden=6, dtype=np.float32, bias=Tru
 
     tolerance = {2: 2e-2, 4: 2e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
     every = {"hidden_size": hidden, **attrs}
-    name = id or "-".join([np.dtype(dtype).name, *(f"{k}={v}" for k, v in attrs.items()), f"{steps}x{batch}", str(lengths), str(states), f"v{opset}"])
+    name = id or "-".join(
+        [
+            np.dtype(dtype).name,
+            *(f"{k}={v}" for k, v in attrs.items()),
+            f"{steps}x{batch}",
+            str(lengths),
+            str(states),
+            f"v{opset}",
+        ]
+    )
     return Case(op, given, every, outputs=names, expect=expect, rtol=tolerance, atol=tolerance, opset=opset, id=name)
 
 
@@ -151,13 +184,29 @@ def common(op):
 test_rnn = check(
     common("RNN")
     + [cell("RNN", activations=[name]) for name in FUNCTIONS]
-    + [cell("RNN", activations=["HardSigmoid", "LeakyRelu"], activation_alpha=[0.3, 0.2], activation_beta=[0.4], direction="bidirectional")]
+    + [
+        cell(
+            "RNN",
+            activations=["HardSigmoid", "LeakyRelu"],
+            activation_alpha=[0.3, 0.2],
+            activation_beta=[0.4],
+            direction="bidirectional",
+        )
+    ]
     + [cell("RNN", activations=["ScaledTanh"], activation_alpha=[1.5], activation_beta=[0.7])]
     + [cell("RNN", activations=[name], dtype=np.float64) for name in FUNCTIONS]
 )
 test_gru = check(
     common("GRU")
-    + [cell("GRU", linear_before_reset=1, **more) for more in ({}, {"bias": False, "id": "linear-no-bias"}, {"direction": "bidirectional", "lengths": [5, 1, 3], "states": True}, {"clip": 0.3})]
+    + [
+        cell("GRU", linear_before_reset=1, **more)
+        for more in (
+            {},
+            {"bias": False, "id": "linear-no-bias"},
+            {"direction": "bidirectional", "lengths": [5, 1, 3], "states": True},
+            {"clip": 0.3},
+        )
+    ]
     + [cell("GRU", linear_before_reset=1, dtype=np.float64, states=True)]
     + [cell("GRU", activations=["HardSigmoid", "Softsign"])]
 )
@@ -175,8 +224,24 @@ test_lstm = check(
 
 test_errors = check(
     [
-        raises(Case("LSTM", [np.zeros((5, 3, 4), np.float32), np.zeros((1, 24, 5), np.float32), np.zeros((1, 24, 6), np.float32)], {"hidden_size": 6}, id="W"), "W is"),
-        raises(Case("GRU", [np.zeros((5, 3), np.float32), np.zeros((1, 18, 4), np.float32), np.zeros((1, 18, 6), np.float32)], {"hidden_size": 6}, id="X"), "three axes"),
+        raises(
+            Case(
+                "LSTM",
+                [np.zeros((5, 3, 4), np.float32), np.zeros((1, 24, 5), np.float32), np.zeros((1, 24, 6), np.float32)],
+                {"hidden_size": 6},
+                id="W",
+            ),
+            "W is",
+        ),
+        raises(
+            Case(
+                "GRU",
+                [np.zeros((5, 3), np.float32), np.zeros((1, 18, 4), np.float32), np.zeros((1, 18, 6), np.float32)],
+                {"hidden_size": 6},
+                id="X",
+            ),
+            "three axes",
+        ),
         raises(cell("RNN", direction="sideways", id="direction"), "direction"),
         raises(cell("RNN", activations=["Sine"], id="activation"), "sine"),
         raises(cell("RNN", lengths=[9, 1, 1], id="lengths"), "sequence_lens"),
@@ -201,12 +266,22 @@ def test_dynamic_quantize_lstm(direction, per_column):
     case = Case(
         "DynamicQuantizeLSTM",
         [
-            rng.standard_normal((steps, 1, inputs)).astype(np.float32), weights(inputs), weights(hidden),
-            const((rng.standard_normal((directions, 2 * width)) * 0.1).astype(np.float32)), None,
-            (rng.standard_normal((directions, 1, hidden)) * 0.3).astype(np.float32), None, None,
-            scales(), zeros, scales(), zeros,
+            rng.standard_normal((steps, 1, inputs)).astype(np.float32),
+            weights(inputs),
+            weights(hidden),
+            const((rng.standard_normal((directions, 2 * width)) * 0.1).astype(np.float32)),
+            None,
+            (rng.standard_normal((directions, 1, hidden)) * 0.3).astype(np.float32),
+            None,
+            None,
+            scales(),
+            zeros,
+            scales(),
+            zeros,
         ],
-        {"hidden_size": hidden, "direction": direction}, domain="com.microsoft", outputs=["Y", "Y_h", "Y_c"],
+        {"hidden_size": hidden, "direction": direction},
+        domain="com.microsoft",
+        outputs=["Y", "Y_h", "Y_c"],
     )
     expected = [np.zeros(0, np.float32)] * 3
     model = case.model(initializers=True, symbolic=False, expected=expected)

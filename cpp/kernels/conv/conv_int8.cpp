@@ -25,9 +25,7 @@ constexpr int32_t kFlipShift = 128;
 Int8Side side_of_w(bool is_signed) { return {static_cast<uint8_t>(is_signed ? 0 : 0x80), true}; }
 Int8Side side_of_x(bool is_signed) { return {static_cast<uint8_t>(is_signed ? 0x80 : 0), false}; }
 
-int64_t depth_of(const ConvShape& shape) {
-  return checked_mul(shape.channels / shape.groups, shape.kernel_size());
-}
+int64_t depth_of(const ConvShape& shape) { return checked_mul(shape.channels / shape.groups, shape.kernel_size()); }
 
 // Packed filters begin with the sum of each filter, in this many elements.
 int64_t sums_of(const ConvShape& shape) { return ceil_div(shape.filters, 16) * 16; }
@@ -119,11 +117,11 @@ void conv_int8(const ConvInt8& problem, const void* packed, Isa isa) {
   }
   const int64_t blocks = ceil_div(column_panels, block);
   const int64_t grain = std::max<int64_t>(1, static_cast<int64_t>(kLeastWork / (work * static_cast<double>(block))));
-  const int64_t element = problem.epilogue.output == Int8Output::kInt32 ||
-                          problem.epilogue.output == Int8Output::kFloat32 ? 4 : 1;
+  const int64_t element =
+      problem.epilogue.output == Int8Output::kInt32 || problem.epilogue.output == Int8Output::kFloat32 ? 4 : 1;
   parallel_for(checked_mul(items, blocks), grain, [&](int64_t begin, int64_t end) {
-    int32_t* columns_memory = reinterpret_cast<int32_t*>(
-        scratch_bytes(ScratchSlot::kPackB, 4 * block * (panel_units + kernel.nr)));
+    int32_t* columns_memory =
+        reinterpret_cast<int32_t*>(scratch_bytes(ScratchSlot::kPackB, 4 * block * (panel_units + kernel.nr)));
     int32_t* column_sums = columns_memory + block * panel_units;
     int32_t* sums = reinterpret_cast<int32_t*>(scratch_bytes(ScratchSlot::kTile, 4 * (kernel.mr + 1) * kernel.nr));
     int32_t* column_zeros = sums + kernel.mr * kernel.nr;

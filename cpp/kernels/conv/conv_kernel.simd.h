@@ -134,8 +134,8 @@ SX_INLINE void add_residual(F (&acc)[kR], const float* residual, int64_t columns
 // overlap, else 0.
 template <int kR>
 SX_INLINE void depthwise_block(const float* x, const float* weights, const int64_t* offsets, int64_t taps,
-                               int64_t columns, int64_t row_step, int size, int count, float* y,
-                               const float* residual, const DepthwiseTail& tail) {
+                               int64_t columns, int64_t row_step, int size, int count, float* y, const float* residual,
+                               const DepthwiseTail& tail) {
   F acc[kR];
 #pragma GCC unroll 8
   for (int r = 0; r < kR; ++r) acc[r] = F{};
@@ -206,8 +206,7 @@ SX_INLINE void depthwise_rows(const float* x, const float* weights, const int64_
 void depthwise(const float* x, const float* weights, const int64_t* offsets, int64_t taps, int64_t rows,
                int64_t columns, int64_t row_step, float* y, const DepthwiseTail& tail) {
   const float* residual = tail.residual;
-  const int size =
-      rows_overlap(offsets, taps, row_step, 3) ? 3 : (rows_overlap(offsets, taps, row_step, 5) ? 5 : 0);
+  const int size = rows_overlap(offsets, taps, row_step, 3) ? 3 : (rows_overlap(offsets, taps, row_step, 5) ? 5 : 0);
   int64_t row = 0;
   for (; row + 7 <= rows; row += 7) {
     depthwise_rows<7>(x + row * row_step, weights, offsets, taps, columns, row_step, size, y + row * columns,

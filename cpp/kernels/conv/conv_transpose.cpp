@@ -94,8 +94,8 @@ void conv_transpose(const ConvShape& shape, const float* x, const float* packed,
   parallel_for(shape.batch * shape.groups * tasks_of_group, 1, [&](int64_t begin, int64_t end) {
     const int64_t contributions = checked_mul(step * taps, out_size);
     const int64_t floats = checked_add(contributions, in_size);
-    float* memory = static_cast<float*>(
-        thread_scratch(ScratchSlot::kImage, static_cast<size_t>(checked_mul(floats, 4))));
+    float* memory =
+        static_cast<float*>(thread_scratch(ScratchSlot::kImage, static_cast<size_t>(checked_mul(floats, 4))));
     float* plane = memory + contributions;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t item = task / tasks_of_group, group = item % shape.groups;

@@ -33,9 +33,9 @@ WindowLayout::WindowLayout(const ConvShape& shape) : shape_(shape) {
   for (int axis = last - 1; axis >= 0; --axis) {
     step_[axis] = step;
     output_step_[axis] = step * shape.stride[axis];
-    extent_[axis] = in_place_ ? shape.in[axis]
-                              : (shape.out[axis] - 1) * shape.stride[axis] +
-                                    (shape.kernel[axis] - 1) * shape.dilation[axis] + 1;
+    extent_[axis] =
+        in_place_ ? shape.in[axis]
+                  : (shape.out[axis] - 1) * shape.stride[axis] + (shape.kernel[axis] - 1) * shape.dilation[axis] + 1;
     step = checked_mul(step, extent_[axis]);
   }
   plane_size_ = step;

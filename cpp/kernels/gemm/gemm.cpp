@@ -37,8 +37,8 @@ Grid make_grid(const GemmKernel& kernel, const Gemm& shape, int64_t count, bool 
   Grid grid{ceil_div(shape.m, kernel.mr), ceil_div(shape.n, kernel.nr), 1, 1};
   const int threads = thread_count();
   if (threads == 1) return grid;
-  const double work = static_cast<double>(shape.m) * static_cast<double>(shape.n) *
-                      static_cast<double>(std::max<int64_t>(shape.k, 16));
+  const double work =
+      static_cast<double>(shape.m) * static_cast<double>(shape.n) * static_cast<double>(std::max<int64_t>(shape.k, 16));
   const double total = work * static_cast<double>(count);
   // A few pieces for each thread even out their speeds; more would only pack the same panels more often.
   const double wanted = std::min(4.0 * threads, total / static_cast<double>(kLeastWork));
@@ -230,9 +230,7 @@ void run_gemms(const Gemm& shape, int64_t count, OperandsOf operands, const Make
 
 int64_t packed_a_size(int64_t m, int64_t k, Isa) { return checked_mul(m, k); }
 
-int64_t packed_b_size(int64_t k, int64_t n, Isa isa) {
-  return checked_mul(round_up(n, gemm_kernel(isa).lanes), k);
-}
+int64_t packed_b_size(int64_t k, int64_t n, Isa isa) { return checked_mul(round_up(n, gemm_kernel(isa).lanes), k); }
 
 void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, float* packed, Isa isa) {
   const GemmKernel& kernel = gemm_kernel(isa);
@@ -263,12 +261,9 @@ void gemm_batched(const Gemm& first, int64_t batch, const BatchStrides& strides,
   run_gemms(
       first, batch,
       [&](int64_t item) {
-        return GemmOperands{moved(first.a, item * strides.a),
-                            moved(first.packed_a, item * strides.a),
-                            moved(first.b, item * strides.b),
-                            moved(first.packed_b, item * strides.b),
-                            first.c + item * strides.c,
-                            moved(first.epilogue.residual, item * strides.residual),
+        return GemmOperands{moved(first.a, item * strides.a), moved(first.packed_a, item * strides.a),
+                            moved(first.b, item * strides.b), moved(first.packed_b, item * strides.b),
+                            first.c + item * strides.c,       moved(first.epilogue.residual, item * strides.residual),
                             first.epilogue.row_bias};
       },
       nullptr, isa);
@@ -278,8 +273,8 @@ void gemm_each(const Gemm& shape, const BatchItem* items, int64_t batch, Isa isa
   run_gemms(
       shape, batch,
       [&](int64_t item) {
-        return GemmOperands{items[item].a, nullptr, items[item].b, nullptr, items[item].c, nullptr,
-                            shape.epilogue.row_bias};
+        return GemmOperands{items[item].a, nullptr, items[item].b,          nullptr,
+                            items[item].c, nullptr, shape.epilogue.row_bias};
       },
       nullptr, isa);
 }

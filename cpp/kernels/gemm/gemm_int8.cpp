@@ -108,8 +108,8 @@ void gemm_int8(const GemmInt8& problem, Isa isa) {
     if (row_blocks < wanted) column_parts = std::min(column_panels, ceil_div(wanted, row_blocks));
   }
   const int64_t row_blocks = ceil_div(m, block);
-  const int64_t element = problem.epilogue.output == Int8Output::kInt32 ||
-                          problem.epilogue.output == Int8Output::kFloat32 ? 4 : 1;
+  const int64_t element =
+      problem.epilogue.output == Int8Output::kInt32 || problem.epilogue.output == Int8Output::kFloat32 ? 4 : 1;
   parallel_for(row_blocks * column_parts, 1, [&](int64_t begin, int64_t end) {
     int32_t* memory = scratch_ints(ScratchSlot::kPackA, block * units + 2 * block);
     int32_t* row_factor = memory + block * units;

@@ -21,7 +21,7 @@ struct Int8Side {
 struct Int8Tail {
   const int32_t* row_factor = nullptr;  // -(zero point of the row); null: all zero
   const int32_t* column_sums = nullptr;
-  const int32_t* row_rest = nullptr;  // K * zero point of the row - sum of the row
+  const int32_t* row_rest = nullptr;      // K * zero point of the row - sum of the row
   const int32_t* column_zeros = nullptr;  // null: all zero
   Int8Epilogue epilogue;                  // with pointers moved to the tile
 };

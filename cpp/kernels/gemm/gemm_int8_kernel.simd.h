@@ -234,8 +234,8 @@ void finish(int rows, int columns, const int32_t* sums, int64_t sums_stride, con
       F value = __builtin_convertvector(sum, F) * scale;
       if (epilogue.output == Int8Output::kFloat32) {
         if (epilogue.float_bias) {
-          value = value + (epilogue.per_row_bias ? splat(epilogue.float_bias[i])
-                                                 : load_lanes(epilogue.float_bias + j, count));
+          value = value +
+                  (epilogue.per_row_bias ? splat(epilogue.float_bias[i]) : load_lanes(epilogue.float_bias + j, count));
         }
         float* to = static_cast<float*>(out) + at;
         if (count == kLanes) {
@@ -255,7 +255,7 @@ void finish(int rows, int columns, const int32_t* sums, int64_t sums_stride, con
 using Tile = void (*)(int64_t units, const int32_t* a, const int32_t* b, bool b_unsigned, int32_t* sums);
 #define SX_ROW(m) {tile<m, 1>, tile<m, 2>}
 constexpr Tile kTiles[kRows][2] = {
-    SX_ROW(1), SX_ROW(2), SX_ROW(3), SX_ROW(4), SX_ROW(5), SX_ROW(6),
+    SX_ROW(1), SX_ROW(2), SX_ROW(3), SX_ROW(4),  SX_ROW(5),  SX_ROW(6),
 #if SX_ISA_LEVEL >= 2
     SX_ROW(7), SX_ROW(8), SX_ROW(9), SX_ROW(10), SX_ROW(11), SX_ROW(12),
 #endif
@@ -264,9 +264,9 @@ constexpr Tile kTiles[kRows][2] = {
 
 }  // namespace gemm_s8
 
-constexpr GemmInt8Kernel kGemmInt8Kernel = {gemm_s8::kRows,  gemm_s8::kVectors * kLanes, kLanes,
-                                            gemm_s8::kGroup, gemm_s8::kTiles,            gemm_s8::finish,
-                                            gemm_s8::pack_rows, gemm_s8::pack_columns};
+constexpr GemmInt8Kernel kGemmInt8Kernel = {
+    gemm_s8::kRows,     gemm_s8::kVectors * kLanes, kLanes, gemm_s8::kGroup, gemm_s8::kTiles, gemm_s8::finish,
+    gemm_s8::pack_rows, gemm_s8::pack_columns};
 
 }  // namespace SX_ISA
 }  // namespace sx

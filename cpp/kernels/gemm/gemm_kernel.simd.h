@@ -181,7 +181,7 @@ void pack_b_panel(int64_t k, int columns, const float* b, int64_t ldb, bool tran
 
 #define SX_ROW(m) {tile<m, 1>, tile<m, 2>}
 constexpr TileFunction kTiles[kRows][2] = {
-    SX_ROW(1), SX_ROW(2), SX_ROW(3), SX_ROW(4), SX_ROW(5), SX_ROW(6),
+    SX_ROW(1), SX_ROW(2), SX_ROW(3), SX_ROW(4),  SX_ROW(5),  SX_ROW(6),
 #if SX_ISA_LEVEL >= 2
     SX_ROW(7), SX_ROW(8), SX_ROW(9), SX_ROW(10), SX_ROW(11), SX_ROW(12),
 #endif
@@ -195,9 +195,9 @@ constexpr int64_t kDepthBlock = 384, kRowBlock = 240, kColumnBlock = 3072;
 #else
 constexpr int64_t kDepthBlock = 256, kRowBlock = 144, kColumnBlock = 3072;
 #endif
-constexpr GemmKernel kGemmKernel = {gemm_f32::kRows, gemm_f32::kColumns, kLanes,
-                                    kDepthBlock,     kRowBlock,          kColumnBlock,
-                                    gemm_f32::kTiles, gemm_f32::pack_a_panel, gemm_f32::pack_b_panel};
+constexpr GemmKernel kGemmKernel = {
+    gemm_f32::kRows,        gemm_f32::kColumns,    kLanes, kDepthBlock, kRowBlock, kColumnBlock, gemm_f32::kTiles,
+    gemm_f32::pack_a_panel, gemm_f32::pack_b_panel};
 
 }  // namespace SX_ISA
 }  // namespace sx
