@@ -27,16 +27,21 @@ struct Row {
 };
 
 constexpr Row kRows[] = {
-    {"LeakyRelu", 16, 1, Activation::kLeakyRelu, [](double x, double a, double) { return x < 0 ? a * x : x; }, "alpha", 0.01f},
+    {"LeakyRelu", 16, 1, Activation::kLeakyRelu, [](double x, double a, double) { return x < 0 ? a * x : x; }, "alpha",
+     0.01f},
     {"Sigmoid", 13, 1, Activation::kSigmoid, [](double x, double, double) { return sigmoid(x); }},
-    {"Elu", 22, 1, Activation::kElu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x) : x; }, "alpha", 1.0f},
+    {"Elu", 22, 1, Activation::kElu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x) : x; }, "alpha",
+     1.0f},
     {"Selu", 22, 1, Activation::kSelu, [](double x, double a, double b) { return b * (x < 0 ? a * std::expm1(x) : x); },
      "alpha", 1.67326319217681884765625f, "gamma", 1.05070102214813232421875f},
-    {"Celu", 28, 12, Activation::kCelu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x / a) : x; }, "alpha", 1.0f},
-    {"ThresholdedRelu", 22, 10, Activation::kThresholdedRelu, [](double x, double a, double) { return x > a ? x : 0; }, "alpha", 1.0f},
-    {"HardSigmoid", 22, 1, Activation::kHardSigmoid, [](double x, double a, double b) { return clamp(a * x + b, 0, 1); },
-     "alpha", 0.2f, "beta", 0.5f},
-    {"HardSwish", 22, 14, Activation::kHardSwish, [](double x, double, double) { return x * clamp(x / 6 + 0.5, 0, 1); }},
+    {"Celu", 28, 12, Activation::kCelu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x / a) : x; },
+     "alpha", 1.0f},
+    {"ThresholdedRelu", 22, 10, Activation::kThresholdedRelu, [](double x, double a, double) { return x > a ? x : 0; },
+     "alpha", 1.0f},
+    {"HardSigmoid", 22, 1, Activation::kHardSigmoid,
+     [](double x, double a, double b) { return clamp(a * x + b, 0, 1); }, "alpha", 0.2f, "beta", 0.5f},
+    {"HardSwish", 22, 14, Activation::kHardSwish,
+     [](double x, double, double) { return x * clamp(x / 6 + 0.5, 0, 1); }},
     {"Softplus", 22, 1, Activation::kSoftplus, [](double x, double, double) { return softplus(x); }},
     {"Softsign", 22, 1, Activation::kSoftsign, [](double x, double, double) { return x / (1 + std::fabs(x)); }},
     {"Mish", 22, 18, Activation::kMish, [](double x, double, double) { return x * std::tanh(softplus(x)); }},
@@ -44,7 +49,8 @@ constexpr Row kRows[] = {
 };
 
 constexpr Row kRelu = {"Relu", 14, 1, Activation::kRelu, [](double x, double, double) { return x < 0 ? 0 : x; }};
-constexpr Row kGelu = {"Gelu", 20, 20, Activation::kGelu, [](double x, double, double) { return x / 2 * std::erfc(-x * M_SQRT1_2); }};
+constexpr Row kGelu = {"Gelu", 20, 20, Activation::kGelu,
+                       [](double x, double, double) { return x / 2 * std::erfc(-x * M_SQRT1_2); }};
 constexpr Row kGeluTanh = {"Gelu", 20, 20, Activation::kGeluTanh, [](double x, double, double) {
                              return x * sigmoid(2 * M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x));
                            }};
@@ -80,7 +86,8 @@ Kernel make_relu(Prepare& p) {
     with_integer(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       parallel_for(x.size(), kElementGrain, [&](int64_t begin, int64_t end) {
-        generate(y.data<T>() + begin, end - begin, [from = x.data<T>() + begin](int64_t i) { return from[i] > T(0) ? from[i] : T(0); });
+        generate(y.data<T>() + begin, end - begin,
+                 [from = x.data<T>() + begin](int64_t i) { return from[i] > T(0) ? from[i] : T(0); });
       });
     });
   };
@@ -88,7 +95,8 @@ Kernel make_relu(Prepare& p) {
 
 Kernel make_gelu(Prepare& p) {
   const std::string& approximate = p.attr_string("approximate");
-  p.require(approximate == "none" || approximate == "tanh", "approximate is '", approximate, "'; 'none' or 'tanh' expected");
+  p.require(approximate == "none" || approximate == "tanh", "approximate is '", approximate,
+            "'; 'none' or 'tanh' expected");
   return row_kernel(approximate == "tanh" ? kGeluTanh : kGelu, p);
 }
 
@@ -108,7 +116,8 @@ void infer_prelu(InferContext& c) {
     for (int i = 0; i < c.rank(0); ++i) {
       const Dim& x = c.shape(0)[static_cast<size_t>(i)];
       const Dim& y = shape[static_cast<size_t>(i)];
-      c.require(!x.known() || !y.known() || x == y, "slope ", c.type(1).str(), " does not broadcast to x ", c.type(0).str());
+      c.require(!x.known() || !y.known() || x == y, "slope ", c.type(1).str(), " does not broadcast to x ",
+                c.type(0).str());
     }
   }
   c.out(0, c.type(0));
@@ -123,20 +132,25 @@ Kernel make_prelu(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
     const Broadcast plan = plan_broadcast(run, {&x.shape(), &run.in(1).shape()});
-    run.require(plan.shape == x.shape(), "slope of shape ", run.in(1).shape().str(), " does not broadcast to ", x.shape().str());
+    run.require(plan.shape == x.shape(), "slope of shape ", run.in(1).shape().str(), " does not broadcast to ",
+                x.shape().str());
     Tensor& y = run.out(0, plan.shape);
     switch (x.dtype()) {
       case DType::kFloat32: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<float>);
       case DType::kFloat64: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<double>);
       // Signed products wrap as unsigned ones do; the sign test is made on the signed value.
       case DType::kInt32:
-        return run_binary(plan, x, run.in(1), y, kElementGrain, [](const void* a, const void* s, void* to, const Tile& tile) {
-          binary_tile<uint32_t, uint32_t>(a, s, to, tile, [](uint32_t v, uint32_t w) { return static_cast<int32_t>(v) < 0 ? v * w : v; });
-        });
+        return run_binary(
+            plan, x, run.in(1), y, kElementGrain, [](const void* a, const void* s, void* to, const Tile& tile) {
+              binary_tile<uint32_t, uint32_t>(
+                  a, s, to, tile, [](uint32_t v, uint32_t w) { return static_cast<int32_t>(v) < 0 ? v * w : v; });
+            });
       case DType::kInt64:
-        return run_binary(plan, x, run.in(1), y, kElementGrain, [](const void* a, const void* s, void* to, const Tile& tile) {
-          binary_tile<uint64_t, uint64_t>(a, s, to, tile, [](uint64_t v, uint64_t w) { return static_cast<int64_t>(v) < 0 ? v * w : v; });
-        });
+        return run_binary(
+            plan, x, run.in(1), y, kElementGrain, [](const void* a, const void* s, void* to, const Tile& tile) {
+              binary_tile<uint64_t, uint64_t>(
+                  a, s, to, tile, [](uint64_t v, uint64_t w) { return static_cast<int64_t>(v) < 0 ? v * w : v; });
+            });
       case DType::kUInt32: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<uint32_t>);
       case DType::kUInt64: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<uint64_t>);
       default: return run_binary_half(plan, x, run.in(1), y, kElementGrain, prelu_tile<float>);
@@ -149,7 +163,8 @@ void upgrade_prelu(UpgradeContext& c) {
   drop_consumed_inputs(c);
   const int rank = c.input(0).type.rank();
   if (c.input(1).type.rank() != 1 || c.input(1).type.shape->front() == Dim(1)) return;
-  SX_REQUIRE(rank >= 0, kInvalidGraph, label(c.draft()), " needs the rank of its input; export the model with opset 7 or later");
+  SX_REQUIRE(rank >= 0, kInvalidGraph, label(c.draft()),
+             " needs the rank of its input; export the model with opset 7 or later");
   std::vector<int64_t> axes;
   for (int i = 1; i < rank - 1; ++i) axes.push_back(i);
   if (!axes.empty()) c.set_input(1, c.emit("Unsqueeze", {c.draft().inputs[1], c.constant(Tensor::vector(axes))}));
@@ -175,7 +190,9 @@ Kernel make_shrink(Prepare& p) {
           const double v = shrink(static_cast<double>(x.data<T>()[i]));
           const double low = static_cast<double>(std::numeric_limits<T>::min());
           const double high = static_cast<double>(std::numeric_limits<T>::max());
-          y.data<T>()[i] = v <= low ? std::numeric_limits<T>::min() : v >= high ? std::numeric_limits<T>::max() : static_cast<T>(v);
+          y.data<T>()[i] = v <= low    ? std::numeric_limits<T>::min()
+                           : v >= high ? std::numeric_limits<T>::max()
+                                       : static_cast<T>(v);
         }
       });
     });
@@ -188,7 +205,8 @@ void infer_clip(InferContext& c) {
   for (int i = 1; i <= 2; ++i) {
     if (c.rank(i) <= 0) continue;
     const Dim& extent = c.shape(i)[0];
-    c.require(c.rank(i) == 1 && (!extent.known() || extent == Dim(1)), i == 1 ? "min" : "max", " is ", c.type(i).str(), "; a scalar expected");
+    c.require(c.rank(i) == 1 && (!extent.known() || extent == Dim(1)), i == 1 ? "min" : "max", " is ", c.type(i).str(),
+              "; a scalar expected");
   }
   same_as(0)(c);
   if (!c.facts(0).elements) return;
@@ -208,7 +226,8 @@ void infer_clip(InferContext& c) {
 
 const Tensor* bound(const Run& run, int i) {
   if (!run.has(i)) return nullptr;
-  run.require(run.in(i).size() == 1, i == 1 ? "min" : "max", " has the shape ", run.in(i).shape().str(), "; a scalar expected");
+  run.require(run.in(i).size() == 1, i == 1 ? "min" : "max", " has the shape ", run.in(i).shape().str(),
+              "; a scalar expected");
   return &run.in(i);
 }
 
@@ -281,7 +300,8 @@ Kernel make_swiglu(Prepare& p) {
   return [alpha](Run& run) {
     const Tensor& a = run.in(0);
     const Tensor& b = run.in(1);
-    run.require(a.shape() == b.shape(), "A has the shape ", a.shape().str(), " and B ", b.shape().str(), "; equal shapes expected");
+    run.require(a.shape() == b.shape(), "A has the shape ", a.shape().str(), " and B ", b.shape().str(),
+                "; equal shapes expected");
     Tensor& y = run.out(0, a.shape());
     parallel_for(a.size(), kElementGrain / 2, [&](int64_t begin, int64_t end) {
       if (a.dtype() == DType::kFloat64) {
@@ -325,7 +345,10 @@ void define_activation(OpList& ops) {
               .infer(infer_prelu)
               .kernel(make_prelu)
               .upgrade(7, upgrade_prelu));
-  ops.add(activation("Shrink", 9, 9, kNumbers - DType::kBFloat16).attr("bias", 0.0f).attr("lambd", 0.5f).kernel(make_shrink));
+  ops.add(activation("Shrink", 9, 9, kNumbers - DType::kBFloat16)
+              .attr("bias", 0.0f)
+              .attr("lambd", 0.5f)
+              .kernel(make_shrink));
   ops.add(OpDef("Clip")
               .since(13)
               .in("input", "T", kNumbers)

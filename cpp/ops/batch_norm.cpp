@@ -45,22 +45,23 @@ void affine_channels(const T* x, const Extents& e, const T* factor, const T* shi
 template <typename T>
 void channel_statistics(const T* x, const Extents& e, double* mean, double* variance) {
   const double count = static_cast<double>(e.images * e.size);
-  parallel_for(e.channels, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, e.images * e.size)), [&](int64_t begin, int64_t end) {
-    for (int64_t c = begin; c < end; ++c) {
-      double sum = 0;
-      for (int64_t n = 0; n < e.images; ++n)
-        for (int64_t i = 0; i < e.size; ++i) sum += x[(n * e.channels + c) * e.size + i];
-      mean[c] = sum / count;
-      double squares = 0;
-      for (int64_t n = 0; n < e.images; ++n) {
-        for (int64_t i = 0; i < e.size; ++i) {
-          const double off = x[(n * e.channels + c) * e.size + i] - mean[c];
-          squares += off * off;
-        }
-      }
-      variance[c] = squares / count;
-    }
-  });
+  parallel_for(e.channels, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, e.images * e.size)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t c = begin; c < end; ++c) {
+                   double sum = 0;
+                   for (int64_t n = 0; n < e.images; ++n)
+                     for (int64_t i = 0; i < e.size; ++i) sum += x[(n * e.channels + c) * e.size + i];
+                   mean[c] = sum / count;
+                   double squares = 0;
+                   for (int64_t n = 0; n < e.images; ++n) {
+                     for (int64_t i = 0; i < e.size; ++i) {
+                       const double off = x[(n * e.channels + c) * e.size + i] - mean[c];
+                       squares += off * off;
+                     }
+                   }
+                   variance[c] = squares / count;
+                 }
+               });
 }
 
 // The elements of a tensor of one of kFloats as double.
@@ -88,7 +89,8 @@ void normalize(const T* x, const Extents& e, const double* factor, const double*
   if constexpr (std::is_same_v<T, double>) {
     affine_channels(x, e, factor, shift, y);
   } else {
-    float* narrow = static_cast<float*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(2 * e.channels) * sizeof(float)));
+    float* narrow = static_cast<float*>(
+        thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(2 * e.channels) * sizeof(float)));
     std::copy_n(factor, e.channels, narrow);
     std::copy_n(shift, e.channels, narrow + e.channels);
     affine_channels<float>(x, e, narrow, narrow + e.channels, y);
@@ -104,8 +106,8 @@ Kernel make_batch_norm(Prepare& p) {
     run.require(x.rank() >= 1, "x is a scalar; at least one dimension expected");
     const Extents e{x.dim(0), x.rank() > 1 ? x.dim(1) : 1, x.rank() > 2 ? x.shape().size(2, x.rank()) : 1};
     for (int i = 1; i <= 4; ++i)
-      run.require(run.in(i).size() == e.channels, "input ", i, " has the shape ", run.in(i).shape().str(), "; [", e.channels,
-                  "] expected for x of shape ", x.shape().str());
+      run.require(run.in(i).size() == e.channels, "input ", i, " has the shape ", run.in(i).shape().str(), "; [",
+                  e.channels, "] expected for x of shape ", x.shape().str());
     const auto channels = static_cast<size_t>(e.channels);
     double* scale = static_cast<double*>(thread_scratch(ScratchSlot::kOperator, 4 * channels * sizeof(double)));
     double* bias = scale + channels;
@@ -153,11 +155,13 @@ void infer_batch_norm(InferContext& c) {
     for (int i = 1; i <= 4; ++i) {
       if (!c.has_shape(i)) continue;
       const bool fits = c.rank(i) == 1 && (!c.shape(i)[0].known() || !channels.known() || c.shape(i)[0] == channels);
-      c.require(fits, "input ", i, " is ", c.type(i).str(), "; [", channels.str(), "] expected for x: ", c.type(0).str());
+      c.require(fits, "input ", i, " is ", c.type(i).str(), "; [", channels.str(),
+                "] expected for x: ", c.type(0).str());
     }
   }
   c.out(0, c.type(0));
-  c.require(c.attr_int("training_mode") != 0 || c.outputs() <= 1, "has ", c.outputs(), " outputs; only training_mode=1 gives statistics");
+  c.require(c.attr_int("training_mode") != 0 || c.outputs() <= 1, "has ", c.outputs(),
+            " outputs; only training_mode=1 gives statistics");
   for (int i = 1; i < c.outputs(); ++i) c.out(i, c.dtype(3), statistics);
 }
 
@@ -172,8 +176,9 @@ void upgrade_batch_norm(UpgradeContext& c) {
   if (training && !(tests && c.opset() < 7)) {
     c.set("training_mode", int64_t{1});
     for (size_t i = 3; i < outputs.size(); ++i)
-      SX_REQUIRE(outputs[i] == kNone || !c.graph().is_output(outputs[i]), kNotImplemented, label(c.draft()),
-                 " gives saved statistics, which only training before opset 14 knew; export the model with opset 14 or later");
+      SX_REQUIRE(
+          outputs[i] == kNone || !c.graph().is_output(outputs[i]), kNotImplemented, label(c.draft()),
+          " gives saved statistics, which only training before opset 14 knew; export the model with opset 14 or later");
     outputs.resize(std::min<size_t>(outputs.size(), 3));
   } else {
     outputs.resize(1);
@@ -182,7 +187,8 @@ void upgrade_batch_norm(UpgradeContext& c) {
   const ValueId x = c.draft().inputs[0];
   const ValueId shape = c.emit("Shape", {x});
   c.set_input(0, c.emit("Flatten", {x}, {{"axis", int64_t{1}}}));
-  for (size_t i = 1; i <= 4; ++i) c.set_input(i, c.emit("Reshape", {c.draft().inputs[i], c.constant(Tensor::vector({-1}))}));
+  for (size_t i = 1; i <= 4; ++i)
+    c.set_input(i, c.emit("Reshape", {c.draft().inputs[i], c.constant(Tensor::vector({-1}))}));
   const ValueId result = outputs[0];
   const ValueId flat = c.detach_output(0);
   c.emit_after(result, "Reshape", {flat, shape});

@@ -34,12 +34,23 @@ void loop_of(const void* a, const void* b, void* y, const Tile& tile) {
 }
 
 // Sums, differences and products of signed integers wrap around: they are those of unsigned ones.
-struct AddOf { template <typename T> T operator()(T a, T b) const { return static_cast<T>(a + b); } };
-struct SubOf { template <typename T> T operator()(T a, T b) const { return static_cast<T>(a - b); } };
+struct AddOf {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return static_cast<T>(a + b);
+  }
+};
+struct SubOf {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return static_cast<T>(a - b);
+  }
+};
 struct MulOf {
   template <typename T>
   T operator()(T a, T b) const {
-    if constexpr (sizeof(T) < sizeof(uint32_t) && std::is_integral_v<T>) return static_cast<T>(uint32_t(a) * uint32_t(b));
+    if constexpr (sizeof(T) < sizeof(uint32_t) && std::is_integral_v<T>)
+      return static_cast<T>(uint32_t(a) * uint32_t(b));
     else return a * b;
   }
 };
@@ -53,8 +64,18 @@ struct DivOf {
     return static_cast<T>(a / b);
   }
 };
-struct MaxOf { template <typename T> T operator()(T a, T b) const { return a > b || a != a ? a : b; } };
-struct MinOf { template <typename T> T operator()(T a, T b) const { return a < b || a != a ? a : b; } };
+struct MaxOf {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return a > b || a != a ? a : b;
+  }
+};
+struct MinOf {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return a < b || a != a ? a : b;
+  }
+};
 // The remainder with the sign of the divisor / of the dividend.
 struct ModOf {
   template <typename T>
@@ -85,9 +106,24 @@ struct FmodOf {
     }
   }
 };
-struct AndOf { template <typename T> T operator()(T a, T b) const { return a & b; } };
-struct OrOf { template <typename T> T operator()(T a, T b) const { return a | b; } };
-struct XorOf { template <typename T> T operator()(T a, T b) const { return a ^ b; } };
+struct AndOf {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return a & b;
+  }
+};
+struct OrOf {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return a | b;
+  }
+};
+struct XorOf {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return a ^ b;
+  }
+};
 
 // The loop for integers of any type; `wraps` when the signed ones may go through the unsigned ones.
 template <typename F>
@@ -147,8 +183,8 @@ Kernel make_mod(Prepare& p) {
   const DType dtype = p.dtype(0);
   const int64_t fmod = p.attr_int("fmod");
   p.require(fmod == 0 || fmod == 1, "fmod is ", fmod, "; 0 or 1 expected");
-  const BinaryLoop loop = fmod ? choose<FmodOf>(dtype, loop_of<float, FmodOf>, false)
-                               : choose<ModOf>(dtype, loop_of<float, ModOf>, false);
+  const BinaryLoop loop =
+      fmod ? choose<FmodOf>(dtype, loop_of<float, FmodOf>, false) : choose<ModOf>(dtype, loop_of<float, ModOf>, false);
   return binary_kernel(loop, kElementGrain / 4, is_integer(dtype));
 }
 
@@ -172,7 +208,8 @@ Kernel make_variadic(Prepare& p, bool mean) {
       run_loop(plan, left, run.in(i), y, kElementGrain, loop);
     }
     if (!mean) return;
-    const Tensor divisor = dtype == DType::kFloat64 ? Tensor::scalar<double>(count) : Tensor::scalar<float>(static_cast<float>(count));
+    const Tensor divisor =
+        dtype == DType::kFloat64 ? Tensor::scalar<double>(count) : Tensor::scalar<float>(static_cast<float>(count));
     if (dtype == DType::kFloat64) {
       run_binary(plan_broadcast(run, {&shape, &divisor.shape()}), y, divisor, y, kElementGrain, loop_of<double, DivOf>);
       return;
@@ -233,7 +270,9 @@ Dim divide(const Dim& a, const Dim& b) {
   if (a.known() && b.known() && b.value() != 0 && b.value() != -1) return Dim(a.value() / b.value());
   return a.non_negative() && b.non_negative() ? floor_div(a, b) : Dim();
 }
-Dim modulo(const Dim& a, const Dim& b) { return a.non_negative() && b.non_negative() ? a - b * floor_div(a, b) : Dim(); }
+Dim modulo(const Dim& a, const Dim& b) {
+  return a.non_negative() && b.non_negative() ? a - b * floor_div(a, b) : Dim();
+}
 // A symbol stands for an extent, so a bound of at most zero does not touch it.
 Dim largest(const Dim& a, const Dim& b) {
   if (a.non_negative() && b.known() && b.value() <= 0) return a;
@@ -244,7 +283,12 @@ Dim least(const Dim& a, const Dim& b) { return min(a, b); }
 
 OpDef binary(const char* name, int since, int first, DTypeSet types) {
   OpDef op(name);
-  op.since(since, first).in("a", "T", types).in("b", "T", types).out("c", "T").in_place({0, 1}).infer(broadcast_like(0));
+  op.since(since, first)
+      .in("a", "T", types)
+      .in("b", "T", types)
+      .out("c", "T")
+      .in_place({0, 1})
+      .infer(broadcast_like(0));
   if (first == 1) op.upgrade(7, upgrade_legacy_broadcast);
   return op;
 }
@@ -260,8 +304,10 @@ OpDef variadic(const char* name, int since, DTypeSet types) {
 
 void define_binary(OpList& ops) {
   ops.add(binary("Add", 14, 1, kNumbers).infer(infer_elementwise(add)).kernel(make_arithmetic<Binary::kAdd, AddOf>));
-  ops.add(binary("Sub", 14, 1, kNumbers).infer(infer_elementwise(subtract)).kernel(make_arithmetic<Binary::kSub, SubOf>));
-  ops.add(binary("Mul", 14, 1, kNumbers).infer(infer_elementwise(multiply)).kernel(make_arithmetic<Binary::kMul, MulOf>));
+  ops.add(
+      binary("Sub", 14, 1, kNumbers).infer(infer_elementwise(subtract)).kernel(make_arithmetic<Binary::kSub, SubOf>));
+  ops.add(
+      binary("Mul", 14, 1, kNumbers).infer(infer_elementwise(multiply)).kernel(make_arithmetic<Binary::kMul, MulOf>));
   ops.add(binary("Div", 14, 1, kNumbers).infer(infer_elementwise(divide)).kernel(make_arithmetic<Binary::kDiv, DivOf>));
   ops.add(binary("Mod", 28, 10, kNumbers).attr("fmod", 0).infer(infer_elementwise(modulo)).kernel(make_mod));
   ops.add(variadic("Max", 13, kNumbers).infer(infer_elementwise(largest)).kernel([](Prepare& p) {

@@ -26,9 +26,12 @@ struct CastOptions {
 
 // --- between the types of C++
 
-// Out of range, the conversions give what x86 gives: the least int32 or int64, of which narrower types take the low bits.
+// Out of range, the conversions give what x86 gives: the least int32 or int64, of which narrower types take the low
+// bits.
 int32_t to_int32(double x) { return x > -2147483649.0 && x < 2147483648.0 ? static_cast<int32_t>(x) : INT32_MIN; }
-int64_t to_int64(double x) { return x >= -9223372036854775808.0 && x < 9223372036854775808.0 ? static_cast<int64_t>(x) : INT64_MIN; }
+int64_t to_int64(double x) {
+  return x >= -9223372036854775808.0 && x < 9223372036854775808.0 ? static_cast<int64_t>(x) : INT64_MIN;
+}
 uint64_t to_uint64(double x) {
   if (x < 9223372036854775808.0) return static_cast<uint64_t>(to_int64(x));
   return x < 18446744073709551616.0 ? static_cast<uint64_t>(x) : 0;
@@ -162,7 +165,8 @@ void cast_block(DType from, DType to, const void* x, void* y, int64_t n, const C
   alignas(64) float floats[kBlock];
   alignas(64) int64_t integers[kBlock];
   if (kNative.has(from) && kNative.has(to)) return native_loop(from, to)(x, y, n);
-  const bool through_float = (holds_float(from) && from != DType::kFloat32) || (holds_float(to) && to != DType::kFloat32);
+  const bool through_float =
+      (holds_float(from) && from != DType::kFloat32) || (holds_float(to) && to != DType::kFloat32);
   if (through_float) {
     if (from == DType::kFloat64) {
       for (int64_t i = 0; i < n; ++i) floats[i] = round_to_odd(static_cast<const double*>(x)[i]);
@@ -255,9 +259,12 @@ std::string print_float(double x, Same same) {
     if (!plain) {
       return std::string(text, result.ptr);
     }
-    const int exponent = x == 0 ? 0 : std::atoi(std::string(text, result.ptr).substr(std::string(text, result.ptr).find('e') + 1).c_str());
+    const int exponent =
+        x == 0 ? 0
+               : std::atoi(std::string(text, result.ptr).substr(std::string(text, result.ptr).find('e') + 1).c_str());
     const int decimals = digits - 1 - exponent;
-    const auto fixed = std::to_chars(text, text + sizeof(text), back, std::chars_format::fixed, decimals > 1 ? decimals : 1);
+    const auto fixed =
+        std::to_chars(text, text + sizeof(text), back, std::chars_format::fixed, decimals > 1 ? decimals : 1);
     return std::string(text, fixed.ptr);
   }
   return {};
@@ -335,14 +342,16 @@ CastOptions options_of(const Prepare& p) {
   CastOptions options;
   options.saturate = p.attr_int("saturate") != 0;
   const std::string& mode = p.attr_string("round_mode");
-  p.require(mode == "up" || mode == "down" || mode == "nearest", "round_mode is '", mode, "'; 'up', 'down' or 'nearest' expected");
+  p.require(mode == "up" || mode == "down" || mode == "nearest", "round_mode is '", mode,
+            "'; 'up', 'down' or 'nearest' expected");
   options.round = mode == "up" ? RoundMode::kUp : mode == "down" ? RoundMode::kDown : RoundMode::kNearest;
   return options;
 }
 
 DType target(const NodeView& node) {
   const int64_t to = node.attr_int("to");
-  node.require(to > 0 && to < kDTypeCount, "attribute 'to' is ", to, ", which is no element type that this version knows");
+  node.require(to > 0 && to < kDTypeCount, "attribute 'to' is ", to,
+               ", which is no element type that this version knows");
   return static_cast<DType>(to);
 }
 
@@ -350,7 +359,8 @@ void infer_cast_to(InferContext& c, DType to) {
   c.require(kCastTypes.has(to), "cannot cast to ", name_of(to), "; expected one of ", kCastTypes.str());
   c.out(0, to, c.type(0).shape);
   const DType from = c.dtype(0);
-  const bool integers = (from == DType::kInt64 || from == DType::kInt32 || from == DType::kBool) && (to == DType::kInt64 || to == DType::kInt32);
+  const bool integers = (from == DType::kInt64 || from == DType::kInt32 || from == DType::kBool) &&
+                        (to == DType::kInt64 || to == DType::kInt32);
   if (integers && c.facts(0).elements) note_elements(c, to, *c.facts(0).elements);
 }
 
@@ -375,8 +385,8 @@ constexpr DTypeSet kBitTypes = kAllTypes - DType::kString;
 void infer_bit_cast(InferContext& c) {
   const DType to = target(c);
   c.require(kBitTypes.has(to), "cannot cast bits to ", name_of(to));
-  c.require(file_bits(c.dtype(0)) == file_bits(to), "cannot cast the bits of ", name_of(c.dtype(0)), " to ", name_of(to),
-            "; a type of ", file_bits(c.dtype(0)), " bits expected");
+  c.require(file_bits(c.dtype(0)) == file_bits(to), "cannot cast the bits of ", name_of(c.dtype(0)), " to ",
+            name_of(to), "; a type of ", file_bits(c.dtype(0)), " bits expected");
   c.out(0, to, c.type(0).shape);
 }
 
@@ -407,7 +417,8 @@ void convert_elements(DType from, DType to, const void* x, void* y, int64_t n, b
   const auto from_size = static_cast<int64_t>(size_of(from));
   const auto to_size = static_cast<int64_t>(size_of(to));
   for (int64_t i = 0; i < n; i += kBlock)
-    cast_block(from, to, static_cast<const char*>(x) + i * from_size, static_cast<char*>(y) + i * to_size, std::min(kBlock, n - i), options);
+    cast_block(from, to, static_cast<const char*>(x) + i * from_size, static_cast<char*>(y) + i * to_size,
+               std::min(kBlock, n - i), options);
 }
 
 void define_cast(OpList& ops) {

@@ -6,11 +6,36 @@
 namespace sx {
 namespace {
 
-struct EqualOf { template <typename T> bool operator()(const T& a, const T& b) const { return a == b; } };
-struct LessOf { template <typename T> bool operator()(T a, T b) const { return a < b; } };
-struct LessOrEqualOf { template <typename T> bool operator()(T a, T b) const { return a <= b; } };
-struct GreaterOf { template <typename T> bool operator()(T a, T b) const { return a > b; } };
-struct GreaterOrEqualOf { template <typename T> bool operator()(T a, T b) const { return a >= b; } };
+struct EqualOf {
+  template <typename T>
+  bool operator()(const T& a, const T& b) const {
+    return a == b;
+  }
+};
+struct LessOf {
+  template <typename T>
+  bool operator()(T a, T b) const {
+    return a < b;
+  }
+};
+struct LessOrEqualOf {
+  template <typename T>
+  bool operator()(T a, T b) const {
+    return a <= b;
+  }
+};
+struct GreaterOf {
+  template <typename T>
+  bool operator()(T a, T b) const {
+    return a > b;
+  }
+};
+struct GreaterOrEqualOf {
+  template <typename T>
+  bool operator()(T a, T b) const {
+    return a >= b;
+  }
+};
 
 template <typename T, typename F>
 void loop_of(const void* a, const void* b, void* y, const Tile& tile) {
@@ -65,7 +90,11 @@ void infer_equal(InferContext& c) {
 
 OpDef comparison(const char* name, int since, int first, DTypeSet types) {
   OpDef op(name);
-  op.since(since, first).in("a", "T", types).in("b", "T", types).out("c", "T1", DType::kBool).infer(broadcast_to(DType::kBool));
+  op.since(since, first)
+      .in("a", "T", types)
+      .in("b", "T", types)
+      .out("c", "T1", DType::kBool)
+      .infer(broadcast_to(DType::kBool));
   if (first == 1) op.upgrade(7, upgrade_legacy_broadcast);
   return op;
 }
@@ -106,7 +135,8 @@ Kernel make_where(Prepare& p) {
   return [loop](Run& run) {
     const Broadcast plan = plan_broadcast(run, {&run.in(0).shape(), &run.in(1).shape(), &run.in(2).shape()});
     Tensor& y = run.out(0, plan.shape);
-    for_each_tile(plan, kElementGrain, [&](const Tile& tile) { loop(run.in(0).raw(), run.in(1).raw(), run.in(2).raw(), y.raw(), tile); });
+    for_each_tile(plan, kElementGrain,
+                  [&](const Tile& tile) { loop(run.in(0).raw(), run.in(1).raw(), run.in(2).raw(), y.raw(), tile); });
   };
 }
 

@@ -14,7 +14,8 @@ constexpr int64_t kRow = 4096;
 
 float extreme(Reduction kind, const float* x, int64_t n) {
   const int64_t rows = n / kRow;
-  float* found = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(rows + 2) * sizeof(float)));
+  float* found =
+      static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(rows + 2) * sizeof(float)));
   // The range always holds zero.
   int64_t count = 0;
   found[count++] = 0.0f;

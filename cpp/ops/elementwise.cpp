@@ -51,7 +51,8 @@ Broadcast plan_broadcast(const Run& run, std::initializer_list<const Shape*> sha
     for (int i = 0; i < shape.rank(); ++i) {
       int64_t& to = plan.shape[lead + i];
       if (shape[i] == to || shape[i] == 1) continue;
-      run.require(to == 1, "the shapes ", plan.shape.str(), " and ", shape.str(), " do not broadcast: ", to, " against ", shape[i]);
+      run.require(to == 1, "the shapes ", plan.shape.str(), " and ", shape.str(), " do not broadcast: ", to,
+                  " against ", shape[i]);
       to = shape[i];
     }
   };
@@ -131,7 +132,8 @@ void run_binary(const Broadcast& plan, const Tensor& a, const Tensor& b, Tensor&
   for_each_tile(plan, grain, [&](const Tile& tile) { loop(a.raw(), b.raw(), y.raw(), tile); });
 }
 
-void run_binary_half(const Broadcast& plan, const Tensor& a, const Tensor& b, Tensor& y, int64_t grain, BinaryLoop loop) {
+void run_binary_half(const Broadcast& plan, const Tensor& a, const Tensor& b, Tensor& y, int64_t grain,
+                     BinaryLoop loop) {
   const bool to_half = y.dtype() != DType::kBool;
   for_each_tile(plan, grain, [&](const Tile& tile) {
     alignas(64) float from[2][kHalfBlock];

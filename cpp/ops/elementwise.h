@@ -17,7 +17,8 @@ constexpr int64_t kElementGrain = 32768;
 // Half-precision data goes through blocks of this many floats, which stay in the first-level cache.
 constexpr int64_t kHalfBlock = 1024;
 
-// y[i] = x[i] as float for x of f32, f16 or bf16, and back with rounding to nearest even. `x` points at the first element.
+// y[i] = x[i] as float for x of f32, f16 or bf16, and back with rounding to nearest even. `x` points at the first
+// element.
 void load_floats(DType dtype, const void* x, float* y, int64_t n);
 void store_floats(DType dtype, const float* x, void* y, int64_t n);
 // The address of element `index`.
@@ -28,8 +29,8 @@ inline void* element(Tensor& x, int64_t index) {
   return static_cast<char*>(x.raw()) + static_cast<size_t>(index) * size_of(x.dtype());
 }
 
-// y = f(x) for tensors of one of kFloats: f32 directly, f16 and bf16 as float in blocks, f64 by its own function. x and y
-// may share memory. `grain` is the number of elements worth a chunk.
+// y = f(x) for tensors of one of kFloats: f32 directly, f16 and bf16 as float in blocks, f64 by its own function. x and
+// y may share memory. `grain` is the number of elements worth a chunk.
 void map_floats(const Tensor& x, Tensor& y, int64_t grain, FunctionRef<void(const float*, float*, int64_t)> f32,
                 FunctionRef<void(const double*, double*, int64_t)> f64);
 
@@ -102,7 +103,8 @@ void binary_tile(const void* a_all, const void* b_all, void* y_all, const Tile& 
 // y = loop(a, b) over the plan, for tensors whose elements the loop takes as they are.
 void run_binary(const Broadcast& plan, const Tensor& a, const Tensor& b, Tensor& y, int64_t grain, BinaryLoop loop);
 // The same for f16 and bf16 inputs with a loop over float; y has the inputs' type, or is bool.
-void run_binary_half(const Broadcast& plan, const Tensor& a, const Tensor& b, Tensor& y, int64_t grain, BinaryLoop loop);
+void run_binary_half(const Broadcast& plan, const Tensor& a, const Tensor& b, Tensor& y, int64_t grain,
+                     BinaryLoop loop);
 
 // Calls f(T()) with the C++ type of an integer or f32/f64 dtype.
 template <typename F>

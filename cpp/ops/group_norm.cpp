@@ -1,4 +1,5 @@
-// GroupNormalization and InstanceNormalization: (x - mean) / sqrt(variance + epsilon) * scale + bias per group of channels.
+// GroupNormalization and InstanceNormalization: (x - mean) / sqrt(variance + epsilon) * scale + bias per group of
+// channels.
 #include <algorithm>
 #include <cmath>
 
@@ -54,14 +55,16 @@ Kernel norm_kernel(double epsilon, int64_t given_groups) {
     run.require(x.rank() >= 2, "x has the shape ", x.shape().str(), "; images and channels expected first");
     Extents e{x.dim(0), x.dim(1), 0, x.shape().size(2, x.rank())};
     e.groups = given_groups > 0 ? given_groups : e.channels;
-    run.require(e.groups > 0 ? e.channels % e.groups == 0 : x.size() == 0, e.channels, " channels cannot be split into ", e.groups, " groups");
+    run.require(e.groups > 0 ? e.channels % e.groups == 0 : x.size() == 0, e.channels,
+                " channels cannot be split into ", e.groups, " groups");
     for (int i = 1; i <= 2; ++i)
-      run.require(run.in(i).size() == e.channels, i == 1 ? "scale" : "bias", " has the shape ", run.in(i).shape().str(), "; [",
-                  e.channels, "] expected for x of shape ", x.shape().str());
+      run.require(run.in(i).size() == e.channels, i == 1 ? "scale" : "bias", " has the shape ", run.in(i).shape().str(),
+                  "; [", e.channels, "] expected for x of shape ", x.shape().str());
     Tensor& y = run.out(0, x.shape());
     if (x.size() == 0) return;
     if (x.dtype() == DType::kFloat64)
-      return normalize(x.data<double>(), e, run.in(1).data<double>(), run.in(2).data<double>(), epsilon, y.data<double>());
+      return normalize(x.data<double>(), e, run.in(1).data<double>(), run.in(2).data<double>(), epsilon,
+                       y.data<double>());
     const FloatIn in(x);
     const FloatIn scale(run.in(1));
     const FloatIn bias(run.in(2));
@@ -79,7 +82,8 @@ void infer_norm(InferContext& c) {
   for (int i = 1; i <= 2; ++i) {
     if (!c.has_shape(i)) continue;
     const bool fits = c.rank(i) == 1 && (!c.shape(i)[0].known() || !channels.known() || c.shape(i)[0] == channels);
-    c.require(fits, i == 1 ? "scale" : "bias", " is ", c.type(i).str(), "; [", channels.str(), "] expected for x: ", c.type(0).str());
+    c.require(fits, i == 1 ? "scale" : "bias", " is ", c.type(i).str(), "; [", channels.str(),
+              "] expected for x: ", c.type(0).str());
   }
 }
 
@@ -88,7 +92,8 @@ void infer_group_norm(InferContext& c) {
   const int64_t groups = c.attr_int("num_groups");
   c.require(groups > 0, "num_groups is ", groups, "; a positive number expected");
   if (c.has_shape(0) && c.shape(0)[1].known())
-    c.require(c.shape(0)[1].value() % groups == 0, c.shape(0)[1].value(), " channels cannot be split into ", groups, " groups");
+    c.require(c.shape(0)[1].value() % groups == 0, c.shape(0)[1].value(), " channels cannot be split into ", groups,
+              " groups");
 }
 
 Kernel make_instance_norm(Prepare& p) { return norm_kernel(p.attr_float("epsilon"), 0); }

@@ -1,4 +1,5 @@
-// LayerNormalization: (x - mean) / sqrt(variance + epsilon) * scale + bias over the last axes; RMSNormalization: x / rms * scale.
+// LayerNormalization: (x - mean) / sqrt(variance + epsilon) * scale + bias over the last axes; RMSNormalization: x /
+// rms * scale.
 #include <algorithm>
 #include <cmath>
 
@@ -17,7 +18,8 @@ struct Norm {
 };
 
 // scale and bias hold n values or are null; mean and inverse, where set, receive one value for each row.
-void normalize(const Norm& norm, const float* x, const float* scale, const float* bias, float* y, float* mean, float* inverse) {
+void normalize(const Norm& norm, const float* x, const float* scale, const float* bias, float* y, float* mean,
+               float* inverse) {
   NormRows rows;
   rows.rows = norm.rows;
   rows.n = norm.n;
@@ -32,7 +34,8 @@ void normalize(const Norm& norm, const float* x, const float* scale, const float
   normalize_rows(rows);
 }
 
-void normalize(const Norm& norm, const double* x, const double* scale, const double* bias, double* y, double* mean, double* inverse) {
+void normalize(const Norm& norm, const double* x, const double* scale, const double* bias, double* y, double* mean,
+               double* inverse) {
   const int64_t n = norm.n;
   parallel_for(norm.rows, std::max<int64_t>(1, kElementGrain / 2 / n), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -44,7 +47,8 @@ void normalize(const Norm& norm, const double* x, const double* scale, const dou
       double variance = 0;
       for (int64_t i = 0; i < n; ++i) variance += (from[i] - center) * (from[i] - center);
       const double factor = 1 / std::sqrt(variance / static_cast<double>(n) + norm.epsilon);
-      for (int64_t i = 0; i < n; ++i) to[i] = (from[i] - center) * factor * (scale ? scale[i] : 1) + (bias ? bias[i] : 0);
+      for (int64_t i = 0; i < n; ++i)
+        to[i] = (from[i] - center) * factor * (scale ? scale[i] : 1) + (bias ? bias[i] : 0);
       if (mean) mean[row] = center;
       if (inverse) inverse[row] = factor;
     }
@@ -55,7 +59,8 @@ void normalize(const Norm& norm, const double* x, const double* scale, const dou
 template <typename T>
 void combine(const Run& run, const Shape& shape, T* y, const T* other, const Shape& other_shape, bool multiply) {
   const Broadcast plan = plan_broadcast(run, {&shape, &other_shape});
-  run.require(plan.shape == shape, multiply ? "scale" : "bias", " of shape ", other_shape.str(), " does not broadcast to x of shape ", shape.str());
+  run.require(plan.shape == shape, multiply ? "scale" : "bias", " of shape ", other_shape.str(),
+              " does not broadcast to x of shape ", shape.str());
   for_each_tile(plan, kElementGrain, [&](const Tile& tile) {
     if (multiply) binary_tile<T, T>(y, other, y, tile, [](T a, T b) { return a * b; });
     else binary_tile<T, T>(y, other, y, tile, [](T a, T b) { return a + b; });
@@ -74,7 +79,8 @@ bool repeats_for_rows(const Shape& scale, const Shape& x, int axis) {
 }
 
 template <typename T>
-void run_norm(Run& run, const Norm& norm, int axis, const T* x, const T* scale, const T* bias, T* y, T* mean, T* inverse) {
+void run_norm(Run& run, const Norm& norm, int axis, const T* x, const T* scale, const T* bias, T* y, T* mean,
+              T* inverse) {
   const Shape& shape = run.in(0).shape();
   const bool plain_scale = repeats_for_rows(run.in(1).shape(), shape, axis);
   const bool plain_bias = bias == nullptr || (plain_scale && repeats_for_rows(run.in(2).shape(), shape, axis));
@@ -107,8 +113,8 @@ Kernel norm_kernel(Prepare& p, bool rms) {
         held[i] = Tensor(DType::kFloat64, statistics);
         found[i] = held[i].data<double>();
       }
-      run_norm(run, norm, axis, x.data<double>(), run.in(1).data<double>(), has_bias ? run.in(2).data<double>() : nullptr,
-               y.data<double>(), found[0], found[1]);
+      run_norm(run, norm, axis, x.data<double>(), run.in(1).data<double>(),
+               has_bias ? run.in(2).data<double>() : nullptr, y.data<double>(), found[0], found[1]);
       for (int i = 0; i < 2; ++i)
         if (wanted[i]) store_f32(to_f32(held[i]).data<float>(), *wanted[i]);
       return;
@@ -124,7 +130,8 @@ Kernel norm_kernel(Prepare& p, bool rms) {
       held[i] = wanted[i]->dtype() == DType::kFloat32 ? *wanted[i] : Tensor(DType::kFloat32, statistics);
       found[i] = held[i].data<float>();
     }
-    run_norm(run, norm, axis, in.data(), scale.data(), has_bias ? bias.data() : nullptr, out.data(), found[0], found[1]);
+    run_norm(run, norm, axis, in.data(), scale.data(), has_bias ? bias.data() : nullptr, out.data(), found[0],
+             found[1]);
     for (int i = 0; i < 2; ++i)
       if (wanted[i] && wanted[i]->dtype() != DType::kFloat32) store_f32(found[i], *wanted[i]);
     out.store();
@@ -140,7 +147,8 @@ void check_scale(InferContext& c, int i, const char* what) {
   const SymShape shape = broadcast(c, c.shape(0), c.shape(i));
   for (size_t k = 0; k < shape.size(); ++k) {
     const Dim& x = c.shape(0)[k];
-    c.require(!x.known() || !shape[k].known() || x == shape[k], what, " ", c.type(i).str(), " does not broadcast to x ", c.type(0).str());
+    c.require(!x.known() || !shape[k].known() || x == shape[k], what, " ", c.type(i).str(), " does not broadcast to x ",
+              c.type(0).str());
   }
 }
 

@@ -1,4 +1,5 @@
-// NegativeLogLikelihoodLoss: -x[target] * weight[target], reduced; SoftmaxCrossEntropyLoss: that of the logarithm of the softmax.
+// NegativeLogLikelihoodLoss: -x[target] * weight[target], reduced; SoftmaxCrossEntropyLoss: that of the logarithm of
+// the softmax.
 #include <limits>
 
 #include "ops/elementwise.h"
@@ -19,21 +20,24 @@ struct Options {
 
 Reduction reduction_of(const NodeView& node) {
   const std::string& name = node.attr_string("reduction");
-  node.require(name == "none" || name == "mean" || name == "sum", "reduction is '", name, "'; 'none', 'mean' or 'sum' expected");
+  node.require(name == "none" || name == "mean" || name == "sum", "reduction is '", name,
+               "'; 'none', 'mean' or 'sum' expected");
   return name == "none" ? Reduction::kNone : name == "mean" ? Reduction::kMean : Reduction::kSum;
 }
 
 // x is [images, classes, positions]. Writes one loss for each target, or their sum or mean; sums are made in double in
 // the order of the targets.
 template <typename T, typename Index>
-void likelihood(const Run& run, const T* x, const SoftmaxExtents& e, const Index* targets, const T* weights, const Options& options, T* loss) {
+void likelihood(const Run& run, const T* x, const SoftmaxExtents& e, const Index* targets, const T* weights,
+                const Options& options, T* loss) {
   double sum = 0;
   double total_weight = 0;
   for (int64_t k = 0; k < e.outer * e.inner; ++k) {
     const auto target = static_cast<int64_t>(targets[k]);
     T found = 0;
     if (!options.ignores || target != options.ignored) {
-      run.require(target >= 0 && target < e.n, "target ", target, " at position ", k, " is out of range: there are ", e.n, " classes");
+      run.require(target >= 0 && target < e.n, "target ", target, " at position ", k, " is out of range: there are ",
+                  e.n, " classes");
       const T weight = weights ? weights[target] : T(1);
       found = -x[(k / e.inner * e.n + target) * e.inner + k % e.inner] * weight;
       total_weight += static_cast<double>(weight);
@@ -57,8 +61,10 @@ SoftmaxExtents extents_of(const Run& run) {
   run.require(x.rank() >= 2, "input has the shape ", x.str(), "; images and classes expected first");
   Shape expected = x;
   expected.erase(1);
-  run.require(run.in(1).shape() == expected, "the targets have the shape ", run.in(1).shape().str(), "; ", expected.str(), " expected for input of shape ", x.str());
-  run.require(!run.has(2) || run.in(2).size() == x[1], "the weights have the shape ", run.has(2) ? run.in(2).shape().str() : "", "; [", x[1], "] expected");
+  run.require(run.in(1).shape() == expected, "the targets have the shape ", run.in(1).shape().str(), "; ",
+              expected.str(), " expected for input of shape ", x.str());
+  run.require(!run.has(2) || run.in(2).size() == x[1], "the weights have the shape ",
+              run.has(2) ? run.in(2).shape().str() : "", "; [", x[1], "] expected");
   return {x[0], x[1], x.size(2, x.rank())};
 }
 
@@ -105,12 +111,13 @@ Kernel make_cross_entropy(Prepare& p) { return loss_kernel(p, true); }
 void infer_loss(InferContext& c) {
   const Reduction reduction = reduction_of(c);
   if (c.has_shape(0) && c.has_shape(1)) {
-    c.require(c.rank(0) >= 2 && c.rank(1) == c.rank(0) - 1, "the targets are ", c.type(1).str(), "; one dimension less than in ",
-              c.type(0).str(), " expected");
+    c.require(c.rank(0) >= 2 && c.rank(1) == c.rank(0) - 1, "the targets are ", c.type(1).str(),
+              "; one dimension less than in ", c.type(0).str(), " expected");
     for (int i = 0; i < c.rank(1); ++i) {
       const Dim& target = c.shape(1)[static_cast<size_t>(i)];
       const Dim& input = c.shape(0)[static_cast<size_t>(i == 0 ? 0 : i + 1)];
-      c.require(!target.known() || !input.known() || target == input, "the targets are ", c.type(1).str(), ", which does not go with ", c.type(0).str());
+      c.require(!target.known() || !input.known() || target == input, "the targets are ", c.type(1).str(),
+                ", which does not go with ", c.type(0).str());
     }
   }
   if (reduction == Reduction::kNone) c.out(0, c.dtype(0), c.type(1).shape);

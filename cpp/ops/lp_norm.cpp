@@ -1,4 +1,5 @@
-// LpNormalization: x / norm of x along an axis; MeanVarianceNormalization: (x - mean) / (standard deviation + 1e-9) over axes.
+// LpNormalization: x / norm of x along an axis; MeanVarianceNormalization: (x - mean) / (standard deviation + 1e-9)
+// over axes.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -23,7 +24,8 @@ void lp_normalize(const T* x, int64_t outer, int64_t n, int64_t inner, int64_t p
         norm += p == 1 ? std::fabs(value) : value * value;
       }
       if (p == 2) norm = std::sqrt(norm);
-      for (int64_t j = 0; j < n; ++j) y[at + j * inner] = norm == 0 ? T(0) : static_cast<T>(static_cast<double>(x[at + j * inner]) / norm);
+      for (int64_t j = 0; j < n; ++j)
+        y[at + j * inner] = norm == 0 ? T(0) : static_cast<T>(static_cast<double>(x[at + j * inner]) / norm);
     }
   });
 }
@@ -88,7 +90,9 @@ void normalize_over(const T* x, const std::vector<Loop>& kept, const std::vector
       walk(reduced, 0, start, add);
       const double mean = sum / static_cast<double>(count);
       double squares = 0;
-      auto add_square = [&](int64_t at) { squares += (static_cast<double>(x[at]) - mean) * (static_cast<double>(x[at]) - mean); };
+      auto add_square = [&](int64_t at) {
+        squares += (static_cast<double>(x[at]) - mean) * (static_cast<double>(x[at]) - mean);
+      };
       walk(reduced, 0, start, add_square);
       const double deviation = std::sqrt(squares / static_cast<double>(count)) + 1e-9;
       auto store = [&](int64_t at) { y[at] = static_cast<T>((static_cast<double>(x[at]) - mean) / deviation); };
@@ -105,8 +109,10 @@ Kernel make_mean_variance(Prepare& p) {
     std::vector<bool> flags(static_cast<size_t>(x.rank()));
     for (int64_t axis : axes) flags[static_cast<size_t>(node.axis(axis, x.rank()))] = true;
     std::vector<Loop> loops[2];
-    for (int i = 0; i < x.rank(); ++i) loops[flags[static_cast<size_t>(i)]].push_back({x.dim(i), x.shape().size(i + 1, x.rank())});
-    with_floats(x, run.out(0, x.shape()), [&](const auto* from, auto* to) { normalize_over(from, loops[0], loops[1], to); });
+    for (int i = 0; i < x.rank(); ++i)
+      loops[flags[static_cast<size_t>(i)]].push_back({x.dim(i), x.shape().size(i + 1, x.rank())});
+    with_floats(x, run.out(0, x.shape()),
+                [&](const auto* from, auto* to) { normalize_over(from, loops[0], loops[1], to); });
   };
 }
 
@@ -119,7 +125,14 @@ void infer_mean_variance(InferContext& c) {
 }  // namespace
 
 void define_lp_norm(OpList& ops) {
-  ops.add(OpDef("LpNormalization").since(22).attr("axis", -1).attr("p", 2).in("input", "T", kFloats).out("output", "T").infer(infer_lp).kernel(make_lp));
+  ops.add(OpDef("LpNormalization")
+              .since(22)
+              .attr("axis", -1)
+              .attr("p", 2)
+              .in("input", "T", kFloats)
+              .out("output", "T")
+              .infer(infer_lp)
+              .kernel(make_lp));
   ops.add(OpDef("MeanVarianceNormalization")
               .since(13, 9)
               .attr("axes", std::vector<int64_t>{0, 2, 3})

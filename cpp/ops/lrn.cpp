@@ -24,32 +24,33 @@ void lrn(const T* x, int64_t images, int64_t channels, int64_t n, const Window& 
   const T beta = static_cast<T>(window.beta);
   constexpr int64_t kStrip = 1024;
   const int64_t strips = (n + kStrip - 1) / kStrip;
-  parallel_for(images * channels * strips, std::max<int64_t>(1, 4096 / std::min(n, kStrip)), [&](int64_t begin, int64_t end) {
-    T sum[kStrip];
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t plane = item / strips;
-      const int64_t channel = plane % channels;
-      const int64_t from = item % strips * kStrip;
-      const int64_t count = std::min(kStrip, n - from);
-      std::fill(sum, sum + count, T(0));
-      const int64_t first = std::max<int64_t>(0, channel - before);
-      const int64_t last = after < channels - 1 - channel ? channel + after : channels - 1;
-      for (int64_t k = first; k <= last; ++k) {
-        const T* row = x + (plane - channel + k) * n + from;
-        for (int64_t i = 0; i < count; ++i) sum[i] += row[i] * row[i];
-      }
-      const T* in = x + plane * n + from;
-      T* out = y + plane * n + from;
-      if (beta == T(0.75)) {
-        for (int64_t i = 0; i < count; ++i) {
-          const T root = std::sqrt(bias + alpha * sum[i]);
-          out[i] = in[i] / (root * std::sqrt(root));
-        }
-      } else {
-        for (int64_t i = 0; i < count; ++i) out[i] = in[i] / std::pow(bias + alpha * sum[i], beta);
-      }
-    }
-  });
+  parallel_for(images * channels * strips, std::max<int64_t>(1, 4096 / std::min(n, kStrip)),
+               [&](int64_t begin, int64_t end) {
+                 T sum[kStrip];
+                 for (int64_t item = begin; item < end; ++item) {
+                   const int64_t plane = item / strips;
+                   const int64_t channel = plane % channels;
+                   const int64_t from = item % strips * kStrip;
+                   const int64_t count = std::min(kStrip, n - from);
+                   std::fill(sum, sum + count, T(0));
+                   const int64_t first = std::max<int64_t>(0, channel - before);
+                   const int64_t last = after < channels - 1 - channel ? channel + after : channels - 1;
+                   for (int64_t k = first; k <= last; ++k) {
+                     const T* row = x + (plane - channel + k) * n + from;
+                     for (int64_t i = 0; i < count; ++i) sum[i] += row[i] * row[i];
+                   }
+                   const T* in = x + plane * n + from;
+                   T* out = y + plane * n + from;
+                   if (beta == T(0.75)) {
+                     for (int64_t i = 0; i < count; ++i) {
+                       const T root = std::sqrt(bias + alpha * sum[i]);
+                       out[i] = in[i] / (root * std::sqrt(root));
+                     }
+                   } else {
+                     for (int64_t i = 0; i < count; ++i) out[i] = in[i] / std::pow(bias + alpha * sum[i], beta);
+                   }
+                 }
+               });
 }
 
 Kernel make_lrn(Prepare& p) {

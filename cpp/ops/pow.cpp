@@ -125,9 +125,7 @@ Kernel make_pow(Prepare&) {
     const Broadcast plan = plan_broadcast(run, {&a.shape(), &b.shape()});
     Tensor& y = run.out(0, plan.shape);
     const DType base = a.dtype();
-    if (is_float(base) && b.size() == 1 && plan.shape == a.shape() &&
-        special_power(b.scalar_as_double(), a, y))
-      return;
+    if (is_float(base) && b.size() == 1 && plan.shape == a.shape() && special_power(b.scalar_as_double(), a, y)) return;
     const int64_t grain = kElementGrain / 16;
     auto run_with = [&](const void* exponents, BinaryLoop loop) {
       for_each_tile(plan, grain, [&](const Tile& tile) { loop(a.raw(), exponents, y.raw(), tile); });
@@ -136,7 +134,8 @@ Kernel make_pow(Prepare&) {
     if (base == DType::kFloat64) return run_with(exponents_as<double>(b), pow_f64);
     if (is_integer(base)) {
       const bool wide = base == DType::kInt64;
-      if (is_integer(b.dtype())) return run_with(exponents_as<int64_t>(b), wide ? pow_integer<int64_t> : pow_integer<int32_t>);
+      if (is_integer(b.dtype()))
+        return run_with(exponents_as<int64_t>(b), wide ? pow_integer<int64_t> : pow_integer<int32_t>);
       return run_with(exponents_as<double>(b), wide ? pow_real<int64_t> : pow_real<int32_t>);
     }
     const void* exponents = exponents_as<float>(b);
@@ -150,7 +149,8 @@ Kernel make_pow(Prepare&) {
           part.scalar[0] = tile.scalar[0];
           part.scalar[1] = tile.scalar[1];
           part.at[1] = tile.at[1] + r * tile.row[1] + (tile.scalar[1] ? 0 : i);
-          load_floats(base, element(a, tile.at[0] + r * tile.row[0] + (tile.scalar[0] ? 0 : i)), block, tile.scalar[0] ? 1 : part.n);
+          load_floats(base, element(a, tile.at[0] + r * tile.row[0] + (tile.scalar[0] ? 0 : i)), block,
+                      tile.scalar[0] ? 1 : part.n);
           alignas(64) float result[kHalfBlock];
           pow_f32(block, exponents, result, part);
           store_floats(base, result, element(y, tile.out + r * tile.n + i), part.n);

@@ -48,8 +48,8 @@ Layout layout_of(const Run& run, const NodeView& node, int64_t axis_attribute, i
   const Shape& scale = run.in(1).shape();
   Layout layout;
   if (run.has(2))
-    run.require(run.in(2).size() == run.in(1).size(), "the zero point has the shape ", run.in(2).shape().str(), " and the scale ",
-                scale.str(), "; equal ones expected");
+    run.require(run.in(2).size() == run.in(1).size(), "the zero point has the shape ", run.in(2).shape().str(),
+                " and the scale ", scale.str(), "; equal ones expected");
   if (block_size == 0 && scale.size() == 1) {
     layout.segments = 1;
     layout.length = x.size();
@@ -61,8 +61,8 @@ Layout layout_of(const Run& run, const NodeView& node, int64_t axis_attribute, i
   layout.inner = x.size(axis + 1, x.rank());
   const bool last = layout.inner == 1;
   if (block_size == 0) {
-    run.require(scale.rank() == 1 && scale[0] == x[axis], "the scale has the shape ", scale.str(), "; one value or [", x[axis],
-                "] expected for axis ", axis, " of x of shape ", x.str());
+    run.require(scale.rank() == 1 && scale[0] == x[axis], "the scale has the shape ", scale.str(), "; one value or [",
+                x[axis], "] expected for axis ", axis, " of x of shape ", x.str());
     layout.kind = Layout::Kind::kAxis;
     layout.each = last;
     layout.length = last ? layout.extent : layout.inner;
@@ -74,8 +74,8 @@ Layout layout_of(const Run& run, const NodeView& node, int64_t axis_attribute, i
   layout.blocks = (layout.extent + block_size - 1) / block_size;
   Shape expected = x;
   expected[axis] = layout.blocks;
-  run.require(scale == expected, "the scale has the shape ", scale.str(), "; ", expected.str(), " expected for blocks of ", block_size,
-              " along axis ", axis, " of x of shape ", x.str());
+  run.require(scale == expected, "the scale has the shape ", scale.str(), "; ", expected.str(),
+              " expected for blocks of ", block_size, " along axis ", axis, " of x of shape ", x.str());
   layout.each = !last;
   layout.length = last ? block_size : layout.inner;
   layout.segments = last ? layout.outer * layout.blocks : layout.outer * layout.extent;
@@ -119,17 +119,19 @@ void for_each_part(const Layout& layout, F body) {
   // Long segments are cut, short ones are handed out together.
   const int64_t parts = (layout.length + kElementGrain - 1) / kElementGrain;
   const int64_t stride = (layout.length + parts - 1) / parts;
-  parallel_for(layout.segments * parts, std::max<int64_t>(1, kElementGrain / 2 / stride), [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t segment = item / parts;
-      const int64_t from = item % parts * stride;
-      const int64_t to = std::min(layout.size(segment), from + stride);
-      const int64_t start = layout.start(segment);
-      const int64_t scale = layout.scale(segment);
-      for (int64_t i = from; i < to; i += kBlock)
-        body(start + i, std::min(kBlock, to - i), layout.each ? scale + i : scale, layout.each ? int64_t{1} : int64_t{0});
-    }
-  });
+  parallel_for(layout.segments * parts, std::max<int64_t>(1, kElementGrain / 2 / stride),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t item = begin; item < end; ++item) {
+                   const int64_t segment = item / parts;
+                   const int64_t from = item % parts * stride;
+                   const int64_t to = std::min(layout.size(segment), from + stride);
+                   const int64_t start = layout.start(segment);
+                   const int64_t scale = layout.scale(segment);
+                   for (int64_t i = from; i < to; i += kBlock)
+                     body(start + i, std::min(kBlock, to - i), layout.each ? scale + i : scale,
+                          layout.each ? int64_t{1} : int64_t{0});
+                 }
+               });
 }
 
 // --- QuantizeLinear
@@ -146,7 +148,8 @@ Limits limits_of(DType dtype) {
 // Adding it leaves the nearest integer, ties to even, in the low bits of numbers below 2^22.
 constexpr float kRounder = 12582912.0f;
 
-// One step: the quotient is clamped first, which changes nothing since the limits are integers; NaN goes to the lower one.
+// One step: the quotient is clamped first, which changes nothing since the limits are integers; NaN goes to the lower
+// one.
 inline int quantize_one(float quotient, int zero, Limits limits) {
   const float low = static_cast<float>(limits.low - zero);
   const float high = static_cast<float>(limits.high - zero);
@@ -206,7 +209,8 @@ Kernel make_quantize(Prepare& p) {
         load_floats(precision, rounded, block, n);
       }
       void* out = element(y, first);
-      if (!is_float(to)) return store_integers(to, block, parameters.zero ? parameters.zero + scale : nullptr, step, out, n);
+      if (!is_float(to))
+        return store_integers(to, block, parameters.zero ? parameters.zero + scale : nullptr, step, out, n);
       if (parameters.float_zero)
         for (int64_t i = 0; i < n; ++i) block[i] += parameters.float_zero[scale + i * step];
       convert_elements(DType::kFloat32, to, block, out, n, saturate);
@@ -215,9 +219,10 @@ Kernel make_quantize(Prepare& p) {
 }
 
 void check_block_size(const InferContext& c) {
-  c.require(c.attr_int("block_size") >= 0, "block_size is ", c.attr_int("block_size"), "; a number of elements, or 0, expected");
-  c.require(c.attr_int("block_size") == 0 || c.rank(0) < 0 || c.rank(1) < 0 || c.rank(0) == c.rank(1), "the scale is ", c.type(1).str(),
-            "; the rank of x: ", c.type(0).str(), " expected for blocks");
+  c.require(c.attr_int("block_size") >= 0, "block_size is ", c.attr_int("block_size"),
+            "; a number of elements, or 0, expected");
+  c.require(c.attr_int("block_size") == 0 || c.rank(0) < 0 || c.rank(1) < 0 || c.rank(0) == c.rank(1), "the scale is ",
+            c.type(1).str(), "; the rank of x: ", c.type(0).str(), " expected for blocks");
 }
 
 void infer_quantize(InferContext& c) {
@@ -228,10 +233,12 @@ void infer_quantize(InferContext& c) {
             "; 1 (float), 10 (float16) or 16 (bfloat16) expected");
   DType to = asked != 0 ? static_cast<DType>(asked) : DType::kUInt8;
   if (c.has(2)) {
-    c.require(asked == 0 || asked == static_cast<int64_t>(c.dtype(2)), "output_dtype is ", asked, " but the zero point is ", c.type(2).str());
+    c.require(asked == 0 || asked == static_cast<int64_t>(c.dtype(2)), "output_dtype is ", asked,
+              " but the zero point is ", c.type(2).str());
     to = c.dtype(2);
   }
-  c.require(asked >= 0 && asked < kDTypeCount && kQuantized.has(to), "output_dtype is ", asked, "; one of ", kQuantized.str(), " expected");
+  c.require(asked >= 0 && asked < kDTypeCount && kQuantized.has(to), "output_dtype is ", asked, "; one of ",
+            kQuantized.str(), " expected");
   c.out(0, to, c.type(0).shape);
 }
 
@@ -243,13 +250,16 @@ void dequantize_part(const T* x, const int32_t* zero, const float* scale, int64_
   using Wide = std::conditional_t<sizeof(T) == 4, int64_t, int32_t>;
   if (step == 0) {
     const Wide offset = zero ? *zero : 0;
-    generate(y, n, [=, factor = *scale](int64_t i) { return static_cast<float>(static_cast<Wide>(x[i]) - offset) * factor; });
+    generate(y, n,
+             [=, factor = *scale](int64_t i) { return static_cast<float>(static_cast<Wide>(x[i]) - offset) * factor; });
   } else {
-    generate(y, n, [=](int64_t i) { return static_cast<float>(static_cast<Wide>(x[i]) - (zero ? zero[i] : 0)) * scale[i]; });
+    generate(y, n,
+             [=](int64_t i) { return static_cast<float>(static_cast<Wide>(x[i]) - (zero ? zero[i] : 0)) * scale[i]; });
   }
 }
 
-void dequantize_integers(DType dtype, const void* x, const int32_t* zero, const float* scale, int64_t step, float* y, int64_t n) {
+void dequantize_integers(DType dtype, const void* x, const int32_t* zero, const float* scale, int64_t step, float* y,
+                         int64_t n) {
   switch (dtype) {
     case DType::kInt32: return dequantize_part(static_cast<const int32_t*>(x), zero, scale, step, y, n);
     case DType::kInt16: return dequantize_part(static_cast<const int16_t*>(x), zero, scale, step, y, n);
@@ -289,7 +299,8 @@ void infer_dequantize(InferContext& c) {
   const int64_t asked = c.attr_int("output_dtype");
   DType to = c.dtype(1) == DType::kFloat8E8M0 ? DType::kFloat32 : c.dtype(1);
   if (asked != 0) to = static_cast<DType>(asked);
-  c.require(asked >= 0 && asked < kDTypeCount && kReal.has(to), "output_dtype is ", asked, "; one of ", kReal.str(), " expected");
+  c.require(asked >= 0 && asked < kDTypeCount && kReal.has(to), "output_dtype is ", asked, "; one of ", kReal.str(),
+            " expected");
   c.out(0, to, c.type(0).shape);
 }
 

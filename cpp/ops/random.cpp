@@ -34,8 +34,8 @@ void fill(Tensor& y, const RandomStream& stream, F draw) {
 }
 
 DType checked_dtype(const NodeView& node, int64_t dtype, DTypeSet allowed) {
-  node.require(dtype > 0 && dtype < kDTypeCount && allowed.has(static_cast<DType>(dtype)), "dtype is ", dtype, "; one of ",
-               allowed.str(), " expected");
+  node.require(dtype > 0 && dtype < kDTypeCount && allowed.has(static_cast<DType>(dtype)), "dtype is ", dtype,
+               "; one of ", allowed.str(), " expected");
   return static_cast<DType>(dtype);
 }
 
@@ -153,7 +153,8 @@ void infer_multinomial(InferContext& c) {
   const int64_t samples = c.attr_int("sample_size");
   c.require(samples >= 0, "sample_size is ", samples, "; a number of samples expected");
   c.require(c.rank(0) < 0 || c.rank(0) == 2, "input is ", c.type(0).str(), "; [batch, classes] expected");
-  c.out(0, checked_dtype(c, c.attr_int("dtype"), DType::kInt32 | DType::kInt64), SymShape{c.has_shape(0) ? c.shape(0)[0] : Dim(), Dim(samples)});
+  c.out(0, checked_dtype(c, c.attr_int("dtype"), DType::kInt32 | DType::kInt64),
+        SymShape{c.has_shape(0) ? c.shape(0)[0] : Dim(), Dim(samples)});
 }
 
 }  // namespace

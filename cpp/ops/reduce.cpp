@@ -54,7 +54,8 @@ Groups merge_axes(const Shape& x, const std::vector<bool>& reduced) {
     const bool flag = reduced[static_cast<size_t>(i)];
     if (flag) groups.reduced *= x[i];
     if (x[i] == 1) continue;
-    if (groups.count > 0 && groups.items[groups.count - 1].reduced == flag) groups.items[groups.count - 1].extent *= x[i];
+    if (groups.count > 0 && groups.items[groups.count - 1].reduced == flag)
+      groups.items[groups.count - 1].extent *= x[i];
     else groups.items[groups.count++] = {x[i], flag};
   }
   return groups;
@@ -63,14 +64,16 @@ Groups merge_axes(const Shape& x, const std::vector<bool>& reduced) {
 // --- one stage: y[o, i] = reduction over j of x[o, j, i]
 
 template <typename T>
-using Wrapping = std::conditional_t<std::is_integral_v<T> && !std::is_same_v<T, bool>, std::make_unsigned<T>, std::common_type<T>>;
+using Wrapping =
+    std::conditional_t<std::is_integral_v<T> && !std::is_same_v<T, bool>, std::make_unsigned<T>, std::common_type<T>>;
 
 template <typename T>
 T identity(Kind kind) {
   switch (kind) {
     case Kind::kProd: return T(1);
     case Kind::kMax:
-      return std::numeric_limits<T>::has_infinity ? static_cast<T>(-std::numeric_limits<T>::infinity()) : std::numeric_limits<T>::lowest();
+      return std::numeric_limits<T>::has_infinity ? static_cast<T>(-std::numeric_limits<T>::infinity())
+                                                  : std::numeric_limits<T>::lowest();
     case Kind::kMin:
       return std::numeric_limits<T>::has_infinity ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
     default: return T(0);
@@ -80,7 +83,8 @@ T identity(Kind kind) {
 template <typename T>
 T empty_result(Kind kind) {
   if (std::is_floating_point_v<T> && kind == Kind::kMean) return std::numeric_limits<T>::quiet_NaN();
-  if (std::is_floating_point_v<T> && (kind == Kind::kLogSum || kind == Kind::kLogSumExp)) return -std::numeric_limits<T>::infinity();
+  if (std::is_floating_point_v<T> && (kind == Kind::kLogSum || kind == Kind::kLogSumExp))
+    return -std::numeric_limits<T>::infinity();
   return identity<T>(kind);
 }
 
@@ -95,8 +99,7 @@ void accumulate(const T* x, int64_t outer, int64_t n, int64_t inner, T* y, T sta
       const T* in = x + row * n * inner + from;
       T* out = y + begin;
       for (int64_t i = 0; i < count; ++i) out[i] = start;
-      for (int64_t j = 0; j < n; ++j, in += inner)
-        generate(out, count, [&](int64_t i) { return step(out[i], in[i]); });
+      for (int64_t j = 0; j < n; ++j, in += inner) generate(out, count, [&](int64_t i) { return step(out[i], in[i]); });
       begin += count;
     }
   });
@@ -108,12 +111,15 @@ void reduce_stage(Kind kind, const T* x, int64_t outer, int64_t n, int64_t inner
   using U = typename Wrapping<T>::type;
   const T start = identity<T>(kind);
   switch (kind) {
-    case Kind::kSum: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) + U(b)); });
-    case Kind::kProd: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) * U(b)); });
+    case Kind::kSum:
+      return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) + U(b)); });
+    case Kind::kProd:
+      return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) * U(b)); });
     case Kind::kMax: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return a > b || a != a ? a : b; });
     case Kind::kMin: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return a < b || a != a ? a : b; });
     case Kind::kL1:
-      return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(b < 0 ? U(a) - U(b) : U(a) + U(b)); });
+      return accumulate(x, outer, n, inner, y, start,
+                        [](T a, T b) { return static_cast<T>(b < 0 ? U(a) - U(b) : U(a) + U(b)); });
     case Kind::kSumSquare:
       return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) + U(b) * U(b)); });
     default: assertion_failed("a reduction of one stage", __FILE__, __LINE__);
@@ -174,8 +180,14 @@ void finish(Kind kind, T* y, int64_t size, int64_t count) {
   parallel_for(size, kElementGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (kind == Kind::kMean) y[i] = static_cast<T>(y[i] / static_cast<T>(count));
-      else if (std::is_same_v<T, float>) y[i] = static_cast<T>(kind == Kind::kL2 ? std::sqrt(static_cast<float>(y[i])) : std::log(static_cast<float>(y[i])));
-      else y[i] = static_cast<T>(kind == Kind::kL2 ? std::sqrt(static_cast<double>(y[i])) : std::max(std::log(static_cast<double>(y[i])), std::is_integral_v<T> ? 0.0 : -std::numeric_limits<double>::infinity()));
+      else if (std::is_same_v<T, float>)
+        y[i] = static_cast<T>(kind == Kind::kL2 ? std::sqrt(static_cast<float>(y[i]))
+                                                : std::log(static_cast<float>(y[i])));
+      else
+        y[i] = static_cast<T>(kind == Kind::kL2
+                                  ? std::sqrt(static_cast<double>(y[i]))
+                                  : std::max(std::log(static_cast<double>(y[i])),
+                                             std::is_integral_v<T> ? 0.0 : -std::numeric_limits<double>::infinity()));
     }
   });
 }
@@ -275,7 +287,8 @@ void infer_reduce(InferContext& c) {
   const bool noop = c.attr_int("noop_with_empty_axes") != 0;
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
   const auto axes = c.has(1) ? c.integers(1) : std::vector<int64_t>();
-  if (!axes) return c.out(0, c.dtype(0), keepdims ? std::optional<SymShape>(SymShape(c.shape(0).size())) : std::nullopt);
+  if (!axes)
+    return c.out(0, c.dtype(0), keepdims ? std::optional<SymShape>(SymShape(c.shape(0).size())) : std::nullopt);
   const std::vector<bool> reduced = reduced_axes(c, *axes, noop, c.rank(0));
   SymShape shape;
   for (size_t i = 0; i < reduced.size(); ++i) {

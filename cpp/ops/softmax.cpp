@@ -28,7 +28,8 @@ void softmax_middle(bool log, const float* x, const SoftmaxExtents& e, float* y)
       float* out = y + o * block;
       std::copy(in, in + e.inner, greatest);
       for (int64_t j = 1; j < e.n; ++j)
-        for (int64_t i = 0; i < e.inner; ++i) greatest[i] = greatest[i] > in[j * e.inner + i] ? greatest[i] : in[j * e.inner + i];
+        for (int64_t i = 0; i < e.inner; ++i)
+          greatest[i] = greatest[i] > in[j * e.inner + i] ? greatest[i] : in[j * e.inner + i];
       for (int64_t j = 0; j < e.n; ++j)
         for (int64_t i = 0; i < e.inner; ++i) out[j * e.inner + i] = in[j * e.inner + i] - greatest[i];
       if (!log) apply(Activation::kExp, out, out, block);
@@ -143,7 +144,12 @@ void flatten_first(UpgradeContext& c) {
 template <Kind kind>
 OpDef softmax_operator(const char* name) {
   OpDef op(name);
-  op.since(13).attr("axis", -1).in("input", "T", kFloats).out("output", "T").infer(infer_softmax).kernel(make_softmax<kind>);
+  op.since(13)
+      .attr("axis", -1)
+      .in("input", "T", kFloats)
+      .out("output", "T")
+      .infer(infer_softmax)
+      .kernel(make_softmax<kind>);
   if (kind != Kind::kHardmax) op.in_place({0});
   op.upgrade(13, flatten_first);
   return op;

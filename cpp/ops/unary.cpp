@@ -202,7 +202,12 @@ void define_unary(OpList& ops) {
   ops.add(unary("Sign", 13, 9, kNumbers).kernel(number_kernel(kSign, SignInteger())));
   ops.add(unary("Not", 1, 1, DType::kBool).kernel(make_not));
   ops.add(unary("BitwiseNot", 18, 18, kIntegers).kernel(make_bitwise_not));
-  ops.add(OpDef("IsNaN").since(20, 9).in("x", "T1", kClassified).out("y", "T2", DType::kBool).infer(infer_classified).kernel(make_is_nan));
+  ops.add(OpDef("IsNaN")
+              .since(20, 9)
+              .in("x", "T1", kClassified)
+              .out("y", "T2", DType::kBool)
+              .infer(infer_classified)
+              .kernel(make_is_nan));
   ops.add(OpDef("IsInf")
               .since(20, 10)
               .attr("detect_negative", 1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import ml_dtypes  # noqa: F401  (registers the narrow element types with NumPy)
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -124,7 +125,9 @@ class Case:
         wanted = [name for name in self.output_names() if name]
         assert len(expected) == len(wanted), "the expectation has another number of outputs than the node"
         for level, initializers, symbolic in VARIANTS:
-            what = f"{level}, {'initializers' if initializers else 'inputs'}, {'symbolic' if symbolic else 'fixed'} shapes"
+            what = (
+                f"{level}, {'initializers' if initializers else 'inputs'}, {'symbolic' if symbolic else 'fixed'} shapes"
+            )
             model = self.model(initializers=initializers, symbolic=symbolic, expected=expected)
             found = session(model, level).run(None, self.feeds(initializers=initializers))
             assert len(found) == len(expected), what
@@ -180,7 +183,9 @@ def check(cases: Sequence[Case | Raises]) -> Callable[[Any], None]:
     return test
 
 
-def compare(found: Any, expected: Any, *, rtol: float | None = None, atol: float | None = None, what: str = "y") -> None:
+def compare(
+    found: Any, expected: Any, *, rtol: float | None = None, atol: float | None = None, what: str = "y"
+) -> None:
     """Asserts equal kind, dtype and shape, and elements equal within the tolerance; NaN is equal to NaN."""
     if isinstance(expected, (list, tuple)):
         assert isinstance(found, (list, tuple)) and len(found) == len(expected), what
@@ -245,7 +250,9 @@ def _element_type(array: np.ndarray) -> int:
 
 def _type_of(value: Any, symbols: str | None, shape: bool = True) -> onnx.TypeProto:
     if isinstance(value, (list, tuple)):
-        element = _type_of(value[0], None, shape=False) if value else helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+        element = (
+            _type_of(value[0], None, shape=False) if value else helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+        )
         return helper.make_sequence_type_proto(element)
     array = np.asarray(value)
     extents: list[Any] | None = list(array.shape)

@@ -4,6 +4,7 @@ import math
 
 import ml_dtypes
 import numpy as np
+
 from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(1)
@@ -38,7 +39,11 @@ TABLE = [
     ("Sigmoid", {}, sigmoid),
     ("Elu", {}, lambda x: np.where(x < 0, np.expm1(x), x)),
     ("Elu", {"alpha": 2.0}, lambda x: np.where(x < 0, 2 * np.expm1(x), x)),
-    ("Selu", {}, lambda x: np.float32(1.0507010221481323) * np.where(x < 0, np.float32(1.6732631921768188) * np.expm1(x), x)),
+    (
+        "Selu",
+        {},
+        lambda x: np.float32(1.0507010221481323) * np.where(x < 0, np.float32(1.6732631921768188) * np.expm1(x), x),
+    ),
     ("Selu", {"alpha": 2.0, "gamma": 3.0}, lambda x: 3 * np.where(x < 0, 2 * np.expm1(x), x)),
     ("Celu", {"alpha": 2.0}, lambda x: np.where(x < 0, 2 * np.expm1(x / 2), x)),
     ("ThresholdedRelu", {"alpha": 2.0}, lambda x: np.where(x > 2, x, 0)),
@@ -64,8 +69,12 @@ def rounded(formula):
 
 test_table = check([Case(name, [X.astype(t)], attrs, expect=rounded(f)) for name, attrs, f in TABLE for t in FLOATS])
 # At the infinities several formulas above give NaN where the limit is meant; the finite extremes and NaN are judged.
-test_special = check([Case(name, [SPECIAL[4:]], attrs, expect=rounded(f), id=f"special-{i}") for i, (name, attrs, f) in enumerate(TABLE)])
-test_integers = check([Case("Relu", [np.array([-128, -1, 0, 5, 127]).astype(t)]) for t in [np.int8, np.int16, np.int32, np.int64]])
+test_special = check(
+    [Case(name, [SPECIAL[4:]], attrs, expect=rounded(f), id=f"special-{i}") for i, (name, attrs, f) in enumerate(TABLE)]
+)
+test_integers = check(
+    [Case("Relu", [np.array([-128, -1, 0, 5, 127]).astype(t)]) for t in [np.int8, np.int16, np.int32, np.int64]]
+)
 test_infinite = check(
     [
         Case("Sigmoid", [SPECIAL[2:4]], expect=np.array([1, 0], np.float32)),
@@ -85,7 +94,11 @@ test_prelu = check(
     + [
         Case("PRelu", [x4.astype(np.float32), np.float32([0.25])], expect=rounded(prelu)),
         Case("PRelu", [x4.astype(np.float32), x4[0].astype(np.float32)], expect=rounded(prelu)),
-        Case("PRelu", [np.array([-3, 2, -2**31]).astype(np.int32), np.array([2, 3, 2], np.int32)], expect=np.array([-6, 2, 0], np.int32)),
+        Case(
+            "PRelu",
+            [np.array([-3, 2, -(2**31)]).astype(np.int32), np.array([2, 3, 2], np.int32)],
+            expect=np.array([-6, 2, 0], np.int32),
+        ),
         Case("PRelu", [np.array([3, 2], np.uint64), np.array([5], np.uint64)], expect=np.array([3, 2], np.uint64)),
         Case(
             "PRelu",
@@ -101,27 +114,68 @@ test_prelu = check(
 
 test_shrink = check(
     [Case("Shrink", [X.astype(t)], {"lambd": 1.5, "bias": 0.5}) for t in [np.float32, np.float64, np.float16]]
-    + [Case("Shrink", [np.array([-100, -2, -1, 0, 1, 2, 100]).astype(t)], {"lambd": 1.5, "bias": 1.0},
-            expect=np.array([-99, -1, 0, 0, 0, 1, 99]).astype(t)) for t in [np.int8, np.int16, np.int32, np.int64]]
-    + [Case("Shrink", [np.array([0, 1, 255], np.uint8)], {"lambd": 0.5, "bias": 2.0}, expect=np.array([0, 0, 253], np.uint8))]
+    + [
+        Case(
+            "Shrink",
+            [np.array([-100, -2, -1, 0, 1, 2, 100]).astype(t)],
+            {"lambd": 1.5, "bias": 1.0},
+            expect=np.array([-99, -1, 0, 0, 0, 1, 99]).astype(t),
+        )
+        for t in [np.int8, np.int16, np.int32, np.int64]
+    ]
+    + [
+        Case(
+            "Shrink",
+            [np.array([0, 1, 255], np.uint8)],
+            {"lambd": 0.5, "bias": 2.0},
+            expect=np.array([0, 0, 253], np.uint8),
+        )
+    ]
 )
 
 INTEGERS = [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
 test_clip = check(
-    [Case("Clip", [X.astype(t), const(-1, t), const(2, t)], expect=lambda x, a, b: np.minimum(np.maximum(x, a), b)) for t in FLOATS]
+    [
+        Case("Clip", [X.astype(t), const(-1, t), const(2, t)], expect=lambda x, a, b: np.minimum(np.maximum(x, a), b))
+        for t in FLOATS
+    ]
     + [Case("Clip", [np.arange(100).astype(t), const(20, t), const(90, t)]) for t in INTEGERS]
     + [
         Case("Clip", [X.astype(np.float32)], id="unbounded"),
         Case("Clip", [X.astype(np.float32), None, const(1, np.float32)]),
         Case("Clip", [X.astype(np.float32), const(1, np.float32)]),
-        Case("Clip", [X.astype(np.float32), const(1, np.float32), const(-1, np.float32)], id="crossed",
-             expect=np.full(X.shape, -1, np.float32)),
-        Case("Clip", [np.array([np.nan, np.inf, -np.inf], np.float32), const(-1, np.float32), const(1, np.float32)],
-             expect=np.array([np.nan, 1, -1], np.float32)),
-        Case("Clip", [np.array([3, -3], np.int32), const([0], np.int32)], expect=np.array([3, 0], np.int32), id="one-element"),
-        Case("Clip", [X.astype(np.float32)], {"min": -1.0, "max": 2.0}, opset=6, expect=np.clip(X, -1, 2).astype(np.float32)),
+        Case(
+            "Clip",
+            [X.astype(np.float32), const(1, np.float32), const(-1, np.float32)],
+            id="crossed",
+            expect=np.full(X.shape, -1, np.float32),
+        ),
+        Case(
+            "Clip",
+            [np.array([np.nan, np.inf, -np.inf], np.float32), const(-1, np.float32), const(1, np.float32)],
+            expect=np.array([np.nan, 1, -1], np.float32),
+        ),
+        Case(
+            "Clip",
+            [np.array([3, -3], np.int32), const([0], np.int32)],
+            expect=np.array([3, 0], np.int32),
+            id="one-element",
+        ),
+        Case(
+            "Clip",
+            [X.astype(np.float32)],
+            {"min": -1.0, "max": 2.0},
+            opset=6,
+            expect=np.clip(X, -1, 2).astype(np.float32),
+        ),
         Case("Clip", [X], {"min": -1.0}, opset=6, expect=np.maximum(X, -1)),
-        Case("Clip", [X.astype(np.float32)], {"max": 2.0, "consumed_inputs": [0]}, opset=1, expect=np.minimum(X, 2).astype(np.float32)),
+        Case(
+            "Clip",
+            [X.astype(np.float32)],
+            {"max": 2.0, "consumed_inputs": [0]},
+            opset=1,
+            expect=np.minimum(X, 2).astype(np.float32),
+        ),
         raises(Case("Clip", [np.zeros(3, np.float32), np.zeros(2, np.float32)]), "Clip 'node'.*min.*scalar"),
     ]
 )
@@ -130,8 +184,17 @@ A, B = rng.standard_normal((2, 3, 71)), rng.standard_normal((2, 3, 71))
 test_swiglu = check(
     [Case("SwiGLU", [A.astype(t), B.astype(t)], expect=rounded(lambda a, b: swish(a) * b)) for t in FLOATS]
     + [
-        Case("SwiGLU", [A.astype(np.float32), B.astype(np.float32)], {"alpha": 1.702}, expect=rounded(lambda a, b: swish(a, 1.702) * b)),
-        raises(Case("SwiGLU", [np.zeros((2, 3), np.float32), np.zeros((3,), np.float32)]), "SwiGLU 'node'.*equal shapes"),
+        Case(
+            "SwiGLU",
+            [A.astype(np.float32), B.astype(np.float32)],
+            {"alpha": 1.702},
+            expect=rounded(lambda a, b: swish(a, 1.702) * b),
+        ),
+        raises(
+            Case("SwiGLU", [np.zeros((2, 3), np.float32), np.zeros((3,), np.float32)]), "SwiGLU 'node'.*equal shapes"
+        ),
     ]
 )
-test_errors = check([raises(Case("Gelu", [np.zeros(3, np.float32)], {"approximate": "fast"}), "Gelu 'node'.*approximate.*fast")])
+test_errors = check(
+    [raises(Case("Gelu", [np.zeros(3, np.float32)], {"approximate": "fast"}), "Gelu 'node'.*approximate.*fast")]
+)

@@ -2,6 +2,7 @@
 
 import ml_dtypes
 import numpy as np
+
 from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(8)
@@ -44,13 +45,37 @@ def cases(name, softmax):
             target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
             weight = rng.uniform(0.5, 2, shape[1]).astype(np.float32)
             for t in (np.int64, np.int32):
-                yield Case(name, [data(shape), target.astype(t)], {"reduction": reduction}, expect=expected(softmax, reduction=reduction), atol=2e-6)
-            yield Case(name, [data(shape), target, const(weight)], {"reduction": reduction}, expect=expected(softmax, reduction=reduction), atol=2e-6)
-            yield Case(name, [data(shape), target, weight], {"reduction": reduction, "ignore_index": 1}, expect=expected(softmax, reduction=reduction, ignore=1), atol=2e-6)
+                yield Case(
+                    name,
+                    [data(shape), target.astype(t)],
+                    {"reduction": reduction},
+                    expect=expected(softmax, reduction=reduction),
+                    atol=2e-6,
+                )
+            yield Case(
+                name,
+                [data(shape), target, const(weight)],
+                {"reduction": reduction},
+                expect=expected(softmax, reduction=reduction),
+                atol=2e-6,
+            )
+            yield Case(
+                name,
+                [data(shape), target, weight],
+                {"reduction": reduction, "ignore_index": 1},
+                expect=expected(softmax, reduction=reduction, ignore=1),
+                atol=2e-6,
+            )
     outside = np.array([0, -100, 2])
     for t in FLOATS:
         yield Case(name, [data((3, 5), t), np.array([0, 4, 2])], expect=expected(softmax), atol=TOLERANCE[t])
-        yield Case(name, [data((3, 5), t), outside], {"ignore_index": -100}, expect=expected(softmax, ignore=-100), atol=TOLERANCE[t])
+        yield Case(
+            name,
+            [data((3, 5), t), outside],
+            {"ignore_index": -100},
+            expect=expected(softmax, ignore=-100),
+            atol=TOLERANCE[t],
+        )
     yield Case(name, [data((3, 5)), np.full(3, 2)], {"ignore_index": 2}, expect=np.float32(np.nan), id="all-ignored")
     yield Case(name, [data((3, 5)), np.array([0, 4, 2])], opset=12, expect=expected(softmax), atol=2e-6)
     yield raises(Case(name, [data((3, 5)), np.array([0, 5, 2])]), f"{name} 'node'.*target 5.*5 classes")
@@ -62,5 +87,15 @@ def cases(name, softmax):
 test_likelihood = check(list(cases("NegativeLogLikelihoodLoss", False)))
 test_cross_entropy = check(list(cases("SoftmaxCrossEntropyLoss", True)))
 test_log_probabilities = check(
-    [Case("SoftmaxCrossEntropyLoss", [data(shape, t), rng.integers(0, 5, (shape[0], *shape[2:]))], outputs=2, expect=expected(True, 2), atol=TOLERANCE[t]) for shape in [(3, 5), (2, 5, 3, 4)] for t in FLOATS]
+    [
+        Case(
+            "SoftmaxCrossEntropyLoss",
+            [data(shape, t), rng.integers(0, 5, (shape[0], *shape[2:]))],
+            outputs=2,
+            expect=expected(True, 2),
+            atol=TOLERANCE[t],
+        )
+        for shape in [(3, 5), (2, 5, 3, 4)]
+        for t in FLOATS
+    ]
 )

@@ -2,6 +2,7 @@
 
 import ml_dtypes
 import numpy as np
+
 from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(6)
@@ -33,7 +34,9 @@ def wide(function):
 
 def batch_norm(x, scale, bias, mean, var, epsilon=EPSILON):
     shape = (1, -1) + (1,) * (x.ndim - 2) if x.ndim > 1 else (-1,)
-    return (x - mean.reshape(shape)) / np.sqrt(var.reshape(shape) + epsilon) * scale.reshape(shape) + bias.reshape(shape)
+    return (x - mean.reshape(shape)) / np.sqrt(var.reshape(shape) + epsilon) * scale.reshape(shape) + bias.reshape(
+        shape
+    )
 
 
 def training(x, scale, bias, mean, var, momentum=float(np.float32(0.9))):
@@ -43,28 +46,85 @@ def training(x, scale, bias, mean, var, momentum=float(np.float32(0.9))):
 
 
 def statistics(channels, dtype=np.float32):
-    return [const(positive(channels, dtype)), const(data(channels, dtype)), const(data(channels, dtype)), const(positive(channels, dtype))]
+    return [
+        const(positive(channels, dtype)),
+        const(data(channels, dtype)),
+        const(data(channels, dtype)),
+        const(positive(channels, dtype)),
+    ]
 
 
 YMV = ["y", "mean", "var"]
 x = data((2, 3, 4, 5))
 test_batch_norm = check(
-    [Case("BatchNormalization", [data(shape, t), *statistics(3, t)], expect=wide(batch_norm), atol=TOLERANCE[t]) for shape in [(2, 3, 4, 5), (5, 3), (1, 3, 7), (2, 3, 2, 3, 4), (2, 3, 1, 1)] for t in FLOATS]
+    [
+        Case("BatchNormalization", [data(shape, t), *statistics(3, t)], expect=wide(batch_norm), atol=TOLERANCE[t])
+        for shape in [(2, 3, 4, 5), (5, 3), (1, 3, 7), (2, 3, 2, 3, 4), (2, 3, 1, 1)]
+        for t in FLOATS
+    ]
     + [
-        Case("BatchNormalization", [x, *statistics(3)], {"epsilon": 0.1}, expect=wide(lambda *a: batch_norm(*a, 0.1)), atol=2e-6),
-        Case("BatchNormalization", [data((2, 3, 4), np.float16), *statistics(3, np.float32)], expect=wide(batch_norm), atol=2e-3),
+        Case(
+            "BatchNormalization",
+            [x, *statistics(3)],
+            {"epsilon": 0.1},
+            expect=wide(lambda *a: batch_norm(*a, 0.1)),
+            atol=2e-6,
+        ),
+        Case(
+            "BatchNormalization",
+            [data((2, 3, 4), np.float16), *statistics(3, np.float32)],
+            expect=wide(batch_norm),
+            atol=2e-3,
+        ),
         Case("BatchNormalization", [data((0, 3, 4)), *statistics(3)], expect=np.zeros((0, 3, 4), np.float32)),
         Case("BatchNormalization", [x, *statistics(3)], opset=9, expect=wide(batch_norm), atol=2e-6),
-        Case("BatchNormalization", [x, *statistics(3)], {"is_test": 1, "consumed_inputs": [0, 0, 0, 1, 1]}, opset=1, expect=wide(batch_norm), atol=2e-6),
-        Case("BatchNormalization", [x, *statistics((3, 4, 5))], {"spatial": 0}, opset=7, atol=2e-6,
-             expect=lambda x, s, b, m, v: (x - m) / np.sqrt(v + EPSILON) * s + b),
+        Case(
+            "BatchNormalization",
+            [x, *statistics(3)],
+            {"is_test": 1, "consumed_inputs": [0, 0, 0, 1, 1]},
+            opset=1,
+            expect=wide(batch_norm),
+            atol=2e-6,
+        ),
+        Case(
+            "BatchNormalization",
+            [x, *statistics((3, 4, 5))],
+            {"spatial": 0},
+            opset=7,
+            atol=2e-6,
+            expect=lambda x, s, b, m, v: (x - m) / np.sqrt(v + EPSILON) * s + b,
+        ),
         raises(Case("BatchNormalization", [x, *statistics(4)]), "BatchNormalization 'node'.*3"),
         raises(Case("BatchNormalization", [x, *statistics(3)], outputs=3), "BatchNormalization 'node'.*training_mode"),
     ]
-    + [Case("BatchNormalization", [data((4, 3, 5), t), *statistics(3, t)], {"training_mode": 1}, outputs=YMV, expect=wide(training), atol=TOLERANCE[t]) for t in FLOATS]
     + [
-        Case("BatchNormalization", [data((4, 3)), *statistics(3)], {"training_mode": 1, "momentum": 0.5}, outputs=YMV, expect=wide(lambda *a: training(*a, 0.5)), atol=2e-6),
-        Case("BatchNormalization", [x, *statistics(3)], {"training_mode": 1}, outputs=["y"], expect=wide(lambda *a: training(*a)[0]), atol=2e-6),
+        Case(
+            "BatchNormalization",
+            [data((4, 3, 5), t), *statistics(3, t)],
+            {"training_mode": 1},
+            outputs=YMV,
+            expect=wide(training),
+            atol=TOLERANCE[t],
+        )
+        for t in FLOATS
+    ]
+    + [
+        Case(
+            "BatchNormalization",
+            [data((4, 3)), *statistics(3)],
+            {"training_mode": 1, "momentum": 0.5},
+            outputs=YMV,
+            expect=wide(lambda *a: training(*a, 0.5)),
+            atol=2e-6,
+        ),
+        Case(
+            "BatchNormalization",
+            [x, *statistics(3)],
+            {"training_mode": 1},
+            outputs=["y"],
+            expect=wide(lambda *a: training(*a)[0]),
+            atol=2e-6,
+        ),
         Case("BatchNormalization", [x, *statistics(3)], opset=9, outputs=YMV, expect=wide(training), atol=2e-6),
     ]
 )
@@ -83,15 +143,62 @@ def spread(x, scale, bias, groups):
 
 
 test_group_norm = check(
-    [Case("InstanceNormalization", [data(shape, t), const(positive(3, t)), const(data(3, t))], expect=wide(lambda x, s, b: group_norm(x, s, b, 3)), atol=TOLERANCE[t]) for shape in [(2, 3, 4, 5), (1, 3, 17)] for t in FLOATS]
-    + [Case("GroupNormalization", [data((2, 6, 3, 5), t), const(positive(6, t)), const(data(6, t))], {"num_groups": g}, expect=wide(lambda x, s, b, g=g: group_norm(x, s, b, g)), atol=TOLERANCE[t]) for g in (1, 2, 3, 6) for t in FLOATS]
+    [
+        Case(
+            "InstanceNormalization",
+            [data(shape, t), const(positive(3, t)), const(data(3, t))],
+            expect=wide(lambda x, s, b: group_norm(x, s, b, 3)),
+            atol=TOLERANCE[t],
+        )
+        for shape in [(2, 3, 4, 5), (1, 3, 17)]
+        for t in FLOATS
+    ]
     + [
-        Case("InstanceNormalization", [x, positive(3), data(3)], {"epsilon": 0.5, "consumed_inputs": [0, 0, 0]}, opset=1, expect=wide(lambda x, s, b: group_norm(x, s, b, 3, 0.5)), atol=2e-6),
-        Case("GroupNormalization", [data((2, 6, 5)), const(positive(2)), const(data(2))], {"num_groups": 2}, opset=18, expect=wide(lambda x, s, b: spread(x, s, b, 2)), atol=2e-6),
-        Case("GroupNormalization", [data((0, 6, 5)), positive(6), data(6)], {"num_groups": 2}, expect=np.zeros((0, 6, 5), np.float32)),
-        raises(Case("GroupNormalization", [data((2, 6, 5)), positive(6), data(6)], {"num_groups": 4}), "GroupNormalization 'node'.*6 channels.*4 groups"),
-        raises(Case("GroupNormalization", [data((2, 6, 5)), positive(2), data(2)], {"num_groups": 2}), "GroupNormalization 'node'.*scale"),
-        raises(Case("GroupNormalization", [data((2, 6, 5)), positive(6), data(6)], {"num_groups": 0}), "GroupNormalization 'node'.*num_groups"),
+        Case(
+            "GroupNormalization",
+            [data((2, 6, 3, 5), t), const(positive(6, t)), const(data(6, t))],
+            {"num_groups": g},
+            expect=wide(lambda x, s, b, g=g: group_norm(x, s, b, g)),
+            atol=TOLERANCE[t],
+        )
+        for g in (1, 2, 3, 6)
+        for t in FLOATS
+    ]
+    + [
+        Case(
+            "InstanceNormalization",
+            [x, positive(3), data(3)],
+            {"epsilon": 0.5, "consumed_inputs": [0, 0, 0]},
+            opset=1,
+            expect=wide(lambda x, s, b: group_norm(x, s, b, 3, 0.5)),
+            atol=2e-6,
+        ),
+        Case(
+            "GroupNormalization",
+            [data((2, 6, 5)), const(positive(2)), const(data(2))],
+            {"num_groups": 2},
+            opset=18,
+            expect=wide(lambda x, s, b: spread(x, s, b, 2)),
+            atol=2e-6,
+        ),
+        Case(
+            "GroupNormalization",
+            [data((0, 6, 5)), positive(6), data(6)],
+            {"num_groups": 2},
+            expect=np.zeros((0, 6, 5), np.float32),
+        ),
+        raises(
+            Case("GroupNormalization", [data((2, 6, 5)), positive(6), data(6)], {"num_groups": 4}),
+            "GroupNormalization 'node'.*6 channels.*4 groups",
+        ),
+        raises(
+            Case("GroupNormalization", [data((2, 6, 5)), positive(2), data(2)], {"num_groups": 2}),
+            "GroupNormalization 'node'.*scale",
+        ),
+        raises(
+            Case("GroupNormalization", [data((2, 6, 5)), positive(6), data(6)], {"num_groups": 0}),
+            "GroupNormalization 'node'.*num_groups",
+        ),
     ]
 )
 
@@ -111,18 +218,63 @@ def layer_cases():
     for axis in (0, 1, 2, -1, -2):
         shape = (3, 4, 5)[axis % 3 :]
         for t in FLOATS:
-            yield Case("LayerNormalization", [data((3, 4, 5), t), const(positive(shape, t)), const(data(shape, t))], {"axis": axis}, expect=wide(lambda x, s, b, a=axis: layer_norm(x, s, b, a)), atol=2 * TOLERANCE[t])
+            yield Case(
+                "LayerNormalization",
+                [data((3, 4, 5), t), const(positive(shape, t)), const(data(shape, t))],
+                {"axis": axis},
+                expect=wide(lambda x, s, b, a=axis: layer_norm(x, s, b, a)),
+                atol=2 * TOLERANCE[t],
+            )
     yield Case("LayerNormalization", [data((2, 3, 768)), positive(768)], expect=wide(layer_norm), atol=2e-6)
-    yield Case("LayerNormalization", [data((7, 33)), positive(1), data((7, 1))], expect=wide(layer_norm), atol=2e-6, id="broadcast")
-    yield Case("LayerNormalization", [data((7, 33)), positive(33), data((7, 33))], expect=wide(layer_norm), atol=2e-6, id="broadcast-bias")
-    yield Case("LayerNormalization", [data((3, 4, 5)), positive(5), data(5)], {"axis": 1}, expect=wide(lambda x, s, b: layer_norm(x, s, b, 1)), atol=2e-6, id="short-scale")
-    yield Case("LayerNormalization", [data((3, 5)), positive(5), data(5)], outputs=3, expect=lambda *a: [r.astype(np.float32) for r in with_statistics(*a)], atol=2e-6)
-    yield Case("LayerNormalization", [data((3, 5), np.float16), positive(5, np.float16)], outputs=["y", "", "inverse"],
-               expect=lambda x, s: [r.astype(t) for r, t in zip(with_statistics(x.astype(np.float64), s)[::2], (np.float16, np.float32))], atol=2e-3)
-    yield Case("LayerNormalization", [data((3, 5), np.float64), positive(5, np.float64)], outputs=3, expect=lambda x, s: [r.astype(t) for r, t in zip(with_statistics(x, s), (np.float64, np.float32, np.float32))])
+    yield Case(
+        "LayerNormalization",
+        [data((7, 33)), positive(1), data((7, 1))],
+        expect=wide(layer_norm),
+        atol=2e-6,
+        id="broadcast",
+    )
+    yield Case(
+        "LayerNormalization",
+        [data((7, 33)), positive(33), data((7, 33))],
+        expect=wide(layer_norm),
+        atol=2e-6,
+        id="broadcast-bias",
+    )
+    yield Case(
+        "LayerNormalization",
+        [data((3, 4, 5)), positive(5), data(5)],
+        {"axis": 1},
+        expect=wide(lambda x, s, b: layer_norm(x, s, b, 1)),
+        atol=2e-6,
+        id="short-scale",
+    )
+    yield Case(
+        "LayerNormalization",
+        [data((3, 5)), positive(5), data(5)],
+        outputs=3,
+        expect=lambda *a: [r.astype(np.float32) for r in with_statistics(*a)],
+        atol=2e-6,
+    )
+    yield Case(
+        "LayerNormalization",
+        [data((3, 5), np.float16), positive(5, np.float16)],
+        outputs=["y", "", "inverse"],
+        expect=lambda x, s: [
+            r.astype(t) for r, t in zip(with_statistics(x.astype(np.float64), s)[::2], (np.float16, np.float32))
+        ],
+        atol=2e-3,
+    )
+    yield Case(
+        "LayerNormalization",
+        [data((3, 5), np.float64), positive(5, np.float64)],
+        outputs=3,
+        expect=lambda x, s: [r.astype(t) for r, t in zip(with_statistics(x, s), (np.float64, np.float32, np.float32))],
+    )
     yield Case("LayerNormalization", [data((0, 5)), positive(5)], expect=np.zeros((0, 5), np.float32))
     yield raises(Case("LayerNormalization", [data((3, 5)), positive(4)]), "LayerNormalization 'node'.*5 against 4")
-    yield raises(Case("LayerNormalization", [data((3, 5)), positive(5)], {"axis": 2}), "LayerNormalization 'node'.*axis 2")
+    yield raises(
+        Case("LayerNormalization", [data((3, 5)), positive(5)], {"axis": 2}), "LayerNormalization 'node'.*axis 2"
+    )
 
 
 test_layer_norm = check(list(layer_cases()))
@@ -134,10 +286,31 @@ def rms_norm(x, scale, axis=-1, epsilon=EPSILON):
 
 
 test_rms_norm = check(
-    [Case("RMSNormalization", [data((3, 4, 5), t), const(positive((3, 4, 5)[a:], t))], {"axis": a}, expect=wide(lambda x, s, a=a: rms_norm(x, s, a)), atol=TOLERANCE[t]) for a in (0, 1, -1) for t in FLOATS]
+    [
+        Case(
+            "RMSNormalization",
+            [data((3, 4, 5), t), const(positive((3, 4, 5)[a:], t))],
+            {"axis": a},
+            expect=wide(lambda x, s, a=a: rms_norm(x, s, a)),
+            atol=TOLERANCE[t],
+        )
+        for a in (0, 1, -1)
+        for t in FLOATS
+    ]
     + [
-        Case("RMSNormalization", [data((2, 3, 64)), positive(())], {"epsilon": 0.1}, expect=wide(lambda x, s: rms_norm(x, s, -1, 0.1)), atol=2e-6),
-        Case("RMSNormalization", [data((2, 8), np.float16), positive(8)], expect=lambda x, s: rms_norm(x.astype(np.float64), s).astype(np.float32), atol=2e-6),
+        Case(
+            "RMSNormalization",
+            [data((2, 3, 64)), positive(())],
+            {"epsilon": 0.1},
+            expect=wide(lambda x, s: rms_norm(x, s, -1, 0.1)),
+            atol=2e-6,
+        ),
+        Case(
+            "RMSNormalization",
+            [data((2, 8), np.float16), positive(8)],
+            expect=lambda x, s: rms_norm(x.astype(np.float64), s).astype(np.float32),
+            atol=2e-6,
+        ),
     ]
 )
 
@@ -151,9 +324,25 @@ def lrn(x, size, alpha=1e-4, beta=0.75, bias=1.0):
 
 
 test_lrn = check(
-    [Case("LRN", [data((2, 7, 3, 5), t)], {"size": s, "alpha": 0.5}, expect=wide(lambda x, s=s: lrn(x, s, 0.5)), atol=TOLERANCE[t]) for s in (1, 2, 3, 5, 20) for t in FLOATS]
+    [
+        Case(
+            "LRN",
+            [data((2, 7, 3, 5), t)],
+            {"size": s, "alpha": 0.5},
+            expect=wide(lambda x, s=s: lrn(x, s, 0.5)),
+            atol=TOLERANCE[t],
+        )
+        for s in (1, 2, 3, 5, 20)
+        for t in FLOATS
+    ]
     + [
-        Case("LRN", [data((1, 4, 40, 40))], {"size": 3, "beta": 0.6, "bias": 2.0, "alpha": 1.0}, expect=wide(lambda x: lrn(x, 3, 1.0, 0.6, 2.0)), atol=2e-6),
+        Case(
+            "LRN",
+            [data((1, 4, 40, 40))],
+            {"size": 3, "beta": 0.6, "bias": 2.0, "alpha": 1.0},
+            expect=wide(lambda x: lrn(x, 3, 1.0, 0.6, 2.0)),
+            atol=2e-6,
+        ),
         raises(Case("LRN", [x], {"size": 0}), "LRN 'node'.*size"),
     ]
 )
@@ -165,7 +354,18 @@ def lp_norm(x, axis, p):
 
 
 test_lp_norm = check(
-    [Case("LpNormalization", [data((3, 4, 5), t)], {"axis": a, "p": p}, expect=wide(lambda x, a=a, p=p: lp_norm(x, a, p)), atol=TOLERANCE[t]) for a in (0, 1, -1) for p in (1, 2) for t in FLOATS]
+    [
+        Case(
+            "LpNormalization",
+            [data((3, 4, 5), t)],
+            {"axis": a, "p": p},
+            expect=wide(lambda x, a=a, p=p: lp_norm(x, a, p)),
+            atol=TOLERANCE[t],
+        )
+        for a in (0, 1, -1)
+        for p in (1, 2)
+        for t in FLOATS
+    ]
     + [
         Case("LpNormalization", [np.zeros((2, 3), np.float32)], expect=np.zeros((2, 3), np.float32)),
         raises(Case("LpNormalization", [x], {"p": 3}), "LpNormalization 'node'.*p is 3"),
@@ -178,7 +378,20 @@ def mean_variance(x, axes=(0, 2, 3)):
 
 
 test_mean_variance = check(
-    [Case("MeanVarianceNormalization", [data((2, 3, 4, 5), t)], expect=wide(mean_variance), atol=TOLERANCE[t]) for t in FLOATS]
-    + [Case("MeanVarianceNormalization", [x], {"axes": axes}, expect=wide(lambda x, a=axes: mean_variance(x, tuple(a))), atol=2e-6, id=str(axes)) for axes in ([1], [0, 1], [-1], [0, 1, 2, 3])]
+    [
+        Case("MeanVarianceNormalization", [data((2, 3, 4, 5), t)], expect=wide(mean_variance), atol=TOLERANCE[t])
+        for t in FLOATS
+    ]
+    + [
+        Case(
+            "MeanVarianceNormalization",
+            [x],
+            {"axes": axes},
+            expect=wide(lambda x, a=axes: mean_variance(x, tuple(a))),
+            atol=2e-6,
+            id=str(axes),
+        )
+        for axes in ([1], [0, 1], [-1], [0, 1, 2, 3])
+    ]
     + [Case("MeanVarianceNormalization", [x], opset=9, expect=wide(mean_variance), atol=2e-6)]
 )

@@ -4,6 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+
+import sardonyx as sx
 from tests.ops.harness import Case, check, raises, session
 
 rng = np.random.default_rng(9)
@@ -98,9 +100,22 @@ def test_seeds(op):
     assert not np.array_equal(one, two)
 
 
+def test_global_seed():
+    case = Case("RandomNormal", [], {"shape": [50]}, id="unseeded")
+    sx.set_seed(11)
+    (first,) = run(case)
+    sx.set_seed(11)
+    (again,) = run(case)
+    (next_one,) = run(case)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(again, next_one)
+
+
 test_errors = check(
     [
-        raises(Case("RandomUniform", [], {"shape": [3], "dtype": TensorProto.INT32}), "RandomUniform 'node'.*dtype is 6"),
+        raises(
+            Case("RandomUniform", [], {"shape": [3], "dtype": TensorProto.INT32}), "RandomUniform 'node'.*dtype is 6"
+        ),
         raises(Case("RandomNormal", [], {"shape": [-3]}), "RandomNormal 'node'"),
         raises(Case("RandomNormalLike", [np.zeros(3, np.int32)]), "RandomNormalLike 'node'.*dtype"),
         raises(Case("Multinomial", [np.zeros(3, np.float32)]), "Multinomial 'node'.*batch"),

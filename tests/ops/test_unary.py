@@ -5,6 +5,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
+
 from tests.ops.harness import Case, check, raises
 
 rng = np.random.default_rng(0)
@@ -98,7 +99,13 @@ test_classes = check(
 
 test_old = check(
     [
-        Case(name, [np.array([0.25, 0.5], np.float32)], {"consumed_inputs": [0]}, opset=1, expect=expect(np.array([0.25, 0.5], np.float32)))
+        Case(
+            name,
+            [np.array([0.25, 0.5], np.float32)],
+            {"consumed_inputs": [0]},
+            opset=1,
+            expect=expect(np.array([0.25, 0.5], np.float32)),
+        )
         for name, expect in [("Abs", np.abs), ("Exp", np.exp), ("Tanh", np.tanh), ("Sqrt", np.sqrt)]
     ]
 )
