@@ -18,7 +18,10 @@ def reference(q, k, v, mask=None, past_key=None, past_value=None, valid=None, *,
     q, k, v, past_key, past_value = wide
     packed = q.ndim == 3
     if packed:
-        split = lambda a, n: a.reshape(*a.shape[:2], n, -1).transpose(0, 2, 1, 3)
+
+        def split(a, n):
+            return a.reshape(*a.shape[:2], n, -1).transpose(0, 2, 1, 3)
+
         q, k, v = split(q, attrs["q_num_heads"]), split(k, attrs["kv_num_heads"]), split(v, attrs["kv_num_heads"])
     past = 0 if past_key is None else past_key.shape[2]
     if past_key is not None:
