@@ -281,10 +281,12 @@ def branches(b: Builder) -> None:
         other = [helper.make_node("Identity", [b.pick(x, t, k)], [v])]
         if b.chance():
             nested = helper.make_node(
-                "If", [condition], [u + "n"],
+                "If",
+                [condition],
+                [u + "n"],
                 then_branch=branch(b, "p", [helper.make_node("Mul", [inner, x], [u + "p"])], u + "p"),
                 else_branch=branch(b, "q", [helper.make_node("Neg", [inner], [u + "q"])], u + "q"),
-            )  # fmt: skip
+            )
             then = [then[0], nested, helper.make_node("Identity", [u + "n"], [u])]
         s = b("If", condition, then_branch=branch(b, "then", then, u), else_branch=branch(b, "else", other, v))
         t = s if b.chance() else b("Add", s, x)
@@ -309,13 +311,19 @@ def loops(b: Builder) -> None:
         body_nodes.append(helper.make_node("Sigmoid", [s + "z"], [s + "g"]))
         body_nodes.append(helper.make_node("Mul", [s + "z", s + "g"], [s2]))
     body = helper.make_graph(
-        body_nodes, "body",
-        [helper.make_tensor_value_info(i, TensorProto.INT64, []), helper.make_tensor_value_info(c, TensorProto.BOOL, []),
-         helper.make_tensor_value_info(state, TensorProto.FLOAT, ["N", 3])],
-        [helper.make_tensor_value_info(co, TensorProto.BOOL, []),
-         helper.make_tensor_value_info(s2, TensorProto.FLOAT, ["N", 3]),
-         helper.make_tensor_value_info(scan, TensorProto.FLOAT, ["N", 3])],
-    )  # fmt: skip
+        body_nodes,
+        "body",
+        [
+            helper.make_tensor_value_info(i, TensorProto.INT64, []),
+            helper.make_tensor_value_info(c, TensorProto.BOOL, []),
+            helper.make_tensor_value_info(state, TensorProto.FLOAT, ["N", 3]),
+        ],
+        [
+            helper.make_tensor_value_info(co, TensorProto.BOOL, []),
+            helper.make_tensor_value_info(s2, TensorProto.FLOAT, ["N", 3]),
+            helper.make_tensor_value_info(scan, TensorProto.FLOAT, ["N", 3]),
+        ],
+    )
     b.terms = 64
     final, scanned = b("Loop", trips, b.const(True, np.bool_), b("Identity", x), outputs=2, body=body)
     b.outputs.append(final)
