@@ -310,7 +310,8 @@ def loops(b: Builder) -> None:
         body_nodes.append(helper.make_node("Mul", [s + "z", s + "g"], [s2]))
     body = helper.make_graph(
         body_nodes, "body",
-        [helper.make_tensor_value_info(i, TensorProto.INT64, []), helper.make_tensor_value_info(c, TensorProto.BOOL, []),
+        [helper.make_tensor_value_info(i, TensorProto.INT64, []),
+         helper.make_tensor_value_info(c, TensorProto.BOOL, []),
          helper.make_tensor_value_info(state, TensorProto.FLOAT, ["N", 3])],
         [helper.make_tensor_value_info(co, TensorProto.BOOL, []),
          helper.make_tensor_value_info(s2, TensorProto.FLOAT, ["N", 3]),

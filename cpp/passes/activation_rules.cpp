@@ -68,7 +68,8 @@ ValueId shifted_relu6(const Graph& graph, ValueId value, NodeId reader) {
   const NodeId clip = producer(graph, value, {"Clip"});
   if (clip == kNone || only_reader(graph, value) != reader) return kNone;
   const Node& node = graph.node(clip);
-  if (node.inputs.size() < 3 || !is_scalar(graph, node.inputs[1], 0.0) || !is_scalar(graph, node.inputs[2], 6.0)) return kNone;
+  if (node.inputs.size() < 3 || !is_scalar(graph, node.inputs[1], 0.0) || !is_scalar(graph, node.inputs[2], 6.0))
+    return kNone;
   const NodeId sum = producer(graph, node.inputs[0], {"Add"});
   if (sum == kNone || only_reader(graph, node.inputs[0]) != clip) return kNone;
   return beside_scalar(graph, sum, 3.0);
@@ -187,10 +188,12 @@ Outcome match_layer_normalization(Graph& graph, NodeId id) {
         if (!over_last_axis(graph, mean) || !over_last_axis(graph, variance))
           return Outcome::missed("mean and variance are not over the last axis alone, kept as one");
         const auto& shape = graph.type(x).shape;
-        if (!shape || shape->empty() || scale->rank() != 1 || bias->shape() != scale->shape() || shape->back() != Dim(scale->dim(0)))
+        if (!shape || shape->empty() || scale->rank() != 1 || bias->shape() != scale->shape() ||
+            shape->back() != Dim(scale->dim(0)))
           return Outcome::missed("scale and bias are not vectors of the last axis' extent");
         const ValueId scale_id = graph.node(scaling).inputs[k];
-        replace(graph, id, "LayerNormalization", {x, scale_id, inputs[side]}, {{"epsilon", static_cast<float>(*epsilon)}});
+        replace(graph, id, "LayerNormalization", {x, scale_id, inputs[side]},
+                {{"epsilon", static_cast<float>(*epsilon)}});
         return Outcome::fired();
       }
     }

@@ -12,7 +12,8 @@ constexpr size_t kAlwaysFoldBytes = size_t{1} << 20;
 size_t constant_bytes(const FactTable& facts, const std::vector<ValueId>& ids) {
   size_t bytes = 0;
   for (ValueId id : ids)
-    if (id != kNone && facts[static_cast<size_t>(id)].constant.defined()) bytes += facts[static_cast<size_t>(id)].constant.bytes();
+    if (id != kNone && facts[static_cast<size_t>(id)].constant.defined())
+      bytes += facts[static_cast<size_t>(id)].constant.bytes();
   return bytes;
 }
 
@@ -50,7 +51,8 @@ bool fold(Graph& graph, PassLog& log) {
       const size_t in = constant_bytes(facts, node.inputs);
       const size_t out = expected_bytes(graph, id, facts);
       if (out != SIZE_MAX && out > kAlwaysFoldBytes && out > 2 * in) {
-        log.add("fold_constants", node, Outcome::missed(join("the result has ", out, " bytes, its operands only ", in)));
+        log.add("fold_constants", node,
+                Outcome::missed(join("the result has ", out, " bytes, its operands only ", in)));
         continue;
       }
       try {

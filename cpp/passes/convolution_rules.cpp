@@ -9,7 +9,8 @@ namespace sx {
 namespace {
 
 // y = conv(x, w) * scale[c] + shift[c] for each output channel c, as a new Conv in the place of `last`.
-Outcome fold_affine(Graph& graph, NodeId conv, NodeId last, const std::vector<float>& scale, const std::vector<float>& shift) {
+Outcome fold_affine(Graph& graph, NodeId conv, NodeId last, const std::vector<float>& scale,
+                    const std::vector<float>& shift) {
   const Node& node = graph.node(conv);
   const Tensor* w = constant(graph, node.inputs[1]);
   const bool has_bias = node.inputs.size() > 2 && node.inputs[2] != kNone;
@@ -59,7 +60,8 @@ Outcome fold_batch_normalization(Graph& graph, NodeId id) {
   const Tensor* parts[4];
   for (size_t i = 0; i < 4; ++i) {
     parts[i] = constant(graph, node.inputs[i + 1]);
-    if (parts[i] == nullptr || parts[i]->dtype() != DType::kFloat32) return Outcome::missed("its parameters are not constant f32");
+    if (parts[i] == nullptr || parts[i]->dtype() != DType::kFloat32)
+      return Outcome::missed("its parameters are not constant f32");
     if (parts[i]->size() != parts[0]->size()) return Outcome::missed("its parameters differ in size");
   }
   const double epsilon = attribute<float>(graph, id, "epsilon");
@@ -95,7 +97,8 @@ Outcome fold_scale_or_shift(Graph& graph, NodeId id) {
     if (values.empty()) return Outcome::missed("the constant is not one value for each channel");
     const std::vector<float> ones(values.size(), 1.0f);
     const std::vector<float> zeros(values.size(), 0.0f);
-    return is(graph, id, "Mul") ? fold_affine(graph, conv, id, values, zeros) : fold_affine(graph, conv, id, ones, values);
+    return is(graph, id, "Mul") ? fold_affine(graph, conv, id, values, zeros)
+                                : fold_affine(graph, conv, id, ones, values);
   }
   return Outcome::no_match();
 }
@@ -112,7 +115,8 @@ Outcome fold_pad(Graph& graph, NodeId id) {
   if (padding.inputs.size() > 3 && padding.inputs[3] != kNone) return Outcome::missed("the padding names its axes");
   const Tensor* amounts = constant(graph, padding.inputs[1]);
   const int rank = graph.type(padding.inputs[0]).rank();
-  if (amounts == nullptr || rank < 3 || amounts->size() != 2 * rank) return Outcome::missed("the padding's extents are not known");
+  if (amounts == nullptr || rank < 3 || amounts->size() != 2 * rank)
+    return Outcome::missed("the padding's extents are not known");
   const std::string auto_pad = attribute<std::string>(graph, id, "auto_pad");
   if (auto_pad != "NOTSET" && auto_pad != "VALID") return Outcome::missed("the convolution pads by itself (auto_pad)");
   const std::vector<int64_t> pads = amounts->integers();
@@ -124,7 +128,8 @@ Outcome fold_pad(Graph& graph, NodeId id) {
   }
   std::vector<int64_t> merged(2 * spatial, 0);
   const auto given = graph.node(id).attributes.find("pads");
-  if (given != graph.node(id).attributes.end() && auto_pad == "NOTSET") merged = std::get<std::vector<int64_t>>(given->second);
+  if (given != graph.node(id).attributes.end() && auto_pad == "NOTSET")
+    merged = std::get<std::vector<int64_t>>(given->second);
   if (merged.size() != 2 * spatial) return Outcome::missed("the convolution's pads do not fit its rank");
   for (size_t i = 0; i < spatial; ++i) {
     merged[i] = checked_add(merged[i], pads[2 + i]);

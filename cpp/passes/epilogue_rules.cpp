@@ -25,7 +25,8 @@ std::optional<Tail> tail_of(const Graph& graph, NodeId id) {
     if (name == plain) return Tail{name};
   for (const char* scaled : {"LeakyRelu", "Elu", "Swish", "Celu"})
     if (name == scaled) return Tail{name, attribute<float>(graph, id, "alpha")};
-  if (name == "HardSigmoid") return Tail{name, attribute<float>(graph, id, "alpha"), attribute<float>(graph, id, "beta")};
+  if (name == "HardSigmoid")
+    return Tail{name, attribute<float>(graph, id, "alpha"), attribute<float>(graph, id, "beta")};
   if (name == "Gelu") return Tail{attribute<std::string>(graph, id, "approximate") == "tanh" ? "GeluTanh" : "Gelu"};
   if (name != "Clip") return std::nullopt;
   float bounds[2] = {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
@@ -54,7 +55,8 @@ bool has_input(const Graph& graph, NodeId id, size_t i) {
 Outcome lower_product(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const DType dtype = graph.type(node.inputs[0]).dtype;
-  if (!kComputed.has(dtype)) return Outcome::missed(join("it computes in ", name_of(dtype), "; only f32, f16 and bf16 are fused"));
+  if (!kComputed.has(dtype))
+    return Outcome::missed(join("it computes in ", name_of(dtype), "; only f32, f16 and bf16 are fused"));
   const std::vector<ValueId> inputs = node.inputs;
   if (!is(graph, id, "Gemm")) {
     const std::string op = node.op->name();
@@ -85,12 +87,14 @@ Outcome fuse_bias(Graph& graph, NodeId id) {
     const Tensor* bias = constant(graph, inputs[1 - side]);
     if (product == kNone || bias == nullptr || !is(graph, product, "sardonyx::MatMul")) continue;
     const auto& shape = graph.type(inputs[side]).shape;
-    if (has_input(graph, product, 2) || has_input(graph, product, 3)) return Outcome::missed("the product has a bias or residual already");
+    if (has_input(graph, product, 2) || has_input(graph, product, 3))
+      return Outcome::missed("the product has a bias or residual already");
     // A product with a vector on its right has rows, but no columns.
     const bool columns = graph.type(graph.node(product).inputs[1]).rank() >= 2;
     if (!columns || bias->rank() != 1 || !shape || shape->empty() || shape->back() != Dim(bias->dim(0)))
       return Outcome::missed("the constant is not a vector of one value for each column");
-    const std::vector<ValueId> operands = {graph.node(product).inputs[0], graph.node(product).inputs[1], inputs[1 - side]};
+    const std::vector<ValueId> operands = {graph.node(product).inputs[0], graph.node(product).inputs[1],
+                                           inputs[1 - side]};
     const Attributes attributes = graph.node(product).attributes;
     replace(graph, id, "MatMul", operands, attributes, "sardonyx");
     return Outcome::fired();
@@ -112,8 +116,8 @@ Outcome fuse_residual(Graph& graph, NodeId id) {
     const auto& mine = graph.type(inputs[side]).shape;
     const auto& other = graph.type(inputs[1 - side]).shape;
     if (!mine || !other || *mine != *other) {
-      outcome = Outcome::missed(join("the shapes ", graph.type(inputs[side]).str(), " and ", graph.type(inputs[1 - side]).str(),
-                                     " are not known to be equal"));
+      outcome = Outcome::missed(join("the shapes ", graph.type(inputs[side]).str(), " and ",
+                                     graph.type(inputs[1 - side]).str(), " are not known to be equal"));
       continue;
     }
     std::vector<ValueId> operands = graph.node(product).inputs;
@@ -152,8 +156,8 @@ std::vector<Rule> epilogue_rules() {
       {"fuse_bias", {"Add"}, fuse_bias},
       {"fuse_residual", {"Add"}, fuse_residual},
       {"fuse_activation",
-       {"Relu", "Sigmoid", "Tanh", "HardSwish", "Mish", "Softplus", "Softsign", "LeakyRelu", "Elu", "Swish", "Celu", "HardSigmoid",
-        "Gelu", "Clip"},
+       {"Relu", "Sigmoid", "Tanh", "HardSwish", "Mish", "Softplus", "Softsign", "LeakyRelu", "Elu", "Swish", "Celu",
+        "HardSigmoid", "Gelu", "Clip"},
        fuse_activation},
   };
 }

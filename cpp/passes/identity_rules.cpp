@@ -49,7 +49,8 @@ Outcome drop_neutral(Graph& graph, NodeId id) {
     const ValueId kept = node.inputs[static_cast<size_t>(1 - side)];
     if (!is_scalar(graph, neutral, additive ? 0.0 : 1.0)) continue;
     if (additive && std::signbit(*scalar(graph, neutral))) continue;  // -0 - -0 is +0
-    if (!same_shape(graph, kept, node.outputs[0]) || graph.type(kept).dtype != graph.type(node.outputs[0]).dtype) continue;
+    if (!same_shape(graph, kept, node.outputs[0]) || graph.type(kept).dtype != graph.type(node.outputs[0]).dtype)
+      continue;
     return drop(graph, id, 1 - side);
   }
   return Outcome::no_match();

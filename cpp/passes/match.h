@@ -27,8 +27,8 @@ std::optional<double> scalar(const Graph& graph, ValueId value);
 // give or take a rounding (1e-6 where f32 could be nearer).
 bool is_scalar(const Graph& graph, ValueId value, double expected);
 bool is_near_scalar(const Graph& graph, ValueId value, double expected);
-// Whether both are known to have the same rank. Where `result` is computed from `x` and one-element constants element by
-// element, it has the shape of `x` then: a constant of a higher rank has not widened it.
+// Whether both are known to have the same rank. Where `result` is computed from `x` and one-element constants element
+// by element, it has the shape of `x` then: a constant of a higher rank has not widened it.
 bool same_rank(const Graph& graph, ValueId x, ValueId result);
 // The node's attribute with defaults.
 template <typename T>
@@ -36,8 +36,8 @@ T attribute(const Graph& graph, NodeId id, const std::string& name);
 
 // Adds a node of `op` in the place of `at`, which stays; its first output is a new value with facts inferred. The
 // origin says what it was made from.
-ValueId emit_before(Graph& graph, NodeId at, const std::string& op, std::vector<ValueId> inputs, Attributes attributes = {},
-                    const std::string& domain = "");
+ValueId emit_before(Graph& graph, NodeId at, const std::string& op, std::vector<ValueId> inputs,
+                    Attributes attributes = {}, const std::string& domain = "");
 // Erases the producer of `value` when nothing reads any of its outputs, and so on upwards. Rules call it for what they
 // cut off, so that later rules count readers right.
 void erase_if_dead(Graph& graph, ValueId value);
@@ -45,10 +45,11 @@ void erase_if_dead(Graph& graph, ValueId value);
 // the old one are erased. Returns the new node.
 NodeId replace(Graph& graph, NodeId at, const std::string& op, std::vector<ValueId> inputs, Attributes attributes = {},
                const std::string& domain = "");
-// Makes all readers of the node's first output read `by` and erases the node; where that output is one of the graph's, its name moves on.
-// False, and nothing done, when the graph needs the node itself: the output is the graph's and `by` is an input,
-// a constant or an output of the graph. kNeeded is that in words.
-constexpr const char* kNeeded = "its result is an output of the graph, which an input, constant or other output cannot be as well";
+// Makes all readers of the node's first output read `by` and erases the node; where that output is one of the graph's,
+// its name moves on. False, and nothing done, when the graph needs the node itself: the output is the graph's and `by`
+// is an input, a constant or an output of the graph. kNeeded is that in words.
+constexpr const char* kNeeded =
+    "its result is an output of the graph, which an input, constant or other output cannot be as well";
 bool bypass(Graph& graph, NodeId id, ValueId by);
 ValueId add_constant(Graph& graph, const std::string& stem, const Tensor& tensor);
 
