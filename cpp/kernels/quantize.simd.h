@@ -9,6 +9,34 @@ namespace arrays_quantized {
 template <typename T>
 using Narrow __attribute__((vector_size(kLanes * sizeof(T)))) = T;
 
+// kLanes elements as 32-bit integers.
+#if SX_ISA_LEVEL >= 2
+SX_INLINE __m128i load_bytes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+SX_INLINE __m256i load_words(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+SX_INLINE I widen(const int8_t* p) { return reinterpret_cast<I>(_mm512_maskz_cvtepi8_epi32(kAllLanes, load_bytes(p))); }
+SX_INLINE I widen(const uint8_t* p) {
+  return reinterpret_cast<I>(_mm512_maskz_cvtepu8_epi32(kAllLanes, load_bytes(p)));
+}
+SX_INLINE I widen(const int16_t* p) {
+  return reinterpret_cast<I>(_mm512_maskz_cvtepi16_epi32(kAllLanes, load_words(p)));
+}
+SX_INLINE I widen(const uint16_t* p) {
+  return reinterpret_cast<I>(_mm512_maskz_cvtepu16_epi32(kAllLanes, load_words(p)));
+}
+#elif SX_ISA_LEVEL == 1
+SX_INLINE __m128i load_bytes(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
+SX_INLINE __m128i load_words(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+SX_INLINE I widen(const int8_t* p) { return reinterpret_cast<I>(_mm256_cvtepi8_epi32(load_bytes(p))); }
+SX_INLINE I widen(const uint8_t* p) { return reinterpret_cast<I>(_mm256_cvtepu8_epi32(load_bytes(p))); }
+SX_INLINE I widen(const int16_t* p) { return reinterpret_cast<I>(_mm256_cvtepi16_epi32(load_words(p))); }
+SX_INLINE I widen(const uint16_t* p) { return reinterpret_cast<I>(_mm256_cvtepu16_epi32(load_words(p))); }
+#else
+template <typename T>
+SX_INLINE I widen(const T* p) {
+  return I{p[0], p[1], p[2], p[3]};
+}
+#endif
+
 template <typename T>
 void quantize(const QuantizeArray& how, const float* x, T* y, int64_t n) {
   const F scale = splat(how.scale);
@@ -35,9 +63,7 @@ void dequantize(const T* x, int zero, float scale, float* y, int64_t n) {
   const I offset = splat(zero);
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    Narrow<T> in;
-    __builtin_memcpy(&in, x + i, sizeof(in));
-    store(y + i, __builtin_convertvector(__builtin_convertvector(in, I) - offset, F) * factor);
+    store(y + i, __builtin_convertvector(widen(x + i) - offset, F) * factor);
   }
   for (; i < n; ++i) y[i] = static_cast<float>(static_cast<int>(x[i]) - zero) * scale;
 }
