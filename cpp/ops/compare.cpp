@@ -101,6 +101,17 @@ OpDef comparison(const char* name, int since, int first, DTypeSet types) {
 
 // --- Where
 
+// Integers are mixed by masks, so that a condition that cannot be predicted costs nothing.
+template <typename T>
+T choose(bool condition, const T& x, const T& y) {
+  if constexpr (std::is_unsigned_v<T>) {
+    const T mask = static_cast<T>(T(0) - T(condition));
+    return static_cast<T>((x & mask) | (y & static_cast<T>(~mask)));
+  } else {
+    return condition ? x : y;
+  }
+}
+
 template <typename T>
 void select(const void* condition_all, const void* x_all, const void* y_all, void* out_all, const Tile& tile) {
   for (int64_t r = 0; r < tile.rows; ++r) {
@@ -113,18 +124,14 @@ void select(const void* condition_all, const void* x_all, const void* y_all, voi
       const int64_t step = tile.scalar[*condition ? 1 : 2] ? 0 : 1;
       generate(out, tile.n, [=](int64_t i) { return from[i * step]; });
     } else if (tile.scalar[1] && tile.scalar[2]) {
-      generate(out, tile.n, [=](int64_t i) { return condition[i] ? *x : *y; });
+      generate(out, tile.n,
+               [condition, left = *x, right = *y](int64_t i) { return choose(condition[i], left, right); });
     } else if (tile.scalar[1]) {
-      generate(out, tile.n, [=](int64_t i) { return condition[i] ? *x : y[i]; });
+      generate(out, tile.n, [condition, left = *x, y](int64_t i) { return choose(condition[i], left, y[i]); });
     } else if (tile.scalar[2]) {
-      generate(out, tile.n, [=](int64_t i) { return condition[i] ? x[i] : *y; });
+      generate(out, tile.n, [condition, x, right = *y](int64_t i) { return choose(condition[i], x[i], right); });
     } else {
-      // Both are read whatever the condition, which lets the compiler use vectors.
-      generate(out, tile.n, [=](int64_t i) {
-        const T left = x[i];
-        const T right = y[i];
-        return condition[i] ? left : right;
-      });
+      generate(out, tile.n, [=](int64_t i) { return choose(condition[i], x[i], y[i]); });
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/scratch.h"
+#include "kernels/quantize.h"
 #include "kernels/rows.h"
 #include "ops/elementwise.h"
 #include "ops/registry.h"
@@ -38,16 +39,9 @@ Kernel make_dynamic_quantize(Prepare&) {
     if (run.wants(1)) *run.out(1, Shape{}).data<float>() = scale;
     if (run.wants(2)) *run.out(2, Shape{}).data<uint8_t>() = static_cast<uint8_t>(zero);
     const float* from = x.data<float>();
-    parallel_for(x.size(), kElementGrain, [&](int64_t begin, int64_t end) {
-      // Clamped to the range of u8 less the zero point, a number is rounded by adding 1.5 * 2^23 and taking it off.
-      auto quantize = [=](float value) {
-        float steps = value / scale;
-        steps = steps > -zero ? steps : -zero;
-        steps = steps < 255.0f - zero ? steps : 255.0f - zero;
-        return static_cast<uint8_t>(static_cast<int>((steps + 12582912.0f) - 12582912.0f + zero));
-      };
-      generate(y + begin, end - begin, [=](int64_t i) { return quantize(from[begin + i]); });
-    });
+    const QuantizeArray how{scale, static_cast<int>(zero), 0, 255};
+    parallel_for(x.size(), kElementGrain,
+                 [&](int64_t begin, int64_t end) { quantize(how, from + begin, y + begin, end - begin); });
   };
 }
 

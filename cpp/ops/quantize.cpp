@@ -4,6 +4,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "kernels/quantize.h"
 #include "ops/convert.h"
 #include "ops/elementwise.h"
 #include "ops/registry.h"
@@ -137,7 +138,7 @@ void for_each_part(const Layout& layout, F body) {
 // --- QuantizeLinear
 
 struct Limits {
-  int low, high;
+  int low = 0, high = 0;
 };
 
 Limits limits_of(DType dtype) {
@@ -145,38 +146,25 @@ Limits limits_of(DType dtype) {
   return is_signed_integer(dtype) ? Limits{-(1 << (bits - 1)), (1 << (bits - 1)) - 1} : Limits{0, (1 << bits) - 1};
 }
 
+// Calls f with a pointer to the storage of an integer type of at most 16 bits.
+template <typename F>
+void with_storage_of(DType dtype, void* x, F f) {
+  if (dtype == DType::kInt16) return f(static_cast<int16_t*>(x));
+  if (dtype == DType::kUInt16) return f(static_cast<uint16_t*>(x));
+  if (is_signed_integer(dtype)) return f(static_cast<int8_t*>(x));
+  f(static_cast<uint8_t*>(x));
+}
+
 // Adding it leaves the nearest integer, ties to even, in the low bits of numbers below 2^22.
 constexpr float kRounder = 12582912.0f;
 
-// One step: the quotient is clamped first, which changes nothing since the limits are integers; NaN goes to the lower
-// one.
+// As kernels/quantize.h has it, for a zero point that changes from element to element.
 inline int quantize_one(float quotient, int zero, Limits limits) {
   const float low = static_cast<float>(limits.low - zero);
   const float high = static_cast<float>(limits.high - zero);
   float clamped = quotient > low ? quotient : low;
   clamped = clamped < high ? clamped : high;
   return static_cast<int>((clamped + kRounder) - kRounder) + zero;
-}
-
-template <typename T>
-void quantize_part(const float* quotients, const int32_t* zero, int64_t step, Limits limits, T* y, int64_t n) {
-  if (step == 0) {
-    const int offset = zero ? *zero : 0;
-    generate(y, n, [=](int64_t i) { return static_cast<T>(quantize_one(quotients[i], offset, limits)); });
-  } else {
-    generate(y, n, [=](int64_t i) { return static_cast<T>(quantize_one(quotients[i], zero ? zero[i] : 0, limits)); });
-  }
-}
-
-void store_integers(DType dtype, const float* quotients, const int32_t* zero, int64_t step, void* y, int64_t n) {
-  const Limits limits = limits_of(dtype);
-  switch (dtype) {
-    case DType::kInt16: return quantize_part(quotients, zero, step, limits, static_cast<int16_t*>(y), n);
-    case DType::kUInt16: return quantize_part(quotients, zero, step, limits, static_cast<uint16_t*>(y), n);
-    default: break;
-  }
-  if (is_signed_integer(dtype)) quantize_part(quotients, zero, step, limits, static_cast<int8_t*>(y), n);
-  else quantize_part(quotients, zero, step, limits, static_cast<uint8_t*>(y), n);
 }
 
 void divide(const float* x, const float* scale, int64_t step, float* y, int64_t n) {
@@ -191,6 +179,7 @@ Kernel make_quantize(Prepare& p) {
   const int64_t precision_attribute = p.attr_int("precision");
   const DType precision = precision_attribute != 0 ? static_cast<DType>(precision_attribute) : p.dtype(1);
   const DType to = p.output_type(0).dtype;
+  const Limits limits = is_float(to) ? Limits{} : limits_of(to);
   const NodeView node(p.node());
   return [=](Run& run) {
     const Tensor& x = run.in(0);
@@ -202,15 +191,28 @@ Kernel make_quantize(Prepare& p) {
       const float* from = block;
       if (x.dtype() == DType::kFloat32) from = x.data<float>() + first;
       else convert_elements(x.dtype(), DType::kFloat32, element(x, first), block, n);
-      divide(from, parameters.scale + scale, step, block, n);
-      if (kHalfFloats.has(precision)) {
+      void* out = element(y, first);
+      const int32_t* zero = parameters.zero ? parameters.zero + scale : nullptr;
+      const bool narrow_quotient = kHalfFloats.has(precision);
+      QuantizeArray how{parameters.scale[scale], zero ? *zero : 0, limits.low, limits.high};
+      if (is_float(to) || step != 0 || narrow_quotient) {
+        divide(from, parameters.scale + scale, step, block, n);
+        from = block;
+        how.scale = 1.0f;
+      }
+      if (narrow_quotient) {
         uint16_t rounded[kBlock];
         store_floats(precision, block, rounded, n);
         load_floats(precision, rounded, block, n);
       }
-      void* out = element(y, first);
-      if (!is_float(to))
-        return store_integers(to, block, parameters.zero ? parameters.zero + scale : nullptr, step, out, n);
+      if (!is_float(to)) {
+        return with_storage_of(to, out, [&](auto* target) {
+          using T = std::remove_pointer_t<decltype(target)>;
+          if (step == 0) return quantize(how, from, target, n);
+          generate(target, n,
+                   [&](int64_t i) { return static_cast<T>(quantize_one(block[i], zero ? zero[i] : 0, limits)); });
+        });
+      }
       if (parameters.float_zero)
         for (int64_t i = 0; i < n; ++i) block[i] += parameters.float_zero[scale + i * step];
       convert_elements(DType::kFloat32, to, block, out, n, saturate);
@@ -246,28 +248,21 @@ void infer_quantize(InferContext& c) {
 
 template <typename T>
 void dequantize_part(const T* x, const int32_t* zero, const float* scale, int64_t step, float* y, int64_t n) {
+  if constexpr (sizeof(T) < sizeof(int32_t)) {
+    if (step == 0) return dequantize(x, zero ? *zero : 0, *scale, y, n);
+  }
   // Differences of 32-bit numbers need more than 32 bits.
   using Wide = std::conditional_t<sizeof(T) == 4, int64_t, int32_t>;
-  if (step == 0) {
-    const Wide offset = zero ? *zero : 0;
-    generate(y, n,
-             [=, factor = *scale](int64_t i) { return static_cast<float>(static_cast<Wide>(x[i]) - offset) * factor; });
-  } else {
-    generate(y, n,
-             [=](int64_t i) { return static_cast<float>(static_cast<Wide>(x[i]) - (zero ? zero[i] : 0)) * scale[i]; });
-  }
+  generate(y, n, [=](int64_t i) {
+    return static_cast<float>(static_cast<Wide>(x[i]) - (zero ? zero[i * step] : 0)) * scale[i * step];
+  });
 }
 
 void dequantize_integers(DType dtype, const void* x, const int32_t* zero, const float* scale, int64_t step, float* y,
                          int64_t n) {
-  switch (dtype) {
-    case DType::kInt32: return dequantize_part(static_cast<const int32_t*>(x), zero, scale, step, y, n);
-    case DType::kInt16: return dequantize_part(static_cast<const int16_t*>(x), zero, scale, step, y, n);
-    case DType::kUInt16: return dequantize_part(static_cast<const uint16_t*>(x), zero, scale, step, y, n);
-    default: break;
-  }
-  if (is_signed_integer(dtype)) dequantize_part(static_cast<const int8_t*>(x), zero, scale, step, y, n);
-  else dequantize_part(static_cast<const uint8_t*>(x), zero, scale, step, y, n);
+  if (dtype == DType::kInt32) return dequantize_part(static_cast<const int32_t*>(x), zero, scale, step, y, n);
+  with_storage_of(dtype, const_cast<void*>(x),
+                  [&](const auto* from) { dequantize_part(from, zero, scale, step, y, n); });
 }
 
 Kernel make_dequantize(Prepare& p) {

@@ -1,0 +1,41 @@
+// The table of quantization functions by ISA.
+#include "kernels/quantize.h"
+
+namespace sx {
+namespace {
+template <typename T>
+struct QuantizePair {
+  void (*quantize)(const QuantizeArray& how, const float* x, T* y, int64_t n);
+  void (*dequantize)(const T* x, int zero, float scale, float* y, int64_t n);
+};
+struct QuantizeTable {
+  QuantizePair<int8_t> int8;
+  QuantizePair<uint8_t> uint8;
+  QuantizePair<int16_t> int16;
+  QuantizePair<uint16_t> uint16;
+};
+}  // namespace
+}  // namespace sx
+
+#define SX_SIMD_SOURCE "kernels/quantize.simd.h"
+#include "kernels/foreach_isa.h"
+
+namespace sx {
+namespace {
+SX_DEFINE_FOR_ISA(QuantizeTable, kQuantize)
+}  // namespace
+
+#define SX_QUANTIZE(T, row)                                                           \
+  void quantize(const QuantizeArray& how, const float* x, T* y, int64_t n, Isa isa) { \
+    for_isa(isa).row.quantize(how, x, y, n);                                          \
+  }                                                                                   \
+  void dequantize(const T* x, int zero, float scale, float* y, int64_t n, Isa isa) {  \
+    for_isa(isa).row.dequantize(x, zero, scale, y, n);                                \
+  }
+SX_QUANTIZE(int8_t, int8)
+SX_QUANTIZE(uint8_t, uint8)
+SX_QUANTIZE(int16_t, int16)
+SX_QUANTIZE(uint16_t, uint16)
+#undef SX_QUANTIZE
+
+}  // namespace sx

@@ -1,0 +1,28 @@
+// Linear quantization of arrays with one scale and zero point, between f32 and integers of 8 and 16 bits.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+
+namespace sx {
+
+// y[i] = min(max(round(x[i] / scale) + zero, low), high), rounding to nearest even; NaN gives low. The limits lie
+// within the range of the output type, zero within 2^16 of 0. Runs on the calling thread; x and y do not overlap.
+struct QuantizeArray {
+  float scale = 1.0f;
+  int zero = 0;
+  int low = 0, high = 0;
+};
+void quantize(const QuantizeArray& how, const float* x, int8_t* y, int64_t n, Isa isa = active_isa());
+void quantize(const QuantizeArray& how, const float* x, uint8_t* y, int64_t n, Isa isa = active_isa());
+void quantize(const QuantizeArray& how, const float* x, int16_t* y, int64_t n, Isa isa = active_isa());
+void quantize(const QuantizeArray& how, const float* x, uint16_t* y, int64_t n, Isa isa = active_isa());
+
+// y[i] = (x[i] - zero) * scale; runs on the calling thread.
+void dequantize(const int8_t* x, int zero, float scale, float* y, int64_t n, Isa isa = active_isa());
+void dequantize(const uint8_t* x, int zero, float scale, float* y, int64_t n, Isa isa = active_isa());
+void dequantize(const int16_t* x, int zero, float scale, float* y, int64_t n, Isa isa = active_isa());
+void dequantize(const uint16_t* x, int zero, float scale, float* y, int64_t n, Isa isa = active_isa());
+
+}  // namespace sx

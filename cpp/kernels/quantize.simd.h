@@ -1,0 +1,78 @@
+// Quantization of arrays for one ISA.
+namespace sx {
+namespace SX_ISA {
+
+#include "kernels/vec.h"
+
+namespace arrays_quantized {
+
+template <typename T>
+using Narrow __attribute__((vector_size(kLanes * sizeof(T)))) = T;
+
+// kLanes elements as 32-bit integers.
+#if SX_ISA_LEVEL >= 2
+SX_INLINE __m128i load_bytes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+SX_INLINE __m256i load_words(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+SX_INLINE I widen(const int8_t* p) { return reinterpret_cast<I>(_mm512_maskz_cvtepi8_epi32(kAllLanes, load_bytes(p))); }
+SX_INLINE I widen(const uint8_t* p) {
+  return reinterpret_cast<I>(_mm512_maskz_cvtepu8_epi32(kAllLanes, load_bytes(p)));
+}
+SX_INLINE I widen(const int16_t* p) {
+  return reinterpret_cast<I>(_mm512_maskz_cvtepi16_epi32(kAllLanes, load_words(p)));
+}
+SX_INLINE I widen(const uint16_t* p) {
+  return reinterpret_cast<I>(_mm512_maskz_cvtepu16_epi32(kAllLanes, load_words(p)));
+}
+#elif SX_ISA_LEVEL == 1
+SX_INLINE __m128i load_bytes(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
+SX_INLINE __m128i load_words(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+SX_INLINE I widen(const int8_t* p) { return reinterpret_cast<I>(_mm256_cvtepi8_epi32(load_bytes(p))); }
+SX_INLINE I widen(const uint8_t* p) { return reinterpret_cast<I>(_mm256_cvtepu8_epi32(load_bytes(p))); }
+SX_INLINE I widen(const int16_t* p) { return reinterpret_cast<I>(_mm256_cvtepi16_epi32(load_words(p))); }
+SX_INLINE I widen(const uint16_t* p) { return reinterpret_cast<I>(_mm256_cvtepu16_epi32(load_words(p))); }
+#else
+template <typename T>
+SX_INLINE I widen(const T* p) {
+  return I{p[0], p[1], p[2], p[3]};
+}
+#endif
+
+template <typename T>
+void quantize(const QuantizeArray& how, const float* x, T* y, int64_t n) {
+  const F scale = splat(how.scale);
+  // Clamping before rounding is the same, since the limits are integers, and keeps the conversion in range.
+  const F low = splat(static_cast<float>(how.low - how.zero));
+  const F high = splat(static_cast<float>(how.high - how.zero));
+  const I zero = splat(how.zero);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const I steps = to_int_nearest(min(max(load(x + i) / scale, low), high)) + zero;
+    const Narrow<T> out = __builtin_convertvector(steps, Narrow<T>);
+    __builtin_memcpy(y + i, &out, sizeof(out));
+  }
+  const int left = static_cast<int>(n - i);
+  if (left > 0) {
+    const I steps = to_int_nearest(min(max(load_n(x + i, left) / scale, low), high)) + zero;
+    for (int k = 0; k < left; ++k) y[i + k] = static_cast<T>(steps[k]);
+  }
+}
+
+template <typename T>
+void dequantize(const T* x, int zero, float scale, float* y, int64_t n) {
+  const F factor = splat(scale);
+  const I offset = splat(zero);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    store(y + i, __builtin_convertvector(widen(x + i) - offset, F) * factor);
+  }
+  for (; i < n; ++i) y[i] = static_cast<float>(static_cast<int>(x[i]) - zero) * scale;
+}
+
+}  // namespace arrays_quantized
+
+#define SX_PAIR(T) {arrays_quantized::quantize<T>, arrays_quantized::dequantize<T>}
+constexpr QuantizeTable kQuantize = {SX_PAIR(int8_t), SX_PAIR(uint8_t), SX_PAIR(int16_t), SX_PAIR(uint16_t)};
+#undef SX_PAIR
+
+}  // namespace SX_ISA
+}  // namespace sx
