@@ -29,7 +29,7 @@ demo: $(VENV)/.installed ## Install the package into .venv and run its demonstra
 	$(VENV)/bin/sardonyx demo
 
 .PHONY: test
-test: cpptest pytest ## Run the C++ tests on every kernel tier of this machine, then the Python tests
+test: cpptest pytest optest ## Run the C++ tests on every kernel tier, the Python tests, the operators' on lower tiers too
 
 .PHONY: cpptest
 cpptest: $(VENV)/.installed ## Run the C++ tests on every kernel tier of this machine
@@ -40,6 +40,10 @@ cpptest: $(VENV)/.installed ## Run the C++ tests on every kernel tier of this ma
 .PHONY: pytest
 pytest: $(VENV)/.installed $(VENV)/.test ## Run the Python tests
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+.PHONY: optest
+optest: $(VENV)/.installed $(VENV)/.test ## Run the operators' Python tests on the tiers below this machine's best
+	for tier in baseline avx2; do SARDONYX_ISA=$$tier $(PY) -m pytest $(PYTEST_ARGS) tests/ops; done
 
 .PHONY: lint
 lint: $(VENV)/.lint ## Check formatting, types and the layout of the tree
