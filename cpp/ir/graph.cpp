@@ -126,6 +126,15 @@ void Graph::erase_node(NodeId id) {
   nodes_[static_cast<size_t>(id)] = nullptr;
 }
 
+void Graph::add_output(NodeId id, size_t index, ValueId output) {
+  std::vector<ValueId>& outputs = node(id).outputs;
+  if (outputs.size() <= index) outputs.resize(index + 1, kNone);
+  SX_ASSERT(outputs[index] == kNone && value(output).producer == kNone && !value(output).facts.constant.defined());
+  outputs[index] = output;
+  value(output).producer = id;
+  value(output).output_index = static_cast<int>(index);
+}
+
 std::vector<ValueId> Graph::reads(NodeId id) const {
   std::vector<ValueId> all = node(id).inputs;
   for (const Body& body : node(id).bodies) all.insert(all.end(), body.captures.begin(), body.captures.end());

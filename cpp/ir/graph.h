@@ -92,6 +92,8 @@ class Graph {
   }
   size_t node_limit() const { return nodes_.size(); }
   void erase_node(NodeId id);  // its outputs lose their producer
+  // Makes `output`, a value without a producer, output `index` of a node that does not have that output yet.
+  void add_output(NodeId node, size_t index, ValueId output);
   // The nodes in an order in which every value is produced before it is used.
   const std::vector<NodeId>& order() const { return order_; }
   // Sorts order() again (stable); throws InvalidGraph naming the nodes of a cycle.

@@ -101,6 +101,18 @@ OpDef& OpDef::upgrade(int version, UpgradeFn function) {
   SX_ASSERT(upgrades_.emplace(version, std::move(function)).second);
   return *this;
 }
+OpDef& OpDef::gradient(GradientFn function) {
+  gradient_ = std::move(function);
+  return *this;
+}
+OpDef& OpDef::zero_gradient() {
+  zero_gradient_ = true;
+  return *this;
+}
+OpDef& OpDef::no_gradient(const char* reason) {
+  no_gradient_ = reason;
+  return *this;
+}
 OpDef& OpDef::aliases(int input) {
   alias_ = input;
   return *this;

@@ -12,6 +12,7 @@
 
 namespace sx {
 
+class GradientContext;
 class InferContext;
 class Prepare;
 class Run;
@@ -25,6 +26,8 @@ using KernelFactory = std::function<Kernel(Prepare&)>;
 using InferFn = std::function<void(InferContext&)>;
 // Rewrites a node of an older opset; see UpgradeContext.
 using UpgradeFn = std::function<void(UpgradeContext&)>;
+// Adds to the graph what computes the gradients of a node's inputs from those of its outputs; see GradientContext.
+using GradientFn = std::function<void(GradientContext&)>;
 
 enum class AttrKind { kInt, kFloat, kString, kTensor, kType, kInts, kFloats, kStrings, kTensors, kGraph };
 
@@ -76,6 +79,11 @@ class OpDef {
   // For a node written for an opset older than `version`: `function` gives it the meaning of `version`. Steps are
   // applied in ascending order of version, so each may assume the ones before.
   OpDef& upgrade(int version, UpgradeFn function);
+  OpDef& gradient(GradientFn function);
+  // The outputs do not depend on the inputs, or in steps only (Round): gradients end here, as zeros.
+  OpDef& zero_gradient();
+  // Why there is no gradient though the outputs depend on the inputs, for the error that says so.
+  OpDef& no_gradient(const char* reason);
   // Output 0 is input `input` under another shape and shares its memory (Reshape).
   OpDef& aliases(int input);
   // Output 0 may be written over any of these inputs when it is read for the last time there and has the same size in
@@ -103,6 +111,10 @@ class OpDef {
   const InferFn& infer_function() const { return infer_; }
   const KernelFactory& kernel_factory() const { return kernel_; }
   const std::map<int, UpgradeFn>& upgrades() const { return upgrades_; }
+  // Empty where the operator has no rule.
+  const GradientFn& gradient_function() const { return gradient_; }
+  bool has_zero_gradient() const { return zero_gradient_; }
+  const char* no_gradient_reason() const { return no_gradient_; }  // nullptr where none was given
   int aliased_input() const { return alias_; }
   const std::vector<int>& in_place_inputs() const { return in_place_; }
   bool retains_inputs() const { return retains_; }
@@ -122,6 +134,9 @@ class OpDef {
   InferFn infer_;
   KernelFactory kernel_;
   std::map<int, UpgradeFn> upgrades_;
+  GradientFn gradient_;
+  bool zero_gradient_ = false;
+  const char* no_gradient_ = nullptr;
   int alias_ = kNone;
   std::vector<int> in_place_;
   bool retains_ = false;
