@@ -18,7 +18,7 @@ MAY_INCLUDE: dict[str, tuple[str, ...]] = {
     "tensor": ("base",),
     "ir": ("base", "tensor"),
     "ops": (*BELOW_OPS, "kernels"),
-    "onnx": (*BELOW_OPS, "ops"),
+    "onnx": (*BELOW_OPS, "ops", "autodiff"),
     "passes": (*BELOW_OPS, "ops"),
     "autodiff": (*BELOW_OPS, "ops"),
     "backend": BELOW_OPS,

@@ -9,4 +9,5 @@ PYBIND11_MODULE(_core, module) {
   sx::bind_errors(module);
   sx::bind_value(module);
   sx::bind_session(module);
+  sx::bind_operators(module);
 }

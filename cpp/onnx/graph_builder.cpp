@@ -34,6 +34,10 @@ void add_free_names(const proto::Graph& graph, std::set<std::string>& free) {
 // Every name that a node reads, those that its bodies capture included.
 std::vector<std::string> reads_of(const proto::Node& node) {
   std::vector<std::string> reads = node.inputs;
+  if (is_gradient(node)) {
+    const std::vector<std::string> names = names_in_gradient(node);
+    reads.insert(reads.end(), names.begin(), names.end());
+  }
   std::set<std::string> free;
   for (const auto& attribute : node.attributes)
     for (const auto& body : attribute.graphs) add_free_names(*body, free);
@@ -344,6 +348,7 @@ ValueId GraphBuilder::output_of(const std::string& name, size_t index) const {
 
 void GraphBuilder::add_node(const proto::Node& from, size_t index) {
   if (from.op_type == "Constant" && from.domain.empty()) return add_constant_node(from, index);
+  if (is_gradient(from)) return add_gradient_node(from, index);
   Node draft;
   draft.op = find_op(from.op_type, from.domain);
   draft.name = from.name;

@@ -28,6 +28,11 @@ struct ImportState {
   int64_t opset_of(const proto::Node& node) const;
 };
 
+// ai.onnx.preview.training.Gradient is no operator but asks for nodes: it names, in attributes, the values of its graph
+// between which to differentiate.
+bool is_gradient(const proto::Node& node);
+std::vector<std::string> names_in_gradient(const proto::Node& node);
+
 // Faults are recorded in ImportState::problems and building goes on: values that depend on a fault are poisoned, and
 // nodes that read them are only looked up. The graph is of use only when no problem was recorded.
 class GraphBuilder {
@@ -58,6 +63,7 @@ class GraphBuilder {
   void add_node(const proto::Node& from, size_t index);
   void add_draft(Node draft, int opset);
   void finish_node(NodeId id);
+  void add_gradient_node(const proto::Node& from, size_t index);
   void add_constant_node(const proto::Node& from, size_t index);
   Tensor constant_of(const proto::Node& from);
   void add_attributes(const proto::Node& from, Node& draft);

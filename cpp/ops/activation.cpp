@@ -4,6 +4,7 @@
 
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -14,11 +15,69 @@ double softplus(double x) { return std::fmax(x, 0.0) + std::log1p(std::exp(-std:
 // min(max(x, low), high) that keeps NaN.
 double clamp(double x, double low, double high) { return x < low ? (low < high ? low : high) : x > high ? high : x; }
 
+// The gradient of x from that of y, dy, and the values of the row's parameters.
+using Pullback = Expr (*)(const Expr& dy, const Expr& x, const Expr& y, double alpha, double beta);
+
+Expr call(const char* op, const Expr& x) { return x.writer().op(op, {x}); }
+Expr less(const Expr& x, double bound) { return x.writer().op("Less", {x, x.writer().scalar(bound, x.dtype())}); }
+Expr greater(const Expr& x, double bound) { return x.writer().op("Greater", {x, x.writer().scalar(bound, x.dtype())}); }
+Expr where(const Expr& condition, const Expr& a, const Expr& b) { return a.writer().where(condition, a, b); }
+// dy where the condition holds, else 0.
+Expr keep(const Expr& condition, const Expr& dy) { return where(condition, dy, dy.writer().scalar(0, dy.dtype())); }
+
+Expr pull_relu(const Expr& dy, const Expr&, const Expr& y, double, double) { return keep(greater(y, 0), dy); }
+Expr pull_leaky_relu(const Expr& dy, const Expr& x, const Expr&, double alpha, double) {
+  return where(less(x, 0), dy * alpha, dy);
+}
+Expr pull_sigmoid(const Expr& dy, const Expr&, const Expr& y, double, double) { return dy * (y * (1.0 - y)); }
+Expr pull_elu(const Expr& dy, const Expr& x, const Expr& y, double alpha, double) {
+  return where(less(x, 0), dy * (y + alpha), dy);
+}
+Expr pull_selu(const Expr& dy, const Expr& x, const Expr& y, double alpha, double gamma) {
+  return where(less(x, 0), dy * (y + alpha * gamma), dy * gamma);
+}
+Expr pull_celu(const Expr& dy, const Expr& x, const Expr& y, double alpha, double) {
+  return where(less(x, 0), dy * (y / alpha + 1.0), dy);
+}
+Expr pull_thresholded_relu(const Expr& dy, const Expr& x, const Expr&, double alpha, double) {
+  return keep(greater(x, alpha), dy);
+}
+Expr pull_hard_sigmoid(const Expr& dy, const Expr&, const Expr& y, double alpha, double) {
+  return keep(y.writer().op("And", {greater(y, 0), less(y, 1)}), dy * alpha);
+}
+Expr pull_hard_swish(const Expr& dy, const Expr& x, const Expr&, double, double) {
+  return where(less(x, 3), keep(greater(x, -3), dy * (x / 3.0 + 0.5)), dy);
+}
+Expr pull_softplus(const Expr& dy, const Expr& x, const Expr&, double, double) { return dy * call("Sigmoid", x); }
+Expr pull_softsign(const Expr& dy, const Expr& x, const Expr&, double, double) {
+  const Expr denominator = 1.0 + call("Abs", x);
+  return dy / (denominator * denominator);
+}
+Expr pull_mish(const Expr& dy, const Expr& x, const Expr&, double, double) {
+  const Expr t = call("Tanh", call("Softplus", x));
+  return dy * (t + x * (1.0 - t * t) * call("Sigmoid", x));
+}
+Expr pull_swish(const Expr& dy, const Expr& x, const Expr&, double alpha, double) {
+  const Expr s = call("Sigmoid", alpha == 1.0 ? x : x * alpha);
+  return dy * (s + x * s * (1.0 - s) * alpha);
+}
+Expr pull_gelu(const Expr& dy, const Expr& x, const Expr&, double, double) {
+  const Expr density = call("Exp", x * x * -0.5) * (0.5 * M_2_SQRTPI * M_SQRT1_2);
+  return dy * ((call("Erf", x * M_SQRT1_2) + 1.0) * 0.5 + x * density);
+}
+Expr pull_gelu_tanh(const Expr& dy, const Expr& x, const Expr&, double, double) {
+  constexpr double kScale = M_2_SQRTPI * M_SQRT1_2;
+  const Expr square = x * x;
+  const Expr t = call("Tanh", x * (square * 0.044715 + 1.0) * kScale);
+  return dy * ((t + 1.0) * 0.5 + x * (1.0 - t * t) * (square * (3 * 0.044715) + 1.0) * (0.5 * kScale));
+}
+
 struct Row {
   const char* name;
   int since, first;
   Activation f32;
   double (*f64)(double x, double alpha, double beta);
+  Pullback pullback;
   // Attribute names with their defaults; null where the function has no such parameter.
   const char* alpha = nullptr;
   float alpha_default = 0.0f;
@@ -27,33 +86,42 @@ struct Row {
 };
 
 constexpr Row kRows[] = {
-    {"LeakyRelu", 16, 1, Activation::kLeakyRelu, [](double x, double a, double) { return x < 0 ? a * x : x; }, "alpha",
-     0.01f},
-    {"Sigmoid", 13, 1, Activation::kSigmoid, [](double x, double, double) { return sigmoid(x); }},
-    {"Elu", 22, 1, Activation::kElu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x) : x; }, "alpha",
-     1.0f},
+    {"LeakyRelu", 16, 1, Activation::kLeakyRelu, [](double x, double a, double) { return x < 0 ? a * x : x; },
+     pull_leaky_relu, "alpha", 0.01f},
+    {"Sigmoid", 13, 1, Activation::kSigmoid, [](double x, double, double) { return sigmoid(x); }, pull_sigmoid},
+    {"Elu", 22, 1, Activation::kElu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x) : x; }, pull_elu,
+     "alpha", 1.0f},
     {"Selu", 22, 1, Activation::kSelu, [](double x, double a, double b) { return b * (x < 0 ? a * std::expm1(x) : x); },
-     "alpha", 1.67326319217681884765625f, "gamma", 1.05070102214813232421875f},
+     pull_selu, "alpha", 1.67326319217681884765625f, "gamma", 1.05070102214813232421875f},
     {"Celu", 28, 12, Activation::kCelu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x / a) : x; },
-     "alpha", 1.0f},
+     pull_celu, "alpha", 1.0f},
     {"ThresholdedRelu", 22, 10, Activation::kThresholdedRelu, [](double x, double a, double) { return x > a ? x : 0; },
-     "alpha", 1.0f},
+     pull_thresholded_relu, "alpha", 1.0f},
     {"HardSigmoid", 22, 1, Activation::kHardSigmoid,
-     [](double x, double a, double b) { return clamp(a * x + b, 0, 1); }, "alpha", 0.2f, "beta", 0.5f},
-    {"HardSwish", 22, 14, Activation::kHardSwish,
-     [](double x, double, double) { return x * clamp(x / 6 + 0.5, 0, 1); }},
-    {"Softplus", 22, 1, Activation::kSoftplus, [](double x, double, double) { return softplus(x); }},
-    {"Softsign", 22, 1, Activation::kSoftsign, [](double x, double, double) { return x / (1 + std::fabs(x)); }},
-    {"Mish", 22, 18, Activation::kMish, [](double x, double, double) { return x * std::tanh(softplus(x)); }},
-    {"Swish", 24, 24, Activation::kSwish, [](double x, double a, double) { return x * sigmoid(a * x); }, "alpha", 1.0f},
+     [](double x, double a, double b) { return clamp(a * x + b, 0, 1); }, pull_hard_sigmoid, "alpha", 0.2f, "beta",
+     0.5f},
+    {"HardSwish", 22, 14, Activation::kHardSwish, [](double x, double, double) { return x * clamp(x / 6 + 0.5, 0, 1); },
+     pull_hard_swish},
+    {"Softplus", 22, 1, Activation::kSoftplus, [](double x, double, double) { return softplus(x); }, pull_softplus},
+    {"Softsign", 22, 1, Activation::kSoftsign, [](double x, double, double) { return x / (1 + std::fabs(x)); },
+     pull_softsign},
+    {"Mish", 22, 18, Activation::kMish, [](double x, double, double) { return x * std::tanh(softplus(x)); }, pull_mish},
+    {"Swish", 24, 24, Activation::kSwish, [](double x, double a, double) { return x * sigmoid(a * x); }, pull_swish,
+     "alpha", 1.0f},
 };
 
-constexpr Row kRelu = {"Relu", 14, 1, Activation::kRelu, [](double x, double, double) { return x < 0 ? 0 : x; }};
-constexpr Row kGelu = {"Gelu", 20, 20, Activation::kGelu,
-                       [](double x, double, double) { return x / 2 * std::erfc(-x * M_SQRT1_2); }};
-constexpr Row kGeluTanh = {"Gelu", 20, 20, Activation::kGeluTanh, [](double x, double, double) {
-                             return x * sigmoid(2 * M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x));
-                           }};
+constexpr Row kRelu = {"Relu",   14, 1, Activation::kRelu, [](double x, double, double) { return x < 0 ? 0 : x; },
+                       pull_relu};
+constexpr Row kGelu = {
+    "Gelu",   20, 20, Activation::kGelu, [](double x, double, double) { return x / 2 * std::erfc(-x * M_SQRT1_2); },
+    pull_gelu};
+constexpr Row kGeluTanh = {
+    "Gelu",
+    20,
+    20,
+    Activation::kGeluTanh,
+    [](double x, double, double) { return x * sigmoid(2 * M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x)); },
+    pull_gelu_tanh};
 
 void map(const Row& row, float alpha, float beta, const Tensor& x, Tensor& y) {
   map_floats(
@@ -67,6 +135,14 @@ Kernel row_kernel(const Row& row, Prepare& p) {
   const float alpha = row.alpha ? p.attr_float(row.alpha) : 0.0f;
   const float beta = row.beta ? p.attr_float(row.beta) : 0.0f;
   return [&row, alpha, beta](Run& run) { map(row, alpha, beta, run.in(0), run.out(0, run.in(0).shape())); };
+}
+
+GradientFn row_gradient(const Row& row) {
+  return [&row](GradientContext& c) {
+    const double alpha = row.alpha ? c.attr_float(row.alpha) : 0;
+    const double beta = row.beta ? c.attr_float(row.beta) : 0;
+    c.give(0, row.pullback(c.grad(), c.in(0), c.out(), alpha, beta));
+  };
 }
 
 OpDef activation(const char* name, int since, int first, DTypeSet types, UpgradeFn upgrade = drop_consumed_inputs) {
@@ -323,6 +399,46 @@ Kernel make_swiglu(Prepare& p) {
   };
 }
 
+// --- gradients
+
+void differentiate_gelu(GradientContext& c) {
+  row_gradient(c.attr_string("approximate") == "tanh" ? kGeluTanh : kGelu)(c);
+}
+
+void differentiate_prelu(GradientContext& c) {
+  const Expr below = less(c.in(0), 0);
+  if (c.wants(0)) c.give(0, where(below, c.grad() * c.in(1), c.grad()));
+  if (c.wants(1)) c.give_sum(1, keep(below, c.grad() * c.in(0)));
+}
+
+void differentiate_shrink(GradientContext& c) {
+  const double lambd = c.attr_float("lambd");
+  c.give(0, keep(c.op("Or", {less(c.in(0), -lambd), greater(c.in(0), lambd)}), c.grad()));
+}
+
+// A bound that is met takes the gradient; the upper one goes first.
+void differentiate_clip(GradientContext& c) {
+  Expr inner = c.grad();
+  if (c.in(2)) {
+    const Expr above = c.op("Greater", {c.in(0), c.in(2)});
+    c.give_sum(2, keep(above, inner));
+    inner = keep(c.op("Not", {above}), inner);
+  }
+  if (c.in(1)) {
+    const Expr below = c.op("Less", {c.in(0), c.in(1)});
+    c.give_sum(1, keep(below, inner));
+    inner = keep(c.op("Not", {below}), inner);
+  }
+  c.give(0, inner);
+}
+
+void differentiate_swiglu(GradientContext& c) {
+  const double alpha = c.attr_float("alpha");
+  const Expr a = c.in(0);
+  if (c.wants(0)) c.give(0, pull_swish(c.grad() * c.in(1), a, {}, alpha, 0));
+  if (c.wants(1)) c.give(1, c.grad() * a * call("Sigmoid", alpha == 1.0 ? a : a * alpha));
+}
+
 }  // namespace
 
 void define_activation(OpList& ops) {
@@ -331,11 +447,12 @@ void define_activation(OpList& ops) {
     OpDef op = activation(row.name, row.since, row.first, kFloats, selu ? upgrade_selu : drop_consumed_inputs);
     if (row.alpha) op.attr(row.alpha, row.alpha_default);
     if (row.beta) op.attr(row.beta, row.beta_default);
-    op.kernel([&row](Prepare& p) { return row_kernel(row, p); });
+    op.kernel([&row](Prepare& p) { return row_kernel(row, p); }).gradient(row_gradient(row));
     ops.add(std::move(op));
   }
-  ops.add(activation("Relu", 14, 1, kFloats | kSignedIntegers).kernel(make_relu));
-  ops.add(activation("Gelu", 20, 20, kFloats).attr("approximate", "none").kernel(make_gelu));
+  ops.add(activation("Relu", 14, 1, kFloats | kSignedIntegers).kernel(make_relu).gradient(row_gradient(kRelu)));
+  ops.add(
+      activation("Gelu", 20, 20, kFloats).attr("approximate", "none").kernel(make_gelu).gradient(differentiate_gelu));
   ops.add(OpDef("PRelu")
               .since(16)
               .in("x", "T", kFloats | DType::kInt32 | DType::kInt64 | DType::kUInt32 | DType::kUInt64)
@@ -344,11 +461,13 @@ void define_activation(OpList& ops) {
               .in_place({0})
               .infer(infer_prelu)
               .kernel(make_prelu)
+              .gradient(differentiate_prelu)
               .upgrade(7, upgrade_prelu));
   ops.add(activation("Shrink", 9, 9, kNumbers - DType::kBFloat16)
               .attr("bias", 0.0f)
               .attr("lambd", 0.5f)
-              .kernel(make_shrink));
+              .kernel(make_shrink)
+              .gradient(differentiate_shrink));
   ops.add(OpDef("Clip")
               .since(13)
               .in("input", "T", kNumbers)
@@ -358,6 +477,7 @@ void define_activation(OpList& ops) {
               .in_place({0})
               .infer(infer_clip)
               .kernel(make_clip)
+              .gradient(differentiate_clip)
               .upgrade(11, upgrade_clip));
   ops.add(OpDef("SwiGLU")
               .since(28, 28)
@@ -367,7 +487,8 @@ void define_activation(OpList& ops) {
               .out("Y", "T")
               .in_place({0, 1})
               .infer(infer_swiglu)
-              .kernel(make_swiglu));
+              .kernel(make_swiglu)
+              .gradient(differentiate_swiglu));
 }
 
 }  // namespace sx

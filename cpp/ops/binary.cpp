@@ -5,6 +5,7 @@
 
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -281,6 +282,49 @@ Dim largest(const Dim& a, const Dim& b) {
 }
 Dim least(const Dim& a, const Dim& b) { return min(a, b); }
 
+// --- gradients
+
+void differentiate_add(GradientContext& c) {
+  c.give_sum(0, c.grad());
+  c.give_sum(1, c.grad());
+}
+void differentiate_sub(GradientContext& c) {
+  c.give_sum(0, c.grad());
+  if (c.wants(1)) c.give_sum(1, -c.grad());
+}
+void differentiate_mul(GradientContext& c) {
+  if (c.wants(0)) c.give_sum(0, c.grad() * c.in(1));
+  if (c.wants(1)) c.give_sum(1, c.grad() * c.in(0));
+}
+void differentiate_div(GradientContext& c) {
+  if (c.wants(0)) c.give_sum(0, c.grad() / c.in(1));
+  if (c.wants(1)) c.give_sum(1, -(c.grad() * c.out() / c.in(1)));
+}
+// a - b * trunc(a / b) with fmod = 1, which floating-point numbers need.
+void differentiate_mod(GradientContext& c) {
+  c.give_sum(0, c.grad());
+  if (c.wants(1)) c.give_sum(1, c.grad() * c.op("Round", {(c.out() - c.in(0)) / c.in(1)}));
+}
+void differentiate_sum(GradientContext& c) {
+  for (size_t i = 0; i < c.inputs(); ++i) c.give_sum(i, c.grad());
+}
+void differentiate_mean(GradientContext& c) {
+  const Expr share = c.grad() / static_cast<double>(c.inputs());
+  for (size_t i = 0; i < c.inputs(); ++i) c.give_sum(i, share);
+}
+// Inputs that are equal to the result share its gradient.
+void differentiate_extremum(GradientContext& c) {
+  std::vector<Expr> chosen;
+  Expr count;
+  for (size_t i = 0; i < c.inputs(); ++i) {
+    chosen.push_back(c.cast(c.op("Equal", {c.in(i), c.out()}), c.grad().dtype()));
+    count = count ? count + chosen.back() : chosen.back();
+  }
+  const Expr share = c.inputs() == 1 ? c.grad() : c.grad() / count;
+  for (size_t i = 0; i < c.inputs(); ++i)
+    if (c.wants(i)) c.give_sum(i, share * chosen[i]);
+}
+
 OpDef binary(const char* name, int since, int first, DTypeSet types) {
   OpDef op(name);
   op.since(since, first)
@@ -303,21 +347,41 @@ OpDef variadic(const char* name, int since, DTypeSet types) {
 }  // namespace
 
 void define_binary(OpList& ops) {
-  ops.add(binary("Add", 14, 1, kNumbers).infer(infer_elementwise(add)).kernel(make_arithmetic<Binary::kAdd, AddOf>));
-  ops.add(
-      binary("Sub", 14, 1, kNumbers).infer(infer_elementwise(subtract)).kernel(make_arithmetic<Binary::kSub, SubOf>));
-  ops.add(
-      binary("Mul", 14, 1, kNumbers).infer(infer_elementwise(multiply)).kernel(make_arithmetic<Binary::kMul, MulOf>));
-  ops.add(binary("Div", 14, 1, kNumbers).infer(infer_elementwise(divide)).kernel(make_arithmetic<Binary::kDiv, DivOf>));
-  ops.add(binary("Mod", 28, 10, kNumbers).attr("fmod", 0).infer(infer_elementwise(modulo)).kernel(make_mod));
-  ops.add(variadic("Max", 13, kNumbers).infer(infer_elementwise(largest)).kernel([](Prepare& p) {
-    return make_variadic<Binary::kMax, MaxOf>(p, false);
-  }));
-  ops.add(variadic("Min", 13, kNumbers).infer(infer_elementwise(least)).kernel([](Prepare& p) {
-    return make_variadic<Binary::kMin, MinOf>(p, false);
-  }));
-  ops.add(variadic("Sum", 13, kFloats).kernel([](Prepare& p) { return make_variadic<Binary::kAdd, AddOf>(p, false); }));
-  ops.add(variadic("Mean", 13, kFloats).kernel([](Prepare& p) { return make_variadic<Binary::kAdd, AddOf>(p, true); }));
+  ops.add(binary("Add", 14, 1, kNumbers)
+              .infer(infer_elementwise(add))
+              .kernel(make_arithmetic<Binary::kAdd, AddOf>)
+              .gradient(differentiate_add));
+  ops.add(binary("Sub", 14, 1, kNumbers)
+              .infer(infer_elementwise(subtract))
+              .kernel(make_arithmetic<Binary::kSub, SubOf>)
+              .gradient(differentiate_sub));
+  ops.add(binary("Mul", 14, 1, kNumbers)
+              .infer(infer_elementwise(multiply))
+              .kernel(make_arithmetic<Binary::kMul, MulOf>)
+              .gradient(differentiate_mul));
+  ops.add(binary("Div", 14, 1, kNumbers)
+              .infer(infer_elementwise(divide))
+              .kernel(make_arithmetic<Binary::kDiv, DivOf>)
+              .gradient(differentiate_div));
+  ops.add(binary("Mod", 28, 10, kNumbers)
+              .attr("fmod", 0)
+              .infer(infer_elementwise(modulo))
+              .kernel(make_mod)
+              .gradient(differentiate_mod));
+  ops.add(variadic("Max", 13, kNumbers)
+              .infer(infer_elementwise(largest))
+              .kernel([](Prepare& p) { return make_variadic<Binary::kMax, MaxOf>(p, false); })
+              .gradient(differentiate_extremum));
+  ops.add(variadic("Min", 13, kNumbers)
+              .infer(infer_elementwise(least))
+              .kernel([](Prepare& p) { return make_variadic<Binary::kMin, MinOf>(p, false); })
+              .gradient(differentiate_extremum));
+  ops.add(variadic("Sum", 13, kFloats)
+              .kernel([](Prepare& p) { return make_variadic<Binary::kAdd, AddOf>(p, false); })
+              .gradient(differentiate_sum));
+  ops.add(variadic("Mean", 13, kFloats)
+              .kernel([](Prepare& p) { return make_variadic<Binary::kAdd, AddOf>(p, true); })
+              .gradient(differentiate_mean));
   ops.add(binary("And", 7, 1, DType::kBool).kernel(make_logical<AndOf>));
   ops.add(binary("Or", 7, 1, DType::kBool).kernel(make_logical<OrOf>));
   ops.add(binary("Xor", 7, 1, DType::kBool).kernel(make_logical<XorOf>));

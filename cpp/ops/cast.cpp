@@ -7,6 +7,7 @@
 
 #include "ops/convert.h"
 #include "ops/elementwise.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -408,6 +409,8 @@ Kernel make_bit_cast(Prepare& p) {
   };
 }
 
+void differentiate_cast(GradientContext& c) { c.give(0, c.cast(c.grad(), c.in(0).dtype())); }
+
 }  // namespace
 
 void convert_elements(DType from, DType to, const void* x, void* y, int64_t n, bool saturate) {
@@ -431,6 +434,7 @@ void define_cast(OpList& ops) {
               .out("output", "T2", kCastTypes)
               .infer(infer_cast)
               .kernel(make_cast)
+              .gradient(differentiate_cast)
               .upgrade(6, upgrade_cast));
   ops.add(OpDef("CastLike")
               .since(25, 15)
@@ -441,7 +445,8 @@ void define_cast(OpList& ops) {
               .out("output", "T2")
               .shape_only({1})
               .infer(infer_cast_like)
-              .kernel(make_cast_like));
+              .kernel(make_cast_like)
+              .gradient(differentiate_cast));
   ops.add(OpDef("BitCast")
               .since(26, 26)
               .required_attr("to", AttrKind::kInt)
@@ -449,7 +454,8 @@ void define_cast(OpList& ops) {
               .out("output", "T2", kBitTypes)
               .in_place({0})
               .infer(infer_bit_cast)
-              .kernel(make_bit_cast));
+              .kernel(make_bit_cast)
+              .no_gradient("it reads the bits of its input"));
 }
 
 }  // namespace sx

@@ -1,6 +1,7 @@
 // Equal, Less, Greater, LessOrEqual, GreaterOrEqual: a ? b as bool; Where: condition ? x : y.
 #include "ops/elements.h"
 #include "ops/elementwise.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -178,6 +179,12 @@ void infer_where(InferContext& c) {
   c.out_elements(0, std::move(elements));
 }
 
+void differentiate_where(GradientContext& c) {
+  const Expr zero = c.scalar(0, c.grad().dtype());
+  if (c.wants(1)) c.give_sum(1, c.where(c.in(0), c.grad(), zero));
+  if (c.wants(2)) c.give_sum(2, c.where(c.in(0), zero, c.grad()));
+}
+
 }  // namespace
 
 void define_compare(OpList& ops) {
@@ -194,7 +201,8 @@ void define_compare(OpList& ops) {
               .in("y", "T", any)
               .out("output", "T")
               .infer(infer_where)
-              .kernel(make_where));
+              .kernel(make_where)
+              .gradient(differentiate_where));
 }
 
 }  // namespace sx

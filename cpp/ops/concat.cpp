@@ -1,4 +1,5 @@
 // y = the inputs one behind the other along `axis`.
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -76,6 +77,15 @@ Kernel make_concat(Prepare& p) {
   };
 }
 
+void differentiate_concat(GradientContext& c) {
+  const int64_t axis = c.attr_int("axis");
+  std::vector<Expr> extents;
+  for (size_t i = 0; i < c.inputs(); ++i) extents.push_back(c.op("Gather", {c.shape(c.in(i)), c.ints({axis})}));
+  const std::vector<Expr> parts =
+      c.ops(c.inputs(), "Split", {c.grad(), c.op("Concat", extents, {{"axis", int64_t{0}}})}, {{"axis", axis}});
+  for (size_t i = 0; i < c.inputs(); ++i) c.give(i, parts[i]);
+}
+
 }  // namespace
 
 void define_concat(OpList& ops) {
@@ -86,6 +96,7 @@ void define_concat(OpList& ops) {
               .out("concat_result", "T")
               .infer(infer_concat)
               .kernel(make_concat)
+              .gradient(differentiate_concat)
               .upgrade(4, [](UpgradeContext& c) {
                 if (!c.has("axis")) c.set("axis", int64_t{1});
               }));

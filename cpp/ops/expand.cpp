@@ -1,6 +1,7 @@
 // Expand: x broadcast to a shape; Tile: x repeated along each axis.
 #include <algorithm>
 
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/int_input.h"
 #include "ops/kernel.h"
@@ -116,6 +117,17 @@ void repeats_from_axis(UpgradeContext& c) {
   c.draft().inputs = {c.draft().inputs[0], c.emit("ScatterElements", {ones, axis, times})};
 }
 
+// The copies along each axis become an axis of their own, which is summed.
+void differentiate_tile(GradientContext& c) {
+  const Expr x = c.in(0);
+  c.require(x.rank() >= 0, "has no gradient where the rank of its input is unknown");
+  std::vector<int64_t> copies;
+  for (int i = 0; i < x.rank(); ++i) copies.push_back(2 * i);
+  const Expr pairs = c.op("Concat", {c.unsqueeze(c.in(1), {1}), c.unsqueeze(c.shape(x), {1})}, {{"axis", int64_t{1}}});
+  const Expr apart = c.op("Reshape", {c.grad(), c.op("Reshape", {pairs, c.ints({-1})})}, {{"allowzero", int64_t{1}}});
+  c.give(0, c.reduce_sum(apart, copies, false));
+}
+
 }  // namespace
 
 void define_expand(OpList& ops) {
@@ -125,7 +137,8 @@ void define_expand(OpList& ops) {
               .in("shape", "", DType::kInt64)
               .out("output", "T")
               .infer(infer_expand)
-              .kernel(make_expand));
+              .kernel(make_expand)
+              .gradient([](GradientContext& c) { c.give_sum(0, c.grad()); }));
   ops.add(OpDef("Tile")
               .since(13)
               .in("input", "T", kAllTypes)
@@ -133,6 +146,7 @@ void define_expand(OpList& ops) {
               .out("output", "T")
               .infer(infer_tile)
               .kernel(make_tile)
+              .gradient(differentiate_tile)
               .upgrade(6, repeats_from_axis));
 }
 

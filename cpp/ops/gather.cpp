@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/index_input.h"
 #include "ops/infer.h"
 #include "ops/registry.h"
@@ -178,6 +179,66 @@ Kernel make_gather_nd(Prepare& p) {
   };
 }
 
+const Attributes kAdding = {{"reduction", std::string("add")}};
+
+// The rows of dy are added up where they were taken from, with the axis brought to the front.
+void differentiate_gather(GradientContext& c) {
+  const Expr x = c.in(0);
+  const Expr indices = c.in(1);
+  c.require(x.rank() > 0 && indices.rank() >= 0, "has no gradient where the ranks of its inputs are unknown");
+  const int axis = c.axis(c.attr_int("axis"), x.rank());
+  std::vector<int64_t> front;  // of dy: the axes of the indices first
+  for (int i = 0; i < indices.rank(); ++i) front.push_back(axis + i);
+  for (int i = 0; i < c.grad().rank(); ++i)
+    if (i < axis || i >= axis + indices.rank()) front.push_back(i);
+  std::vector<int64_t> to_front = {axis};
+  std::vector<int64_t> back;
+  for (int i = 0; i < x.rank(); ++i) {
+    if (i != axis) to_front.push_back(i);
+    back.push_back(i < axis ? i + 1 : i == axis ? 0 : i);
+  }
+  const Expr zeros = c.zeros_like(x);
+  const Expr rows = axis == 0 ? c.grad() : c.transpose(c.grad(), front);
+  const Expr sums =
+      c.op("ScatterND",
+           {axis == 0 ? zeros : c.transpose(zeros, to_front), c.unsqueeze(c.cast(indices, DType::kInt64), {-1}), rows},
+           kAdding);
+  c.give(0, axis == 0 ? sums : c.transpose(sums, back));
+}
+
+void differentiate_gather_elements(GradientContext& c) {
+  Attributes attributes = kAdding;
+  attributes["axis"] = c.attr_int("axis");
+  c.give(0, c.op("ScatterElements", {c.zeros_like(c.in(0)), c.in(1), c.grad()}, attributes));
+}
+
+// Batch dimensions become leading coordinates of the indices.
+void differentiate_gather_nd(GradientContext& c) {
+  const int64_t batch = c.attr_int("batch_dims");
+  Expr indices = c.in(1);
+  c.require(batch == 0 || indices.rank() > 0, "has no gradient where the rank of its indices is unknown");
+  if (batch > 0) {
+    const Expr shape = c.shape(indices);
+    const Expr one = c.ints({1});
+    const Expr prefix =
+        c.op("Concat", {c.op("Slice", {shape, c.ints({0}), c.ints({-1})}), one}, {{"axis", int64_t{0}}});
+    std::vector<Expr> coordinates;
+    for (int64_t i = 0; i < batch; ++i) {
+      const Expr zero = c.constant(Tensor::scalar<int64_t>(0));
+      const Expr step = c.constant(Tensor::scalar<int64_t>(1));
+      const Expr extent = c.op("Gather", {shape, c.constant(Tensor::scalar<int64_t>(i))});
+      const Expr range = c.op("Range", {zero, extent, step});
+      std::vector<int64_t> axes;
+      for (int k = 0; k < indices.rank(); ++k)
+        if (k != i) axes.push_back(k);
+      coordinates.push_back(c.op("Expand", {c.unsqueeze(range, axes), prefix}));
+    }
+    coordinates.push_back(indices);
+    indices = c.op("Concat", coordinates, {{"axis", int64_t{-1}}});
+  }
+  c.give(0, c.op("ScatterND", {c.zeros_like(c.in(0)), indices, c.grad()}, kAdding));
+}
+
 }  // namespace
 
 void define_gather(OpList& ops) {
@@ -189,7 +250,8 @@ void define_gather(OpList& ops) {
               .in("indices", "Tind", index)
               .out("output", "T")
               .infer(infer_gather)
-              .kernel(make_gather));
+              .kernel(make_gather)
+              .gradient(differentiate_gather));
   ops.add(OpDef("GatherElements")
               .since(13, 11)
               .attr("axis", 0)
@@ -197,7 +259,8 @@ void define_gather(OpList& ops) {
               .in("indices", "Tind", index)
               .out("output", "T")
               .infer(infer_gather_elements)
-              .kernel(make_gather_elements));
+              .kernel(make_gather_elements)
+              .gradient(differentiate_gather_elements));
   ops.add(OpDef("GatherND")
               .since(13, 11)
               .attr("batch_dims", 0)
@@ -205,7 +268,8 @@ void define_gather(OpList& ops) {
               .in("indices", "", DType::kInt64)
               .out("output", "T")
               .infer(infer_gather_nd)
-              .kernel(make_gather_nd));
+              .kernel(make_gather_nd)
+              .gradient(differentiate_gather_nd));
 }
 
 }  // namespace sx

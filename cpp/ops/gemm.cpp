@@ -6,6 +6,7 @@
 #include "base/scratch.h"
 #include "kernels/gemm/gemm.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/matmul.h"
 #include "ops/registry.h"
 #include "ops/upgrade.h"
@@ -212,6 +213,23 @@ KernelFactory gemm_factory(SpecOf spec_of) {
   };
 }
 
+// For Y = alpha A' B' + beta C, where ' transposes or not: dA' = alpha dY B'^T, dB' = alpha A'^T dY, dC = beta dY.
+void differentiate_gemm(GradientContext& c) {
+  const int64_t trans_a = c.attr_int("transA") != 0;
+  const int64_t trans_b = c.attr_int("transB") != 0;
+  const float alpha = c.attr_float("alpha");
+  const auto product = [&](const Expr& left, int64_t trans_left, const Expr& right, int64_t trans_right) {
+    return c.op("Gemm", {left, right}, {{"alpha", alpha}, {"transA", trans_left}, {"transB", trans_right}});
+  };
+  const Expr dy = c.grad();
+  if (c.wants(0)) c.give(0, trans_a ? product(c.in(1), trans_b, dy, 1) : product(dy, 0, c.in(1), !trans_b));
+  if (c.wants(1)) c.give(1, trans_b ? product(dy, 1, c.in(0), trans_a) : product(c.in(0), !trans_a, dy, 0));
+  if (c.wants(2)) {
+    const float beta = c.attr_float("beta");
+    c.give_sum(2, beta == 1.0f ? dy : dy * beta);
+  }
+}
+
 }  // namespace
 
 void define_gemm(OpList& ops) {
@@ -228,6 +246,7 @@ void define_gemm(OpList& ops) {
               .out("Y", "T")
               .infer(infer_gemm)
               .kernel(gemm_factory(gemm_spec))
+              .gradient(differentiate_gemm)
               // C always broadcasts now.
               .upgrade(7, [](UpgradeContext& c) { c.take<int64_t>("broadcast", 0); }));
   OpDef& fused = ops.add(OpDef("FusedGemm", "com.microsoft")

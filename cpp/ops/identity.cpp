@@ -1,4 +1,5 @@
 // y = x
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -16,7 +17,8 @@ void define_identity(OpList& ops) {
                 c.out(0, c.type(0));
                 if (c.facts(0).elements) c.out_elements(0, *c.facts(0).elements);
               })
-              .kernel([](Prepare&) -> Kernel { return [](Run& run) { run.set(0, run.datum(0)); }; }));
+              .kernel([](Prepare&) -> Kernel { return [](Run& run) { run.set(0, run.datum(0)); }; })
+              .gradient([](GradientContext& c) { c.give(0, c.grad()); }));
 }
 
 }  // namespace sx

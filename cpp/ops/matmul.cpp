@@ -1,4 +1,5 @@
 // y = a b, stacks of matrices multiplied under NumPy's matmul rules, and the fused forms of it.
+#include "ops/gradient.h"
 #include "ops/matmul.h"
 
 #include <algorithm>
@@ -336,6 +337,30 @@ void add_matmul(OpDef& op, SpecOf spec_of) {
   op.kernel([spec_of](Prepare& p) { return make_matmul(p, spec_of(p)); });
 }
 
+// dA = dY B^T and dB = A^T dY, summed over what was broadcast; a vector is a matrix of one row or column.
+void differentiate_matmul(GradientContext& c) {
+  Expr a = c.in(0);
+  Expr b = c.in(1);
+  Expr dy = c.grad();
+  c.require(a.rank() > 0 && b.rank() > 0, "has no gradient where the ranks of its inputs are unknown");
+  if (b.rank() == 1) {
+    b = c.unsqueeze(b, {1});
+    dy = c.unsqueeze(dy, {-1});
+  }
+  if (a.rank() == 1) {
+    a = c.unsqueeze(a, {0});
+    dy = c.unsqueeze(dy, {-2});
+  }
+  if (c.wants(0)) c.give(0, c.reshape_like(c.sum_like(c.op("MatMul", {dy, c.swap_last(b)}), a), c.in(0)));
+  if (!c.wants(1)) return;
+  if (b.rank() == 2 && a.rank() > 2) {
+    // One product over all rows in place of one for each matrix and a sum.
+    a = c.op("Flatten", {a}, {{"axis", int64_t{-1}}});
+    dy = c.op("Flatten", {dy}, {{"axis", int64_t{-1}}});
+  }
+  c.give(1, c.reshape_like(c.sum_like(c.op("MatMul", {c.swap_last(a), dy}), b), c.in(1)));
+}
+
 }  // namespace
 
 Kernel make_matmul(Prepare& p, const MatMulSpec& spec) {
@@ -346,7 +371,12 @@ Kernel make_matmul(Prepare& p, const MatMulSpec& spec) {
 
 void define_matmul(OpList& ops) {
   constexpr DTypeSet kTypes = kFloats | DType::kInt32 | DType::kInt64 | DType::kUInt32 | DType::kUInt64;
-  add_matmul(ops.add(OpDef("MatMul").since(13).in("A", "T", kTypes).in("B", "T", kTypes).out("Y", "T")),
+  add_matmul(ops.add(OpDef("MatMul")
+                         .since(13)
+                         .in("A", "T", kTypes)
+                         .in("B", "T", kTypes)
+                         .out("Y", "T")
+                         .gradient(differentiate_matmul)),
              [](const NodeView&) { return MatMulSpec{}; });
 
   OpDef& fused = ops.add(OpDef("MatMul", "sardonyx")

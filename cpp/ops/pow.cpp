@@ -5,6 +5,7 @@
 #include "base/scratch.h"
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -160,6 +161,22 @@ Kernel make_pow(Prepare&) {
   };
 }
 
+// x ** y by x is y * x ** (y - 1), zero where y is; by y it is z * log(x), zero where x and z are.
+void differentiate_pow(GradientContext& c) {
+  const Expr y = c.cast(c.in(1), c.in(0).dtype());
+  const Expr zero = c.scalar(0, y.dtype());
+  if (c.wants(0)) {
+    const Expr slope = y * c.op("Pow", {c.in(0), y - 1.0});
+    c.give_sum(0, c.grad() * c.where(c.op("Equal", {y, zero}), zero, slope));
+  }
+  if (c.wants(1)) {
+    const Expr one = c.scalar(1, y.dtype());
+    const Expr vanishes = c.op("And", {c.op("Equal", {c.in(0), zero}), c.op("GreaterOrEqual", {y, zero})});
+    const Expr log = c.op("Log", {c.where(vanishes, one, c.in(0))});
+    c.give_sum(1, c.cast(c.grad() * c.out() * log, c.in(1).dtype()));
+  }
+}
+
 }  // namespace
 
 void define_pow(OpList& ops) {
@@ -171,6 +188,7 @@ void define_pow(OpList& ops) {
               .in_place({0})
               .infer(broadcast_like(0))
               .kernel(make_pow)
+              .gradient(differentiate_pow)
               .upgrade(7, upgrade_legacy_broadcast));
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/int_input.h"
 #include "ops/registry.h"
 
@@ -235,6 +236,31 @@ void reduce_bools(Kind kind, const bool* x, const Groups& groups, bool* y, int64
   for (int64_t i = 0; i < size && groups.reduced == 0; ++i) y[i] = kind == Kind::kMin;
 }
 
+// y = reduction of x over the axes that are set; y has its shape.
+template <Kind kind>
+void reduce_tensor(const Tensor& x, const std::vector<bool>& axes, Tensor& y) {
+  const Groups groups = merge_axes(x.shape(), axes);
+  if (is_float(x.dtype()) && x.dtype() != DType::kFloat64) {
+    const FloatIn in(x);
+    const FloatOut out(y);
+    reduce(kind, in.data(), groups, out.data(), y.size());
+    return out.store();
+  }
+  switch (x.dtype()) {
+    case DType::kFloat64: return reduce(kind, x.data<double>(), groups, y.data<double>(), y.size());
+    case DType::kInt32: return reduce(kind, x.data<int32_t>(), groups, y.data<int32_t>(), y.size());
+    case DType::kInt64: return reduce(kind, x.data<int64_t>(), groups, y.data<int64_t>(), y.size());
+    case DType::kUInt32: return reduce(kind, x.data<uint32_t>(), groups, y.data<uint32_t>(), y.size());
+    case DType::kUInt64: return reduce(kind, x.data<uint64_t>(), groups, y.data<uint64_t>(), y.size());
+    default: break;
+  }
+  if constexpr (kind == Kind::kMax || kind == Kind::kMin) {
+    if (x.dtype() == DType::kInt8) return reduce(kind, x.data<int8_t>(), groups, y.data<int8_t>(), y.size());
+    if (x.dtype() == DType::kUInt8) return reduce(kind, x.data<uint8_t>(), groups, y.data<uint8_t>(), y.size());
+    return reduce_bools(kind, x.data<bool>(), groups, y.data<bool>(), y.size());
+  }
+}
+
 template <Kind kind>
 Kernel make_reduce(Prepare& p) {
   const bool keepdims = p.attr_int("keepdims") != 0;
@@ -245,29 +271,82 @@ Kernel make_reduce(Prepare& p) {
     const Tensor& x = run.in(0);
     std::vector<int64_t> buffer;
     const std::vector<bool> axes = reduced_axes(node, axes_input.get(run, buffer), noop, x.rank());
-    const Groups groups = merge_axes(x.shape(), axes);
-    Tensor& y = run.out(0, reduced_shape(x.shape(), axes, keepdims));
-    if (is_float(x.dtype()) && x.dtype() != DType::kFloat64) {
-      const FloatIn in(x);
-      const FloatOut out(y);
-      reduce(kind, in.data(), groups, out.data(), y.size());
-      return out.store();
-    }
-    switch (x.dtype()) {
-      case DType::kFloat64: return reduce(kind, x.data<double>(), groups, y.data<double>(), y.size());
-      case DType::kInt32: return reduce(kind, x.data<int32_t>(), groups, y.data<int32_t>(), y.size());
-      case DType::kInt64: return reduce(kind, x.data<int64_t>(), groups, y.data<int64_t>(), y.size());
-      case DType::kUInt32: return reduce(kind, x.data<uint32_t>(), groups, y.data<uint32_t>(), y.size());
-      case DType::kUInt64: return reduce(kind, x.data<uint64_t>(), groups, y.data<uint64_t>(), y.size());
-      default: break;
-    }
-    if constexpr (kind == Kind::kMax || kind == Kind::kMin) {
-      if (x.dtype() == DType::kInt8) return reduce(kind, x.data<int8_t>(), groups, y.data<int8_t>(), y.size());
-      if (x.dtype() == DType::kUInt8) return reduce(kind, x.data<uint8_t>(), groups, y.data<uint8_t>(), y.size());
-      return reduce_bools(kind, x.data<bool>(), groups, y.data<bool>(), y.size());
-    }
+    reduce_tensor<kind>(x, axes, run.out(0, reduced_shape(x.shape(), axes, keepdims)));
   };
 }
+
+// --- sardonyx::SumLike
+
+Kernel make_sum_like(Prepare&) {
+  return [](Run& run) {
+    const Tensor& x = run.in(0);
+    const Shape& like = run.in(1).shape();
+    const int lead = x.rank() - like.rank();
+    std::vector<bool> axes(static_cast<size_t>(x.rank()), true);
+    for (int i = lead; i < x.rank() && lead >= 0; ++i) {
+      const int64_t extent = like[i - lead];
+      SX_CHECK(run, extent == x.dim(i) || extent == 1, "a value of shape ", like.str(), " was not broadcast to ",
+               x.shape().str());
+      axes[static_cast<size_t>(i)] = extent == 1;
+    }
+    SX_CHECK(run, lead >= 0, "a value of shape ", like.str(), " was not broadcast to ", x.shape().str());
+    reduce_tensor<Kind::kSum>(x, axes, run.out(0, like));
+  };
+}
+
+// With s the sum that is built on: the gradient goes to every element that was summed, times ds/dx.
+template <Kind kind>
+void differentiate_reduce(GradientContext& c) {
+  const Expr x = c.in(0);
+  const bool given = c.inputs() > 1 && c.in(1) && !(c.in(1).type().shape == SymShape{Dim(0)});
+  // Results with the reduced axes kept as extents of 1; a result of rank 0 broadcasts as it is.
+  const auto kept = [&](const Expr& y) {
+    return c.attr_int("keepdims") != 0 || !given ? y : c.op("Unsqueeze", {y, c.in(1)});
+  };
+  const Expr dy = kept(c.grad());
+  const auto spread = [&](const Expr& g) { c.give(0, c.expand_like(g, x)); };
+  switch (kind) {
+    case Kind::kSum: return spread(dy);
+    case Kind::kMean: {
+      const Expr count = c.op("Div", {c.op("Size", {x}), c.op("Size", {c.grad()})});
+      return spread(dy / c.cast(count, dy.dtype()));
+    }
+    case Kind::kMax:
+    case Kind::kMin: {
+      // Elements that are equal to the extremum share its gradient.
+      const Expr chosen = c.cast(c.op("Equal", {x, kept(c.out())}), x.dtype());
+      return c.give(0, chosen * (dy / c.sum_like(chosen, dy)));
+    }
+    case Kind::kProd: {
+      // The product of the others: prod / x, but for zeros, where it is the product without the one zero there is.
+      const Expr zero = c.op("Equal", {x, c.scalar(0, x.dtype())});
+      const Expr is_zero = c.cast(zero, x.dtype());
+      const Expr one = c.scalar(1, x.dtype());
+      std::vector<Expr> inputs = {c.where(zero, one, x)};
+      if (given) inputs.push_back(c.in(1));
+      const Expr others =
+          c.op("ReduceProd", inputs,
+               {{"keepdims", int64_t{1}}, {"noop_with_empty_axes", c.attr_int("noop_with_empty_axes")}});
+      const Expr zeros = c.sum_like(is_zero, dy);  // how many zeros there are
+      const Expr nothing = c.scalar(0, x.dtype());
+      const Expr at_zero = c.where(c.op("Equal", {zeros, one}), others, nothing);
+      const Expr elsewhere = c.where(c.op("Equal", {zeros, nothing}), others, nothing) / c.where(zero, one, x);
+      return c.give(0, dy * c.where(zero, at_zero, elsewhere));
+    }
+    case Kind::kL1: return c.give(0, dy * c.op("Sign", {x}));
+    case Kind::kL2: {
+      const Expr y = kept(c.out());
+      const Expr zero = c.scalar(0, x.dtype());
+      const Expr ratio = x / y;
+      return c.give(0, dy * c.where(c.op("Equal", {y, zero}), zero, ratio));
+    }
+    case Kind::kLogSum: return spread(dy / c.op("Exp", {kept(c.out())}));
+    case Kind::kLogSumExp: return c.give(0, dy * c.op("Exp", {x - kept(c.out())}));
+    case Kind::kSumSquare: return c.give(0, dy * x * 2.0);
+  }
+}
+
+void differentiate_sum_like(GradientContext& c) { c.give(0, c.expand_like(c.grad(), c.in(0))); }
 
 // --- inference
 
@@ -315,6 +394,7 @@ OpDef reduction(const char* name, int since, DTypeSet types) {
       .out("reduced", "T")
       .infer(infer_reduce<kind>)
       .kernel(make_reduce<kind>)
+      .gradient(differentiate_reduce<kind>)
       .upgrade(kind == Kind::kSum ? 13 : 18, ints_to_input("axes", 1));
   return op;
 }
@@ -335,6 +415,15 @@ void define_reduce(OpList& ops) {
   ops.add(reduction<Kind::kLogSum>("ReduceLogSum", 28, wide));
   ops.add(reduction<Kind::kLogSumExp>("ReduceLogSumExp", 28, wide));
   ops.add(reduction<Kind::kSumSquare>("ReduceSumSquare", 18, wide));
+  // x summed over the dimensions along which `like`, of which only the shape is read, was broadcast to that of x.
+  ops.add(OpDef("SumLike", "sardonyx")
+              .in("x", "T", wide)
+              .in("like", "", kAllTypes)
+              .out("sum", "T")
+              .shape_only({1})
+              .infer([](InferContext& c) { c.out(0, c.dtype(0), c.type(1).shape); })
+              .kernel(make_sum_like)
+              .gradient(differentiate_sum_like));
 }
 
 }  // namespace sx

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -182,6 +183,8 @@ Kernel make_unsqueeze(Prepare& p) {
   });
 }
 
+void differentiate_view(GradientContext& c) { c.give(0, c.reshape_like(c.grad(), c.in(0))); }
+
 }  // namespace
 
 void define_reshape(OpList& ops) {
@@ -194,6 +197,7 @@ void define_reshape(OpList& ops) {
               .aliases(0)
               .infer(infer_reshape)
               .kernel(make_reshape)
+              .gradient(differentiate_view)
               .upgrade(5, reshape_from_attribute));
   ops.add(OpDef("Flatten")
               .since(25)
@@ -202,7 +206,8 @@ void define_reshape(OpList& ops) {
               .out("output", "T")
               .aliases(0)
               .infer(infer_flatten)
-              .kernel(make_flatten));
+              .kernel(make_flatten)
+              .gradient(differentiate_view));
   ops.add(OpDef("Squeeze")
               .since(25)
               .in("data", "T", kAllTypes)
@@ -211,6 +216,7 @@ void define_reshape(OpList& ops) {
               .aliases(0)
               .infer(infer_squeeze)
               .kernel(make_squeeze)
+              .gradient(differentiate_view)
               .upgrade(13, ints_to_input("axes", 1)));
   ops.add(OpDef("Unsqueeze")
               .since(25)
@@ -220,6 +226,7 @@ void define_reshape(OpList& ops) {
               .aliases(0)
               .infer(infer_unsqueeze)
               .kernel(make_unsqueeze)
+              .gradient(differentiate_view)
               .upgrade(13, ints_to_input("axes", 1)));
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/index_input.h"
 #include "ops/infer.h"
 #include "ops/registry.h"
@@ -269,6 +270,29 @@ Kernel make_tensor_scatter(Prepare& p) {
   };
 }
 
+// --- gradients
+
+// The updates take the gradient from where they went; with "none" the data has none there. Of updates with "none" that
+// meet in one place, each takes the gradient of that place.
+void differentiate_scatter(GradientContext& c, const std::string& gather, const Attributes& place) {
+  const std::string& reduction = c.attr_string("reduction");
+  c.require(reduction == "none" || reduction == "add", "has no gradient for the reduction '", reduction,
+            "'; 'none' or 'add' expected");
+  if (c.wants(0)) {
+    const Expr kept = reduction == "add" ? c.grad()
+                                         : c.op(c.node().op->name(), {c.grad(), c.in(1), c.zeros_like(c.in(2))},
+                                                c.node().attributes);
+    c.give(0, kept);
+  }
+  if (c.wants(2)) c.give(2, c.op(gather, {c.grad(), c.in(1)}, place));
+}
+
+void differentiate_scatter_elements(GradientContext& c) {
+  differentiate_scatter(c, "GatherElements", {{"axis", c.attr_int("axis")}});
+}
+
+void differentiate_scatter_nd(GradientContext& c) { differentiate_scatter(c, "GatherND", {}); }
+
 }  // namespace
 
 void define_scatter(OpList& ops) {
@@ -283,7 +307,8 @@ void define_scatter(OpList& ops) {
               .out("output", "T")
               .in_place({0})
               .infer(infer_scatter_elements)
-              .kernel(make_scatter_elements));
+              .kernel(make_scatter_elements)
+              .gradient(differentiate_scatter_elements));
   ops.add(OpDef("Scatter")
               .since(11, 9)
               .attr("axis", 0)
@@ -301,7 +326,8 @@ void define_scatter(OpList& ops) {
               .out("output", "T")
               .in_place({0})
               .infer(infer_scatter_nd)
-              .kernel(make_scatter_nd));
+              .kernel(make_scatter_nd)
+              .gradient(differentiate_scatter_nd));
   ops.add(OpDef("TensorScatter")
               .since(24, 24)
               .attr("axis", -2)

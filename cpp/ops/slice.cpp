@@ -1,6 +1,8 @@
 // y = x[starts:ends:steps] on the given axes, with NumPy's clamping.
 #include <algorithm>
+#include <cstring>
 
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/int_input.h"
 #include "ops/kernel.h"
@@ -90,47 +92,121 @@ void infer_slice(InferContext& c) {
   c.out_elements(0, picked);
 }
 
-Kernel make_slice(Prepare& p) {
-  const NodeView node(p.node());
-  const IntInput starts_input(p, 1), ends_input(p, 2), axes_input(p, 3), steps_input(p, 4);
-  return [=](Run& run) {
-    const Tensor& x = run.in(0);
+// The windows that inputs `first` and on (starts, ends, axes, steps) cut out of a tensor.
+class WindowInputs {
+ public:
+  WindowInputs(Prepare& p, int first)
+      : node_(p.node()),
+        first_(first),
+        starts_(p, first),
+        ends_(p, first + 1),
+        axes_(p, first + 2),
+        steps_(p, first + 3) {}
+
+  // Fills windows[axis] for every axis of `shape`.
+  void get(Run& run, const Shape& shape, Window* windows) const {
     std::vector<int64_t> buffers[4];
-    const std::vector<int64_t>& starts = starts_input.get(run, buffers[0]);
-    const std::vector<int64_t>& ends = ends_input.get(run, buffers[1]);
-    const std::vector<int64_t>& axes = axes_input.get(run, buffers[2]);
-    const std::vector<int64_t>& steps = steps_input.get(run, buffers[3]);
+    const std::vector<int64_t>& starts = starts_.get(run, buffers[0]);
+    const std::vector<int64_t>& ends = ends_.get(run, buffers[1]);
+    const std::vector<int64_t>& axes = axes_.get(run, buffers[2]);
+    const std::vector<int64_t>& steps = steps_.get(run, buffers[3]);
+    const bool has_axes = run.has(first_ + 2);
+    const bool has_steps = run.has(first_ + 3);
     SX_CHECK(run,
-             ends.size() == starts.size() && (!run.has(3) || axes.size() == starts.size()) &&
-                 (!run.has(4) || steps.size() == starts.size()),
+             ends.size() == starts.size() && (!has_axes || axes.size() == starts.size()) &&
+                 (!has_steps || steps.size() == starts.size()),
              "starts, ends, axes and steps have different lengths");
-    SX_CHECK(run, static_cast<int>(starts.size()) <= x.rank(), "slices ", starts.size(), " axes of an input of rank ",
-             x.rank());
-    Window windows[kMaxRank];
+    SX_CHECK(run, static_cast<int>(starts.size()) <= shape.rank(), "slices ", starts.size(),
+             " axes of an input of rank ", shape.rank());
     bool cut[kMaxRank] = {};
-    for (int i = 0; i < x.rank(); ++i) windows[i] = {0, x.dim(i), 1};
+    for (int i = 0; i < shape.rank(); ++i) windows[i] = {0, shape[i], 1};
     for (size_t i = 0; i < starts.size(); ++i) {
-      const int axis = node.axis(run.has(3) ? axes[i] : static_cast<int64_t>(i), x.rank());
-      const int64_t step = run.has(4) ? steps[i] : 1;
+      const int axis = node_.axis(has_axes ? axes[i] : static_cast<int64_t>(i), shape.rank());
+      const int64_t step = has_steps ? steps[i] : 1;
       SX_CHECK(run, step != 0, "step 0 on axis ", axis);
       SX_CHECK(run, !cut[axis], "axis ", axis, " is sliced twice");
       cut[axis] = true;
-      windows[axis] = window(x.dim(axis), starts[i], ends[i], step);
+      windows[axis] = window(shape[axis], starts[i], ends[i], step);
     }
-    Shape shape;
-    for (int i = 0; i < x.rank(); ++i) shape.push_back(windows[i].count);
+  }
+
+ private:
+  NodeView node_;
+  int first_;
+  IntInput starts_, ends_, axes_, steps_;
+};
+
+Shape counts(const Window* windows, int rank) {
+  Shape shape;
+  for (int i = 0; i < rank; ++i) shape.push_back(windows[i].count);
+  return shape;
+}
+
+// The address in `x`, of the given shape, of the first element within the windows.
+void* first_element(const Tensor& x, const Window* windows) {
+  const Shape strides = strides_of(x.shape());
+  int64_t offset = 0;
+  for (int i = 0; i < x.rank(); ++i) offset += windows[i].start * strides[i];
+  return static_cast<char*>(x.raw()) + offset * static_cast<int64_t>(size_of(x.dtype()));
+}
+
+Kernel make_slice(Prepare& p) {
+  const WindowInputs inputs(p, 1);
+  return [=](Run& run) {
+    const Tensor& x = run.in(0);
+    Window windows[kMaxRank];
+    inputs.get(run, x.shape(), windows);
+    const Shape shape = counts(windows, x.rank());
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;
     const Shape to = strides_of(shape);
     const Shape from = strides_of(x.shape());
     CopyNest nest;
-    int64_t offset = 0;
-    for (int i = 0; i < x.rank(); ++i) {
-      offset += windows[i].start * from[i];
-      nest.add(shape[i], to[i], windows[i].step * from[i]);
-    }
-    nest.run(x.dtype(), y.raw(), static_cast<const char*>(x.raw()) + offset * static_cast<int64_t>(size_of(x.dtype())));
+    for (int i = 0; i < x.rank(); ++i) nest.add(shape[i], to[i], windows[i].step * from[i]);
+    nest.run(x.dtype(), y.raw(), first_element(x, windows));
   };
+}
+
+// --- sardonyx::PlaceSlice
+
+Kernel make_place_slice(Prepare& p) {
+  const WindowInputs inputs(p, 2);
+  return [=](Run& run) {
+    const Tensor& x = run.in(0);
+    const Shape& shape = run.in(1).shape();
+    Window windows[kMaxRank];
+    inputs.get(run, shape, windows);
+    SX_CHECK(run, counts(windows, shape.rank()) == x.shape(), "x has the shape ", x.shape().str(), "; the slice has ",
+             counts(windows, shape.rank()).str());
+    Tensor& y = run.out(0, shape);
+    if (y.bytes() > 0) std::memset(y.raw(), 0, y.bytes());
+    if (x.size() == 0) return;
+    const Shape to = strides_of(shape);
+    const Shape from = strides_of(x.shape());
+    CopyNest nest;
+    for (int i = 0; i < x.rank(); ++i) nest.add(x.dim(i), windows[i].step * to[i], from[i]);
+    nest.run(x.dtype(), first_element(y, windows), x.raw());
+  };
+}
+
+// --- gradients
+
+std::vector<Expr> window_inputs(GradientContext& c, size_t first) {
+  std::vector<Expr> inputs;
+  for (size_t i = first; i < c.inputs(); ++i) inputs.push_back(c.in(i));
+  return inputs;
+}
+
+void differentiate_slice(GradientContext& c) {
+  std::vector<Expr> inputs = window_inputs(c, 1);
+  inputs.insert(inputs.begin(), {c.grad(), c.in(0)});
+  c.give(0, c.op("PlaceSlice", inputs, {}, "sardonyx"));
+}
+
+void differentiate_place_slice(GradientContext& c) {
+  std::vector<Expr> inputs = window_inputs(c, 2);
+  inputs.insert(inputs.begin(), c.grad());
+  c.give(0, c.op("Slice", inputs));
 }
 
 void windows_to_inputs(UpgradeContext& c) {
@@ -153,7 +229,21 @@ void define_slice(OpList& ops) {
               .out("output", "T")
               .infer(infer_slice)
               .kernel(make_slice)
+              .gradient(differentiate_slice)
               .upgrade(10, windows_to_inputs));
+  // Zeros of the shape of `like`, with x in the place that the slice names.
+  ops.add(OpDef("PlaceSlice", "sardonyx")
+              .in("x", "T", kFloats)
+              .in("like", "", kAllTypes)
+              .in("starts", "Tind", index)
+              .in("ends", "Tind", index)
+              .optional_in("axes", "Tind", index)
+              .optional_in("steps", "Tind", index)
+              .out("y", "T")
+              .shape_only({1})
+              .infer([](InferContext& c) { c.out(0, c.dtype(0), c.type(1).shape); })
+              .kernel(make_place_slice)
+              .gradient(differentiate_place_slice));
 }
 
 }  // namespace sx

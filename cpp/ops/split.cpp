@@ -2,6 +2,7 @@
 // shorter).
 #include <algorithm>
 
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/int_input.h"
 #include "ops/kernel.h"
@@ -109,6 +110,12 @@ void count_outputs(UpgradeContext& c) {
   if (!c.has_input(1)) c.set("num_outputs", static_cast<int64_t>(c.draft().outputs.size()));
 }
 
+void differentiate_split(GradientContext& c) {
+  std::vector<Expr> parts;
+  for (size_t i = 0; i < c.node().outputs.size(); ++i) parts.push_back(c.grad_or_zeros(i));
+  c.give(0, c.op("Concat", parts, {{"axis", c.attr_int("axis")}}));
+}
+
 }  // namespace
 
 void define_split(OpList& ops) {
@@ -121,6 +128,7 @@ void define_split(OpList& ops) {
               .variadic_out("outputs", "T")
               .infer(infer_split)
               .kernel(make_split)
+              .gradient(differentiate_split)
               .upgrade(2, integral_lengths)
               .upgrade(13, ints_to_input("split", 1))
               .upgrade(18, count_outputs));

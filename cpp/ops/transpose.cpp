@@ -1,6 +1,7 @@
 // y[i_perm] = x[i]: the axes of x in the order `perm`.
 #include <algorithm>
 
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -57,6 +58,14 @@ Kernel make_transpose(Prepare& p) {
   };
 }
 
+void differentiate_transpose(GradientContext& c) {
+  if (!c.has_attr("perm")) return c.give(0, c.op("Transpose", {c.grad()}));
+  const std::vector<int64_t>& perm = c.attr_ints("perm");
+  std::vector<int64_t> inverse(perm.size());
+  for (size_t i = 0; i < perm.size(); ++i) inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
+  c.give(0, c.transpose(c.grad(), inverse));
+}
+
 }  // namespace
 
 void define_transpose(OpList& ops) {
@@ -66,7 +75,8 @@ void define_transpose(OpList& ops) {
               .in("data", "T", kAllTypes)
               .out("transposed", "T")
               .infer(infer_transpose)
-              .kernel(make_transpose));
+              .kernel(make_transpose)
+              .gradient(differentiate_transpose));
 }
 
 }  // namespace sx

@@ -4,10 +4,23 @@
 
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
 namespace {
+
+// The gradient of x from that of y, dy.
+using Pullback = Expr (*)(const Expr& dy, const Expr& x, const Expr& y);
+
+OpDef& differentiate(OpDef& op, Pullback pullback) {
+  if (pullback == nullptr) return op.zero_gradient();
+  return op.gradient([pullback](GradientContext& c) { c.give(0, pullback(c.grad(), c.in(0), c.out())); });
+}
+
+Expr square(const Expr& x) { return x * x; }
+Expr apply_op(const char* op, const Expr& x) { return x.writer().op(op, {x}); }
+Expr root(const Expr& x) { return apply_op("Sqrt", x); }
 
 // --- functions of floating-point numbers
 
@@ -17,6 +30,7 @@ struct FloatFunction {
   Activation vectorized;  // kNone where the kernels do not have it: then `f32`
   float (*f32)(float);
   double (*f64)(double);
+  Pullback pullback = nullptr;  // null: the gradient is zero
 };
 
 template <typename T>
@@ -25,26 +39,43 @@ T sign_of(T x) {
 }
 
 constexpr FloatFunction kFloatFunctions[] = {
-    {"Exp", 13, 1, Activation::kExp, nullptr, std::exp},
-    {"Log", 13, 1, Activation::kLog, nullptr, std::log},
-    {"Sqrt", 13, 1, Activation::kSqrt, nullptr, std::sqrt},
-    {"Reciprocal", 13, 1, Activation::kReciprocal, nullptr, [](double x) { return 1.0 / x; }},
+    {"Exp", 13, 1, Activation::kExp, nullptr, std::exp,
+     [](const Expr& dy, const Expr&, const Expr& y) { return dy * y; }},
+    {"Log", 13, 1, Activation::kLog, nullptr, std::log,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy / x; }},
+    {"Sqrt", 13, 1, Activation::kSqrt, nullptr, std::sqrt,
+     [](const Expr& dy, const Expr&, const Expr& y) { return dy / (y * 2.0); }},
+    {"Reciprocal", 13, 1, Activation::kReciprocal, nullptr, [](double x) { return 1.0 / x; },
+     [](const Expr& dy, const Expr&, const Expr& y) { return -(dy * square(y)); }},
     {"Floor", 13, 1, Activation::kFloor, nullptr, std::floor},
     {"Ceil", 13, 1, Activation::kCeil, nullptr, std::ceil},
     {"Round", 22, 11, Activation::kRound, nullptr, std::nearbyint},
-    {"Tanh", 13, 1, Activation::kTanh, nullptr, std::tanh},
-    {"Erf", 13, 9, Activation::kErf, nullptr, std::erf},
-    {"Sin", 22, 7, Activation::kNone, std::sin, std::sin},
-    {"Cos", 22, 7, Activation::kNone, std::cos, std::cos},
-    {"Tan", 22, 7, Activation::kNone, std::tan, std::tan},
-    {"Asin", 22, 7, Activation::kNone, std::asin, std::asin},
-    {"Acos", 22, 7, Activation::kNone, std::acos, std::acos},
-    {"Atan", 22, 7, Activation::kNone, std::atan, std::atan},
-    {"Sinh", 22, 9, Activation::kNone, std::sinh, std::sinh},
-    {"Cosh", 22, 9, Activation::kNone, std::cosh, std::cosh},
-    {"Asinh", 22, 9, Activation::kNone, std::asinh, std::asinh},
-    {"Acosh", 22, 9, Activation::kNone, std::acosh, std::acosh},
-    {"Atanh", 22, 9, Activation::kNone, std::atanh, std::atanh},
+    {"Tanh", 13, 1, Activation::kTanh, nullptr, std::tanh,
+     [](const Expr& dy, const Expr&, const Expr& y) { return dy * (1.0 - square(y)); }},
+    {"Erf", 13, 9, Activation::kErf, nullptr, std::erf,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy * apply_op("Exp", -square(x)) * M_2_SQRTPI; }},
+    {"Sin", 22, 7, Activation::kNone, std::sin, std::sin,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy * apply_op("Cos", x); }},
+    {"Cos", 22, 7, Activation::kNone, std::cos, std::cos,
+     [](const Expr& dy, const Expr& x, const Expr&) { return -(dy * apply_op("Sin", x)); }},
+    {"Tan", 22, 7, Activation::kNone, std::tan, std::tan,
+     [](const Expr& dy, const Expr&, const Expr& y) { return dy * (1.0 + square(y)); }},
+    {"Asin", 22, 7, Activation::kNone, std::asin, std::asin,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy / root(1.0 - square(x)); }},
+    {"Acos", 22, 7, Activation::kNone, std::acos, std::acos,
+     [](const Expr& dy, const Expr& x, const Expr&) { return -(dy / root(1.0 - square(x))); }},
+    {"Atan", 22, 7, Activation::kNone, std::atan, std::atan,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy / (1.0 + square(x)); }},
+    {"Sinh", 22, 9, Activation::kNone, std::sinh, std::sinh,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy * apply_op("Cosh", x); }},
+    {"Cosh", 22, 9, Activation::kNone, std::cosh, std::cosh,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy * apply_op("Sinh", x); }},
+    {"Asinh", 22, 9, Activation::kNone, std::asinh, std::asinh,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy / root(square(x) + 1.0); }},
+    {"Acosh", 22, 9, Activation::kNone, std::acosh, std::acosh,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy / root(square(x) - 1.0); }},
+    {"Atanh", 22, 9, Activation::kNone, std::atanh, std::atanh,
+     [](const Expr& dy, const Expr& x, const Expr&) { return dy / (1.0 - square(x)); }},
 };
 
 void map(const FloatFunction& function, const Tensor& x, Tensor& y) {
@@ -66,8 +97,17 @@ Kernel float_kernel(const FloatFunction& function) {
 
 // --- Abs, Neg and Sign, of integers too
 
-constexpr FloatFunction kAbs = {"Abs", 13, 1, Activation::kAbs, nullptr, std::fabs};
-constexpr FloatFunction kNeg = {"Neg", 13, 1, Activation::kNeg, nullptr, [](double x) { return -x; }};
+constexpr FloatFunction kAbs = {
+    "Abs", 13, 1, Activation::kAbs, nullptr, std::fabs, [](const Expr& dy, const Expr& x, const Expr&) {
+      return dy * apply_op("Sign", x);
+    }};
+constexpr FloatFunction kNeg = {"Neg",
+                                13,
+                                1,
+                                Activation::kNeg,
+                                nullptr,
+                                [](double x) { return -x; },
+                                [](const Expr& dy, const Expr&, const Expr&) { return -dy; }};
 constexpr FloatFunction kSign = {"Sign", 13, 9, Activation::kSign, nullptr, sign_of<double>};
 
 // The least integer has no positive counterpart and stays.
@@ -193,13 +233,17 @@ OpDef unary(const char* name, int since, int first, DTypeSet types) {
 }  // namespace
 
 void define_unary(OpList& ops) {
-  for (const FloatFunction& function : kFloatFunctions)
-    ops.add(unary(function.name, function.since, function.first, kFloats).kernel([&function](Prepare&) {
-      return float_kernel(function);
-    }));
-  ops.add(unary("Abs", 13, 1, kNumbers).kernel(number_kernel(kAbs, AbsInteger())));
-  ops.add(unary("Neg", 13, 1, kFloats | kSignedIntegers).infer(infer_neg).kernel(number_kernel(kNeg, NegInteger())));
-  ops.add(unary("Sign", 13, 9, kNumbers).kernel(number_kernel(kSign, SignInteger())));
+  for (const FloatFunction& function : kFloatFunctions) {
+    OpDef op = unary(function.name, function.since, function.first, kFloats);
+    ops.add(differentiate(op.kernel([&function](Prepare&) { return float_kernel(function); }), function.pullback));
+  }
+  const auto number = [&](const FloatFunction& function, DTypeSet types, auto integer) -> OpDef& {
+    OpDef op = unary(function.name, function.since, function.first, types);
+    return ops.add(differentiate(op.kernel(number_kernel(function, integer)), function.pullback));
+  };
+  number(kAbs, kNumbers, AbsInteger());
+  number(kNeg, kFloats | kSignedIntegers, NegInteger()).infer(infer_neg);
+  number(kSign, kNumbers, SignInteger());
   ops.add(unary("Not", 1, 1, DType::kBool).kernel(make_not));
   ops.add(unary("BitwiseNot", 18, 18, kIntegers).kernel(make_bitwise_not));
   ops.add(OpDef("IsNaN")

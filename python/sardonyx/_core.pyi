@@ -43,6 +43,24 @@ class ProfileRow(TypedDict):
     input_types: list[str]
     output_types: list[str]
 
+class PortRow(TypedDict):
+    name: str
+    variable: str
+    types: list[str]
+    presence: str
+    any_kind: bool
+
+class OperatorRow(TypedDict):
+    name: str
+    domain: str
+    first_version: int
+    since_version: int
+    attributes: list[str]
+    inputs: list[PortRow]
+    outputs: list[PortRow]
+    gradient: str
+    gradient_note: str | None
+
 class CancelFlag:
     set: bool
     def __init__(self) -> None: ...
@@ -93,3 +111,5 @@ def onnx_type(dtype: np.dtype[Any]) -> int: ...
 def set_random_seed(seed: int) -> None: ...
 def check_file(path: str) -> list[tuple[str, str, str]]: ...
 def check_bytes(model: bytes) -> list[tuple[str, str, str]]: ...
+
+def operators() -> list[OperatorRow]: ...
