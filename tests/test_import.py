@@ -86,6 +86,7 @@ ARRAYS = {
     "u4": np.array([15, 0, 7, 8, 1]).astype(ml_dtypes.uint4),
     "i2": np.array([-2, 1, -1, 0, 1]).astype(ml_dtypes.int2),
     "u2": np.array([3, 0, 1, 2, 3]).astype(ml_dtypes.uint2),
+    "f6": np.array([3, 0, -1.5, 2, 0.25]).astype(ml_dtypes.float6_e2m3fn),
     "f4": np.array([6, -0.5, 0, 1, 3]).astype(ml_dtypes.float4_e2m1fn),
 }
 
@@ -100,6 +101,8 @@ def typed(array: np.ndarray[Any, Any], name: str) -> onnx.TensorProto:
         tensor.double_data.extend(array.view(np.float64))
     elif dtype == TensorProto.INT64:
         tensor.int64_data.extend(array)
+    elif dtype in (TensorProto.FLOAT6E2M3, TensorProto.FLOAT6E3M2):
+        tensor.int32_data.extend(int(code) for code in array.view(np.uint8))
     elif dtype in (TensorProto.UINT32, TensorProto.UINT64):
         tensor.uint64_data.extend(array.astype(np.uint64))
     else:

@@ -25,6 +25,7 @@ DTYPES = {
     TensorProto.UINT4: ml_dtypes.uint4, TensorProto.INT4: ml_dtypes.int4,
     TensorProto.FLOAT4E2M1: ml_dtypes.float4_e2m1fn, TensorProto.FLOAT8E8M0: ml_dtypes.float8_e8m0fnu,
     TensorProto.UINT2: ml_dtypes.uint2, TensorProto.INT2: ml_dtypes.int2,
+    TensorProto.FLOAT6E2M3: ml_dtypes.float6_e2m3fn, TensorProto.FLOAT6E3M2: ml_dtypes.float6_e3m2fn,
 }  # fmt: skip
 
 

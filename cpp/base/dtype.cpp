@@ -42,6 +42,8 @@ constexpr Row kRows[kDTypeCount] = {
     {"f8e8m0", "FLOAT8E8M0", "float8e8m0", 1, 8},
     {"u2", "UINT2", "uint2", 1, 2},
     {"i2", "INT2", "int2", 1, 2},
+    {"f6e2m3", "FLOAT6E2M3", "float6e2m3", 1, 6},
+    {"f6e3m2", "FLOAT6E3M2", "float6e3m2", 1, 6},
 };
 
 const Row& row_of(DType dtype) {
@@ -65,7 +67,7 @@ DType dtype_from_onnx(int number) {
   return static_cast<DType>(number);
 }
 
-bool is_float(DType dtype) { return (kFloats | kFloat8s | DType::kFloat8E8M0 | DType::kFloat4E2M1).has(dtype); }
+bool is_float(DType dtype) { return (kFloats | kFloat8s | DType::kFloat8E8M0 | kNarrowFloats).has(dtype); }
 bool is_integer(DType dtype) { return (kIntegers | kNarrowIntegers).has(dtype); }
 bool is_signed_integer(DType dtype) { return (kSignedIntegers | DType::kInt4 | DType::kInt2).has(dtype); }
 

@@ -10,8 +10,8 @@
 
 namespace sx {
 
-// Elements narrower than a byte (int4, uint4, float4e2m1, int2, uint2) are stored one to a byte in memory, the signed
-// ones sign-extended (ml_dtypes leaves the upper bits open); they are packed only in files.
+// Elements narrower than a byte (int4, uint4, int2, uint2, float4e2m1, the float6 kinds) are stored one to a byte in
+// memory, the signed ones sign-extended (ml_dtypes leaves the upper bits open); they are packed only in files.
 enum class DType : uint8_t {
   kUndefined = 0,
   kFloat32 = 1,
@@ -40,12 +40,14 @@ enum class DType : uint8_t {
   kFloat8E8M0 = 24,
   kUInt2 = 25,
   kInt2 = 26,
+  kFloat6E2M3 = 27,
+  kFloat6E3M2 = 28,
 };
-constexpr int kDTypeCount = 27;
+constexpr int kDTypeCount = 29;
 
 // Bytes of one element in memory; 0 for kUndefined, sizeof(std::string) for kString.
 size_t size_of(DType dtype);
-// Bits of one element in a file: 4 or 2 for the packed kinds.
+// Bits of one element in a file: 6, 4 or 2 for the packed kinds.
 int file_bits(DType dtype);
 // Short name used in messages and dumps: f32, i64, bf16, f8e4m3fn, u4, str ...
 const char* name_of(DType dtype);
@@ -83,14 +85,15 @@ constexpr DTypeSet kHalfFloats = DType::kFloat16 | DType::kBFloat16;
 constexpr DTypeSet kFloats = kHalfFloats | DType::kFloat32 | DType::kFloat64;
 constexpr DTypeSet kFloat8s =
     DType::kFloat8E4M3FN | DType::kFloat8E4M3FNUZ | DType::kFloat8E5M2 | DType::kFloat8E5M2FNUZ;
+constexpr DTypeSet kNarrowFloats = DType::kFloat4E2M1 | DType::kFloat6E2M3 | DType::kFloat6E3M2;
 constexpr DTypeSet kSignedIntegers = DType::kInt8 | DType::kInt16 | DType::kInt32 | DType::kInt64;
 constexpr DTypeSet kUnsignedIntegers = DType::kUInt8 | DType::kUInt16 | DType::kUInt32 | DType::kUInt64;
 constexpr DTypeSet kIntegers = kSignedIntegers | kUnsignedIntegers;
 constexpr DTypeSet kNarrowIntegers = DType::kInt4 | DType::kUInt4 | DType::kInt2 | DType::kUInt2;
 constexpr DTypeSet kNumbers = kFloats | kIntegers;
 constexpr DTypeSet kComplex = DType::kComplex64 | DType::kComplex128;
-constexpr DTypeSet kAllTypes = kNumbers | kComplex | kFloat8s | kNarrowIntegers | DType::kFloat4E2M1 |
-                               DType::kFloat8E8M0 | DType::kBool | DType::kString;
+constexpr DTypeSet kAllTypes = kNumbers | kComplex | kFloat8s | kNarrowIntegers | kNarrowFloats | DType::kFloat8E8M0 |
+                               DType::kBool | DType::kString;
 constexpr DTypeSet kFixedSizeTypes = kAllTypes - DType::kString;
 
 // clang-format off: one row for each type
@@ -110,6 +113,7 @@ SX_DTYPE(std::complex<float>, kComplex64) SX_DTYPE(std::complex<double>, kComple
 SX_DTYPE(Float8E4M3FN, kFloat8E4M3FN) SX_DTYPE(Float8E4M3FNUZ, kFloat8E4M3FNUZ)
 SX_DTYPE(Float8E5M2, kFloat8E5M2) SX_DTYPE(Float8E5M2FNUZ, kFloat8E5M2FNUZ)
 SX_DTYPE(Float8E8M0, kFloat8E8M0) SX_DTYPE(Float4E2M1, kFloat4E2M1)
+SX_DTYPE(Float6E2M3, kFloat6E2M3) SX_DTYPE(Float6E3M2, kFloat6E3M2)
 SX_DTYPE(Int4, kInt4) SX_DTYPE(UInt4, kUInt4) SX_DTYPE(Int2, kInt2) SX_DTYPE(UInt2, kUInt2)
 #undef SX_DTYPE
     // clang-format on

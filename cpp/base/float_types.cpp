@@ -1,4 +1,4 @@
-// Conversions between float and the 8-bit and 4-bit floating-point kinds: 256-entry tables out, integer rounding in.
+// Conversions between float and the floating-point kinds of at most 8 bits: 256-entry tables out, integer rounding in.
 #include "base/float_types.h"
 
 #include <array>
@@ -38,6 +38,14 @@ constexpr Format format_of<20>() {
 template <>
 constexpr Format format_of<23>() {
   return {1, 1, 3, 0x7, -1, -1, true};
+}
+template <>
+constexpr Format format_of<27>() {
+  return {3, 1, 5, 0x1f, -1, -1, true};
+}
+template <>
+constexpr Format format_of<28>() {
+  return {2, 3, 5, 0x1f, -1, -1, true};
 }
 
 float decode(const Format& format, int code) {
@@ -120,7 +128,8 @@ std::array<float, 256> make_table() {
     if constexpr (Tag == 24) {
       table[code] = decode_exponent(code);
     } else {
-      table[code] = decode(format_of<Tag>(), Tag == 23 ? code & 0xf : code);
+      constexpr Format kFormat = format_of<Tag>();
+      table[code] = decode(kFormat, code & ((2 << kFormat.sign_bit) - 1));
     }
   }
   return table;
@@ -149,5 +158,7 @@ template struct Float8<19>;
 template struct Float8<20>;
 template struct Float8<23>;
 template struct Float8<24>;
+template struct Float8<27>;
+template struct Float8<28>;
 
 }  // namespace sx

@@ -1,4 +1,4 @@
-// 16-bit and 8-bit floating-point storage types with conversions to and from float (round to nearest even).
+// 16-bit and narrower floating-point storage types with conversions to and from float (round to nearest even).
 #pragma once
 
 #include <cmath>
@@ -72,8 +72,8 @@ struct BFloat16 {
 inline bool is_nan(Float16 x) { return (x.bits & 0x7fffu) > 0x7c00u; }
 inline bool is_nan(BFloat16 x) { return (x.bits & 0x7fffu) > 0x7f80u; }
 
-// Eight-bit kinds as the ONNX specification and ml_dtypes define them. `Tag` only keeps the types apart; conversions
-// live in float_types.cpp because they are table driven.
+// Kinds of at most eight bits as the ONNX specification and ml_dtypes define them. `Tag` only keeps the types apart;
+// conversions live in float_types.cpp because they are table driven.
 template <int Tag>
 struct Float8 {
   uint8_t bits = 0;
@@ -89,7 +89,9 @@ using Float8E4M3FNUZ = Float8<18>;
 using Float8E5M2 = Float8<19>;
 using Float8E5M2FNUZ = Float8<20>;
 using Float8E8M0 = Float8<24>;
-// Four bits in the low half of a byte (see DType: sub-byte elements are stored one to a byte).
+// Four and six bits at the low end of a byte (see DType: sub-byte elements are stored one to a byte).
 using Float4E2M1 = Float8<23>;
+using Float6E2M3 = Float8<27>;
+using Float6E3M2 = Float8<28>;
 
 }  // namespace sx

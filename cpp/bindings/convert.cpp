@@ -38,6 +38,8 @@ constexpr DTypeRow kMlNames[] = {
     {DType::kFloat8E8M0, "float8_e8m0fnu"},
     {DType::kUInt2, "uint2"},
     {DType::kInt2, "int2"},
+    {DType::kFloat6E2M3, "float6_e2m3fn"},
+    {DType::kFloat6E3M2, "float6_e3m2fn"},
 };
 
 using DTypeTable = std::array<py::object, kDTypeCount>;
@@ -346,7 +348,7 @@ Tensor tensor_from_array(const py::array& given) {
                         const py::gil_scoped_acquire gil;
                         Py_DECREF(owner);
                       }));
-  const bool narrow = (kNarrowIntegers | DType::kFloat4E2M1).has(dtype);
+  const bool narrow = (kNarrowIntegers | kNarrowFloats).has(dtype);
   return narrow ? canonical_narrow(tensor) : tensor;
 }
 

@@ -17,13 +17,14 @@ WireWriter entry(const std::string& key, const std::string& value) {
 // Elements narrower than a byte as in files: the first in the lowest bits.
 std::string packed_elements(const Tensor& tensor) {
   const int bits = file_bits(tensor.dtype());
-  const int per_byte = 8 / bits;
   const auto* from = static_cast<const uint8_t*>(tensor.raw());
-  std::string packed(static_cast<size_t>((tensor.size() + per_byte - 1) / per_byte), '\0');
+  std::string packed(static_cast<size_t>((tensor.size() * bits + 7) / 8), '\0');
   for (int64_t i = 0; i < tensor.size(); ++i) {
-    const int value = from[i] & ((1 << bits) - 1);
-    char& to = packed[static_cast<size_t>(i / per_byte)];
-    to = static_cast<char>(static_cast<uint8_t>(to) | value << (i % per_byte * bits));
+    const int value = (from[i] & ((1 << bits) - 1)) << (i * bits % 8);
+    const auto at = static_cast<size_t>(i * bits / 8);
+    packed[at] = static_cast<char>(static_cast<uint8_t>(packed[at]) | (value & 0xff));
+    // Six bits may reach into the next byte.
+    if (value > 0xff) packed[at + 1] = static_cast<char>(value >> 8);
   }
   return packed;
 }

@@ -53,11 +53,14 @@ size_t bytes_in_file(DType dtype, int64_t count) {
 // Packed elements, the first in the lowest bits, to one a byte.
 void unpack(DType dtype, const uint8_t* from, int64_t count, uint8_t* to) {
   const int bits = file_bits(dtype);
-  const int per_byte = 8 / bits;
   const int mask = (1 << bits) - 1;
   const int sign = is_signed_narrow(dtype) ? 1 << (bits - 1) : 0;
   for (int64_t i = 0; i < count; ++i) {
-    const int value = (from[i / per_byte] >> (i % per_byte * bits)) & mask;
+    const uint8_t* at = from + i * bits / 8;
+    const auto shift = static_cast<int>(i * bits % 8);
+    int value = at[0] >> shift;
+    if (shift + bits > 8) value |= at[1] << (8 - shift);
+    value &= mask;
     to[i] = static_cast<uint8_t>((value ^ sign) - sign);
   }
 }
@@ -139,17 +142,23 @@ Tensor read_typed(const proto::Tensor& from, DType dtype, const Shape& shape, co
   const auto kind = field == 4    ? WireReader::Kind::kFixed32
                     : field == 10 ? WireReader::Kind::kFixed64
                                   : WireReader::Kind::kVarint;
-  const size_t width = field == 4 ? 4 : field == 10 ? 8 : is_sub_byte(dtype) ? 1 : size_of(dtype);
-  const size_t needed = bytes_in_file(dtype, shape.size()) / width;
+  // Each number holds a packed byte of elements of 2 or 4 bits, but a single element of 6.
+  const bool packed_bytes = file_bits(dtype) == 2 || file_bits(dtype) == 4;
+  const size_t width = field == 4 ? 4 : field == 10 ? 8 : size_of(dtype);
+  const size_t needed =
+      packed_bytes ? bytes_in_file(dtype, shape.size()) : static_cast<size_t>(shape.size()) * size_of(dtype) / width;
   // Each number takes a byte or more in the message: no memory is taken for elements that cannot be there.
   if (needed > from.message.size()) bad(what, "has fewer elements than its shape ", shape.str(), " needs");
   Tensor tensor(dtype, shape);
-  std::vector<uint8_t> packed(is_sub_byte(dtype) ? needed : 0);
-  Filler filler(is_sub_byte(dtype) ? packed.data() : static_cast<uint8_t*>(tensor.raw()), needed, width);
+  std::vector<uint8_t> packed(packed_bytes ? needed : 0);
+  Filler filler(packed_bytes ? packed.data() : static_cast<uint8_t*>(tensor.raw()), needed, width);
   read_numbers(from.message, field, kind, filler);
   if (filler.count() != needed)
     bad(what, "has ", filler.count(), " numbers in its data; ", name_of(dtype), shape.str(), " needs ", needed);
-  if (is_sub_byte(dtype)) unpack(dtype, packed.data(), tensor.size(), static_cast<uint8_t*>(tensor.raw()));
+  if (packed_bytes) unpack(dtype, packed.data(), tensor.size(), static_cast<uint8_t*>(tensor.raw()));
+  // The specification leaves the bits above the six zero; a file may not.
+  if (file_bits(dtype) == 6)
+    for (int64_t i = 0; i < tensor.size(); ++i) static_cast<uint8_t*>(tensor.raw())[i] &= 0x3f;
   if (dtype == DType::kBool) {
     auto* flags = static_cast<uint8_t*>(tensor.raw());
     for (int64_t i = 0; i < tensor.size(); ++i) flags[i] = flags[i] != 0;

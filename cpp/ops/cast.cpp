@@ -114,6 +114,8 @@ void load_as_float(DType dtype, const void* from, float* to, int64_t n) {
     case DType::kFloat8E5M2FNUZ: return load_float8<Float8E5M2FNUZ>(from, to, n);
     case DType::kFloat8E8M0: return load_float8<Float8E8M0>(from, to, n);
     case DType::kFloat4E2M1: return load_float8<Float4E2M1>(from, to, n);
+    case DType::kFloat6E2M3: return load_float8<Float6E2M3>(from, to, n);
+    case DType::kFloat6E3M2: return load_float8<Float6E3M2>(from, to, n);
     default: return load_floats(dtype, from, to, n);
   }
 }
@@ -125,6 +127,8 @@ void store_from_float(DType dtype, const float* from, void* to, int64_t n, const
     case DType::kFloat8E5M2: return store_float8<Float8E5M2>(from, to, n, options.saturate);
     case DType::kFloat8E5M2FNUZ: return store_float8<Float8E5M2FNUZ>(from, to, n, options.saturate);
     case DType::kFloat4E2M1: return store_float8<Float4E2M1>(from, to, n, options.saturate);
+    case DType::kFloat6E2M3: return store_float8<Float6E2M3>(from, to, n, options.saturate);
+    case DType::kFloat6E3M2: return store_float8<Float6E3M2>(from, to, n, options.saturate);
     case DType::kFloat8E8M0:
       for (int64_t i = 0; i < n; ++i) static_cast<uint8_t*>(to)[i] = encode_e8m0(from[i], options);
       return;

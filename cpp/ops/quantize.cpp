@@ -13,7 +13,7 @@ namespace sx {
 namespace {
 
 constexpr DTypeSet kQuantizedIntegers = kNarrowIntegers | DType::kInt8 | DType::kUInt8 | DType::kInt16 | DType::kUInt16;
-constexpr DTypeSet kQuantized = kQuantizedIntegers | kFloat8s | DType::kFloat4E2M1;
+constexpr DTypeSet kQuantized = kQuantizedIntegers | kFloat8s | kNarrowFloats;
 constexpr DTypeSet kReal = kHalfFloats | DType::kFloat32;
 constexpr DTypeSet kScales = kReal | DType::kFloat8E8M0;
 constexpr int64_t kBlock = 512;

@@ -8,7 +8,8 @@ from onnx.numpy_helper import saturate_cast, to_float8e8m0
 from tests.ops.harness import Case, check, const, raises
 
 FLOAT8S = [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2, ml_dtypes.float8_e5m2fnuz]
-FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, *FLOAT8S, ml_dtypes.float4_e2m1fn]
+NARROW_FLOATS = [ml_dtypes.float4_e2m1fn, ml_dtypes.float6_e2m3fn, ml_dtypes.float6_e3m2fn]
+FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, *FLOAT8S, *NARROW_FLOATS]
 INTEGERS = [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
 NARROW = [ml_dtypes.int4, ml_dtypes.uint4, ml_dtypes.int2, ml_dtypes.uint2]
 ALL = [*FLOATS, *INTEGERS, *NARROW, np.bool_]
@@ -23,6 +24,8 @@ def cast(dtype):
         with np.errstate(all="ignore"):
             if x.dtype == bool or x.dtype in NARROW:
                 x = x.astype(np.int64)
+            if x.dtype in NARROW_FLOATS:
+                x = x.astype(np.float32)
             return x.astype(np.float32).astype(bool) if dtype is np.bool_ else x.astype(dtype)
 
     return expected

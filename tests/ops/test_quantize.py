@@ -142,7 +142,8 @@ def quantize_cases():
             yield Case(
                 "QuantizeLinear", [data((4, 9), scale=300), np.float32(0.5), np.zeros((), t)], {"saturate": saturate}
             )
-    yield Case("QuantizeLinear", [data((4, 9), scale=2), np.float32(0.5), np.zeros((), ml_dtypes.float4_e2m1fn)])
+    for t in (ml_dtypes.float4_e2m1fn, ml_dtypes.float6_e2m3fn, ml_dtypes.float6_e3m2fn):
+        yield Case("QuantizeLinear", [data((4, 9), scale=2), np.float32(0.5), np.zeros((), t)])
     yield raises(
         Case("QuantizeLinear", [data((3, 4)), scales(3), zero_points(3, np.int8)]),
         r"QuantizeLinear 'node'.*\[4\] expected",
@@ -206,7 +207,7 @@ def dequantize_cases():
         {"output_dtype": TensorProto.FLOAT16},
         expect=dequantize(np.float16),
     )
-    for t in [*FLOAT8S, ml_dtypes.float4_e2m1fn]:
+    for t in [*FLOAT8S, ml_dtypes.float4_e2m1fn, ml_dtypes.float6_e2m3fn, ml_dtypes.float6_e3m2fn]:
         yield Case(
             "DequantizeLinear", [data((4, 9), scale=3).astype(t), np.float32(0.3)], expect=dequantize(np.float32)
         )
