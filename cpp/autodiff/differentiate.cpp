@@ -54,8 +54,8 @@ void accumulate(Graph& graph, std::vector<ValueId>& grads, ValueId of, ValueId g
     return;
   }
   const std::string& name = graph.value(of).name;
-  GraphWriter writer(graph, name, "gradient of '" + name + "'");
-  sum = (writer.expr(sum) + writer.expr(gradient)).id();
+  Emitter emitter(graph, name, "gradient of '" + name + "'");
+  sum = (emitter.expr(sum) + emitter.expr(gradient)).id();
 }
 
 [[noreturn]] void refuse(const Node& node) {
@@ -80,8 +80,8 @@ std::vector<ValueId> add_gradients(Graph& graph, const GradientRequest& request)
                "' does not exist: it is ", graph.type(y).str(), "; a tensor of floating-point numbers expected");
     ValueId seed = request.seeds[i];
     if (seed == kNone) {
-      GraphWriter writer(graph, graph.value(y).name, "gradient of '" + graph.value(y).name + "'");
-      seed = writer.ones_like(writer.expr(y)).id();
+      Emitter emitter(graph, graph.value(y).name, "gradient of '" + graph.value(y).name + "'");
+      seed = emitter.ones_like(emitter.expr(y)).id();
     }
     accumulate(graph, grads, y, seed);
   }

@@ -35,9 +35,21 @@ py::list rows_of(const std::vector<PortSpec>& ports) {
   return rows;
 }
 
+// Whether some output can hold floating-point numbers.
+bool gives_floats(const OpDef& op) {
+  for (const PortSpec& output : op.outputs()) {
+    DTypeSet types = output.types;
+    for (const PortSpec& input : op.inputs())
+      if (!output.variable.empty() && input.variable == output.variable) types = input.types;
+    for (int i = 1; i < kDTypeCount; ++i)
+      if (is_float(static_cast<DType>(i)) && types.has(static_cast<DType>(i))) return true;
+  }
+  return false;
+}
+
 const char* gradient_of(const OpDef& op) {
   if (op.gradient_function()) return "rule";
-  return op.has_zero_gradient() ? "zero" : "none";
+  return op.has_zero_gradient() || !gives_floats(op) ? "zero" : "none";
 }
 
 py::list operators() {

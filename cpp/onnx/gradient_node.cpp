@@ -57,7 +57,7 @@ void GraphBuilder::add_gradient_node(const proto::Node& from, size_t index) {
   }
   const ValueId y = values.back();
   values.pop_back();
-  GraphWriter writer(*graph_, from.name, where);
+  Emitter emitter(*graph_, from.name, where);
   std::unordered_map<ValueId, ValueId> replaced;
   std::vector<ValueId> given;
   for (size_t i = 0; i < values.size(); ++i) {
@@ -67,7 +67,7 @@ void GraphBuilder::add_gradient_node(const proto::Node& from, size_t index) {
     if (poisoned(input)) return poison_outputs(from);
     // The same value in two places is two independent variables.
     if (std::find(given.begin(), given.end(), input) != given.end())
-      input = writer.op("Identity", {writer.expr(input)}).id();
+      input = emitter.op("Identity", {emitter.expr(input)}).id();
     given.push_back(input);
     if (input != values[i]) replaced.emplace(values[i], input);
   }
@@ -80,8 +80,8 @@ void GraphBuilder::add_gradient_node(const proto::Node& from, size_t index) {
   for (size_t i = 0; i < from.outputs.size(); ++i) {
     const ValueId output = from.outputs[i].empty() ? kNone : output_of(from.outputs[i], index);
     if (output == kNone) continue;
-    const Expr x = writer.expr(request.xs[i]);
-    const Expr gradient = gradients[i] == kNone ? writer.zeros_like(x) : writer.expr(gradients[i]);
+    const Expr x = emitter.expr(request.xs[i]);
+    const Expr gradient = gradients[i] == kNone ? emitter.zeros_like(x) : emitter.expr(gradients[i]);
     Node identity;
     identity.op = &get_op("Identity");
     identity.name = from.name;

@@ -18,12 +18,14 @@ double clamp(double x, double low, double high) { return x < low ? (low < high ?
 // The gradient of x from that of y, dy, and the values of the row's parameters.
 using Pullback = Expr (*)(const Expr& dy, const Expr& x, const Expr& y, double alpha, double beta);
 
-Expr call(const char* op, const Expr& x) { return x.writer().op(op, {x}); }
-Expr less(const Expr& x, double bound) { return x.writer().op("Less", {x, x.writer().scalar(bound, x.dtype())}); }
-Expr greater(const Expr& x, double bound) { return x.writer().op("Greater", {x, x.writer().scalar(bound, x.dtype())}); }
-Expr where(const Expr& condition, const Expr& a, const Expr& b) { return a.writer().where(condition, a, b); }
+Expr call(const char* op, const Expr& x) { return x.emitter().op(op, {x}); }
+Expr less(const Expr& x, double bound) { return x.emitter().op("Less", {x, x.emitter().scalar(bound, x.dtype())}); }
+Expr greater(const Expr& x, double bound) {
+  return x.emitter().op("Greater", {x, x.emitter().scalar(bound, x.dtype())});
+}
+Expr where(const Expr& condition, const Expr& a, const Expr& b) { return a.emitter().where(condition, a, b); }
 // dy where the condition holds, else 0.
-Expr keep(const Expr& condition, const Expr& dy) { return where(condition, dy, dy.writer().scalar(0, dy.dtype())); }
+Expr keep(const Expr& condition, const Expr& dy) { return where(condition, dy, dy.emitter().scalar(0, dy.dtype())); }
 
 Expr pull_relu(const Expr& dy, const Expr&, const Expr& y, double, double) { return keep(greater(y, 0), dy); }
 Expr pull_leaky_relu(const Expr& dy, const Expr& x, const Expr&, double alpha, double) {
@@ -43,7 +45,7 @@ Expr pull_thresholded_relu(const Expr& dy, const Expr& x, const Expr&, double al
   return keep(greater(x, alpha), dy);
 }
 Expr pull_hard_sigmoid(const Expr& dy, const Expr&, const Expr& y, double alpha, double) {
-  return keep(y.writer().op("And", {greater(y, 0), less(y, 1)}), dy * alpha);
+  return keep(y.emitter().op("And", {greater(y, 0), less(y, 1)}), dy * alpha);
 }
 Expr pull_hard_swish(const Expr& dy, const Expr& x, const Expr&, double, double) {
   return where(less(x, 3), keep(greater(x, -3), dy * (x / 3.0 + 0.5)), dy);

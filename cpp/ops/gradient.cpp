@@ -26,24 +26,24 @@ Tensor number(double value, DType dtype, const Shape& shape) {
 
 }  // namespace
 
-const Facts& Expr::facts() const { return writer_->graph().value(id_).facts; }
+const Facts& Expr::facts() const { return emitter_->graph().value(id_).facts; }
 
-Expr operator-(const Expr& a) { return a.writer().op("Neg", {a}); }
-Expr operator+(const Expr& a, const Expr& b) { return a.writer().op("Add", {a, b}); }
-Expr operator-(const Expr& a, const Expr& b) { return a.writer().op("Sub", {a, b}); }
-Expr operator*(const Expr& a, const Expr& b) { return a.writer().op("Mul", {a, b}); }
-Expr operator/(const Expr& a, const Expr& b) { return a.writer().op("Div", {a, b}); }
-Expr operator+(const Expr& a, double b) { return a + a.writer().scalar(b, a.dtype()); }
-Expr operator-(const Expr& a, double b) { return a - a.writer().scalar(b, a.dtype()); }
-Expr operator*(const Expr& a, double b) { return a * a.writer().scalar(b, a.dtype()); }
-Expr operator/(const Expr& a, double b) { return a / a.writer().scalar(b, a.dtype()); }
-Expr operator+(double a, const Expr& b) { return b.writer().scalar(a, b.dtype()) + b; }
-Expr operator-(double a, const Expr& b) { return b.writer().scalar(a, b.dtype()) - b; }
-Expr operator*(double a, const Expr& b) { return b.writer().scalar(a, b.dtype()) * b; }
-Expr operator/(double a, const Expr& b) { return b.writer().scalar(a, b.dtype()) / b; }
+Expr operator-(const Expr& a) { return a.emitter().op("Neg", {a}); }
+Expr operator+(const Expr& a, const Expr& b) { return a.emitter().op("Add", {a, b}); }
+Expr operator-(const Expr& a, const Expr& b) { return a.emitter().op("Sub", {a, b}); }
+Expr operator*(const Expr& a, const Expr& b) { return a.emitter().op("Mul", {a, b}); }
+Expr operator/(const Expr& a, const Expr& b) { return a.emitter().op("Div", {a, b}); }
+Expr operator+(const Expr& a, double b) { return a + a.emitter().scalar(b, a.dtype()); }
+Expr operator-(const Expr& a, double b) { return a - a.emitter().scalar(b, a.dtype()); }
+Expr operator*(const Expr& a, double b) { return a * a.emitter().scalar(b, a.dtype()); }
+Expr operator/(const Expr& a, double b) { return a / a.emitter().scalar(b, a.dtype()); }
+Expr operator+(double a, const Expr& b) { return b.emitter().scalar(a, b.dtype()) + b; }
+Expr operator-(double a, const Expr& b) { return b.emitter().scalar(a, b.dtype()) - b; }
+Expr operator*(double a, const Expr& b) { return b.emitter().scalar(a, b.dtype()) * b; }
+Expr operator/(double a, const Expr& b) { return b.emitter().scalar(a, b.dtype()) / b; }
 
-std::vector<Expr> GraphWriter::ops(size_t outputs, const std::string& op, const std::vector<Expr>& inputs,
-                                   Attributes attributes, const std::string& domain) {
+std::vector<Expr> Emitter::ops(size_t outputs, const std::string& op, const std::vector<Expr>& inputs,
+                               Attributes attributes, const std::string& domain) {
   Node node;
   node.op = &get_op(op, domain);
   node.name = name_;
@@ -60,54 +60,54 @@ std::vector<Expr> GraphWriter::ops(size_t outputs, const std::string& op, const 
   return results;
 }
 
-Expr GraphWriter::op(const std::string& op, const std::vector<Expr>& inputs, Attributes attributes,
-                     const std::string& domain) {
+Expr Emitter::op(const std::string& op, const std::vector<Expr>& inputs, Attributes attributes,
+                 const std::string& domain) {
   return ops(1, op, inputs, std::move(attributes), domain)[0];
 }
 
-Expr GraphWriter::constant(const Tensor& tensor) {
+Expr Emitter::constant(const Tensor& tensor) {
   return expr(graph_.add_constant(graph_.fresh_name((name_.empty() ? "grad" : name_) + ".constant"), tensor));
 }
 
-Expr GraphWriter::scalar(double value, DType dtype) { return constant(number(value, dtype, {})); }
+Expr Emitter::scalar(double value, DType dtype) { return constant(number(value, dtype, {})); }
 
-Expr GraphWriter::ints(const std::vector<int64_t>& values) { return constant(Tensor::vector(values)); }
+Expr Emitter::ints(const std::vector<int64_t>& values) { return constant(Tensor::vector(values)); }
 
-Expr GraphWriter::shape(const Expr& x) {
+Expr Emitter::shape(const Expr& x) {
   if (const auto known = x.type().concrete_shape()) return ints(known->vector());
   return op("Shape", {x});
 }
 
-Expr GraphWriter::zeros_like(const Expr& x) {
+Expr Emitter::zeros_like(const Expr& x) {
   return op("ConstantOfShape", {shape(x)}, {{"value", number(0, x.dtype(), {1})}});
 }
 
-Expr GraphWriter::ones_like(const Expr& x) {
+Expr Emitter::ones_like(const Expr& x) {
   return op("ConstantOfShape", {shape(x)}, {{"value", number(1, x.dtype(), {1})}});
 }
 
-Expr GraphWriter::cast(const Expr& x, DType dtype) {
+Expr Emitter::cast(const Expr& x, DType dtype) {
   if (x.dtype() == dtype) return x;
   return op("Cast", {x}, {{"to", static_cast<int64_t>(dtype)}});
 }
 
-Expr GraphWriter::reshape_like(const Expr& x, const Expr& like) {
+Expr Emitter::reshape_like(const Expr& x, const Expr& like) {
   if (same_shape(x, like)) return x;
   return op("Reshape", {x, shape(like)}, {{"allowzero", int64_t{1}}});
 }
 
-Expr GraphWriter::expand_like(const Expr& x, const Expr& like) {
+Expr Emitter::expand_like(const Expr& x, const Expr& like) {
   if (same_shape(x, like)) return x;
   return op("Expand", {x, shape(like)});
 }
 
-Expr GraphWriter::where(const Expr& condition, const Expr& a, const Expr& b) { return op("Where", {condition, a, b}); }
+Expr Emitter::where(const Expr& condition, const Expr& a, const Expr& b) { return op("Where", {condition, a, b}); }
 
-Expr GraphWriter::transpose(const Expr& x, const std::vector<int64_t>& perm) {
+Expr Emitter::transpose(const Expr& x, const std::vector<int64_t>& perm) {
   return op("Transpose", {x}, {{"perm", perm}});
 }
 
-Expr GraphWriter::swap_last(const Expr& x) {
+Expr Emitter::swap_last(const Expr& x) {
   std::vector<int64_t> perm;
   for (int i = 0; i < x.rank(); ++i) perm.push_back(i);
   SX_ASSERT(perm.size() >= 2);
@@ -115,17 +115,17 @@ Expr GraphWriter::swap_last(const Expr& x) {
   return transpose(x, perm);
 }
 
-Expr GraphWriter::reduce_sum(const Expr& x, const std::vector<int64_t>& axes, bool keepdims) {
+Expr Emitter::reduce_sum(const Expr& x, const std::vector<int64_t>& axes, bool keepdims) {
   if (axes.empty()) return x;
   return op("ReduceSum", {x, ints(axes)}, {{"keepdims", static_cast<int64_t>(keepdims)}});
 }
 
-Expr GraphWriter::unsqueeze(const Expr& x, const std::vector<int64_t>& axes) {
+Expr Emitter::unsqueeze(const Expr& x, const std::vector<int64_t>& axes) {
   if (axes.empty()) return x;
   return op("Unsqueeze", {x, ints(axes)});
 }
 
-Expr GraphWriter::sum_like(const Expr& x, const Expr& like) {
+Expr Emitter::sum_like(const Expr& x, const Expr& like) {
   if (same_shape(x, like)) return x;
   const auto& from = x.type().shape;
   const auto& to = like.type().shape;
@@ -147,8 +147,8 @@ Expr GraphWriter::sum_like(const Expr& x, const Expr& like) {
 
 GradientContext::GradientContext(Graph& graph, NodeId node, std::vector<ValueId> grads, std::vector<bool> wanted)
     : NodeView(graph.node(node)),
-      GraphWriter(graph, graph.node(node).name.empty() ? graph.node(node).op->name() : graph.node(node).name,
-                  "gradient of " + graph.node(node).origin),
+      Emitter(graph, graph.node(node).name.empty() ? graph.node(node).op->name() : graph.node(node).name,
+              "gradient of " + graph.node(node).origin),
       id_(node),
       grads_(std::move(grads)),
       wanted_(std::move(wanted)),

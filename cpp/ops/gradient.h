@@ -8,24 +8,24 @@
 
 namespace sx {
 
-class GraphWriter;
+class Emitter;
 
 // A value of a graph under construction, or none. Arithmetic adds the node that computes it; a number becomes a
 // constant of the other operand's element type.
 class Expr {
  public:
   Expr() = default;
-  Expr(GraphWriter& writer, ValueId id) : writer_(&writer), id_(id) {}
+  Expr(Emitter& emitter, ValueId id) : emitter_(&emitter), id_(id) {}
   explicit operator bool() const { return id_ != kNone; }
   ValueId id() const { return id_; }
-  GraphWriter& writer() const { return *writer_; }
+  Emitter& emitter() const { return *emitter_; }
   const Facts& facts() const;
   const Type& type() const { return facts().type; }
   DType dtype() const { return type().dtype; }
   int rank() const { return type().rank(); }  // -1: unknown
 
  private:
-  GraphWriter* writer_ = nullptr;
+  Emitter* emitter_ = nullptr;
   ValueId id_ = kNone;
 };
 
@@ -44,10 +44,10 @@ Expr operator*(double a, const Expr& b);
 Expr operator/(double a, const Expr& b);
 
 // Appends nodes to a graph, with facts inferred as they are added.
-class GraphWriter {
+class Emitter {
  public:
   // New nodes carry `name`, and say in messages that they come of `origin`.
-  GraphWriter(Graph& graph, std::string name, std::string origin)
+  Emitter(Graph& graph, std::string name, std::string origin)
       : graph_(graph), name_(std::move(name)), origin_(std::move(origin)) {}
 
   Graph& graph() const { return graph_; }
@@ -87,7 +87,7 @@ class GraphWriter {
 
 // One node in the walk backwards. A rule reads the gradients of the node's outputs with grad() and hands over those of
 // its inputs with give().
-class GradientContext : public NodeView, public GraphWriter {
+class GradientContext : public NodeView, public Emitter {
  public:
   // `grads` are the gradients of the node's outputs, kNone where nothing depends on one; `wanted` says which inputs
   // want theirs.

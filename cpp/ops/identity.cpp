@@ -8,7 +8,7 @@ namespace sx {
 
 void define_identity(OpList& ops) {
   ops.add(OpDef("Identity")
-              .since(14)
+              .since(25)
               .any_in("input")
               .any_out("output")
               .aliases(0)

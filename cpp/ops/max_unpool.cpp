@@ -86,7 +86,7 @@ Kernel make(Prepare& p) {
 
 void define_max_unpool(OpList& ops) {
   ops.add(OpDef("MaxUnpool")
-              .since(22)
+              .since(22, 9)
               .required_attr("kernel_shape", AttrKind::kInts)
               .optional_attr("pads", AttrKind::kInts)
               .optional_attr("strides", AttrKind::kInts)

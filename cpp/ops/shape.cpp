@@ -48,21 +48,23 @@ Kernel make_size(Prepare&) {
 
 void define_shape(OpList& ops) {
   ops.add(OpDef("Shape")
-              .since(15)
+              .since(25)
               .attr("start", 0)
               .optional_attr("end", AttrKind::kInt)
               .in("data", "T", kAllTypes)
               .out("shape", "T1", DType::kInt64)
               .shape_only({0})
               .infer(infer_shape)
-              .kernel(make_shape));
+              .kernel(make_shape)
+              .zero_gradient());
   ops.add(OpDef("Size")
-              .since(13)
+              .since(25)
               .in("data", "T", kAllTypes)
               .out("size", "T1", DType::kInt64)
               .shape_only({0})
               .infer(infer_size)
-              .kernel(make_size));
+              .kernel(make_size)
+              .zero_gradient());
 }
 
 }  // namespace sx

@@ -19,7 +19,7 @@ OpDef& differentiate(OpDef& op, Pullback pullback) {
 }
 
 Expr square(const Expr& x) { return x * x; }
-Expr apply_op(const char* op, const Expr& x) { return x.writer().op(op, {x}); }
+Expr apply_op(const char* op, const Expr& x) { return x.emitter().op(op, {x}); }
 Expr root(const Expr& x) { return apply_op("Sqrt", x); }
 
 // --- functions of floating-point numbers
