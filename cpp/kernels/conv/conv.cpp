@@ -10,6 +10,7 @@
 #include "kernels/conv/conv_kernel.h"
 #include "kernels/conv/segments.h"
 #include "kernels/conv/window.h"
+#include "kernels/conv/winograd.h"
 #include "kernels/gemm/gemm_driver.h"
 
 namespace sx {
@@ -139,7 +140,7 @@ void depthwise(const ConvShape& shape, const float* x, const float* packed, floa
   const int64_t rows = shape.rank >= 2 ? shape.out[last - 1] : 1;
   const int64_t row_step = shape.rank >= 2 ? layout.output_step(last - 1) : 0;
   const int64_t slices = out_size / (rows * columns);
-  const DepthwiseTail shared = depthwise_tail(epilogue, isa);
+  const FilterTail shared = filter_tail(epilogue, isa);
   const int64_t grain = std::max<int64_t>(1, 200000 / std::max<int64_t>(1, out_size * taps * multiplier));
   parallel_for(shape.batch * shape.channels, grain, [&](int64_t begin, int64_t end) {
     const int64_t copy_size = layout.in_place() ? 0 : layout.plane_size();
@@ -156,7 +157,7 @@ void depthwise(const ConvShape& shape, const float* x, const float* packed, floa
       for (int64_t m = 0; m < multiplier; ++m) {
         const int64_t filter = plane % shape.channels * multiplier + m;
         const int64_t at = (plane * multiplier + m) * out_size;
-        DepthwiseTail tail = shared;
+        FilterTail tail = shared;
         if (tail.has_bias) tail.bias = epilogue.row_bias[filter];
         int64_t position[kMaxSpatialRank] = {};
         for (int64_t slice = 0; slice < slices; ++slice) {
@@ -178,7 +179,8 @@ void depthwise(const ConvShape& shape, const float* x, const float* packed, floa
 
 ConvMethod conv_method(const ConvShape& shape) {
   if (shape.groups == shape.channels && shape.groups > 1) return ConvMethod::kDepthwise;
-  return is_pointwise(shape) ? ConvMethod::kPointwise : ConvMethod::kImplicitGemm;
+  if (is_pointwise(shape)) return ConvMethod::kPointwise;
+  return winograd_tile(shape) != 0 ? ConvMethod::kWinograd : ConvMethod::kImplicitGemm;
 }
 
 const char* name_of(ConvMethod method) {
@@ -186,16 +188,19 @@ const char* name_of(ConvMethod method) {
     case ConvMethod::kPointwise: return "pointwise";
     case ConvMethod::kImplicitGemm: return "implicit_gemm";
     case ConvMethod::kDepthwise: return "depthwise";
+    case ConvMethod::kWinograd: return "winograd";
   }
   return "unknown";
 }
 
 int64_t packed_conv_size(const ConvShape& shape, Isa isa) {
+  if (conv_method(shape) == ConvMethod::kWinograd) return packed_winograd_size(shape, isa);
   return checked_mul(shape.groups, packed_a_size(filters_of_group(shape), depth_of(shape), isa));
 }
 
 void pack_conv(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
   const int64_t m = filters_of_group(shape), k = depth_of(shape);
+  if (conv_method(shape) == ConvMethod::kWinograd) return pack_winograd(shape, weights, packed, isa);
   if (conv_method(shape) == ConvMethod::kDepthwise) {
     std::copy(weights, weights + shape.filters * k, packed);
     return;
@@ -212,6 +217,7 @@ void conv(const ConvShape& shape, const float* x, const float* packed, float* y,
     case ConvMethod::kPointwise: return pointwise(shape, x, packed, y, epilogue, isa);
     case ConvMethod::kImplicitGemm: return implicit_gemm(shape, x, packed, y, epilogue, isa);
     case ConvMethod::kDepthwise: return depthwise(shape, x, packed, y, epilogue, isa);
+    case ConvMethod::kWinograd: return winograd(shape, x, packed, y, epilogue, isa);
   }
 }
 

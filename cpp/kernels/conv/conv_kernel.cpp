@@ -13,8 +13,8 @@ SX_DEFINE_FOR_ISA(ConvKernel, kConvKernel)
 
 const ConvKernel& conv_kernel(Isa isa) { return for_isa(isa); }
 
-DepthwiseTail depthwise_tail(const Epilogue& epilogue, Isa isa) {
-  DepthwiseTail tail;
+FilterTail filter_tail(const Epilogue& epilogue, Isa isa) {
+  FilterTail tail;
   tail.scale = epilogue.scale;
   tail.has_bias = epilogue.row_bias != nullptr;
   tail.residual_scale = epilogue.residual_scale;

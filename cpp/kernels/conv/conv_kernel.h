@@ -15,8 +15,8 @@ struct Segment {
   int64_t offset;  // of the first one's window
 };
 
-// What happens to the results of one depthwise filter.
-struct DepthwiseTail {
+// What happens to the results of one filter.
+struct FilterTail {
   float scale = 1.0f;
   float bias = 0.0f;
   bool has_bias = false;
@@ -30,7 +30,7 @@ struct DepthwiseTail {
 };
 
 // All of an epilogue but its row_bias and residual, which the caller sets for each filter.
-DepthwiseTail depthwise_tail(const Epilogue& epilogue, Isa isa);
+FilterTail filter_tail(const Epilogue& epilogue, Isa isa);
 
 struct ConvKernel {
   // A RowCopy (window.h).
@@ -40,7 +40,7 @@ struct ConvKernel {
                         int width, float* packed);
   // y[row, column] = sum over taps of weights[tap] * x[row * row_step + column + offsets[tap]].
   void (*depthwise)(const float* x, const float* weights, const int64_t* offsets, int64_t taps, int64_t rows,
-                    int64_t columns, int64_t row_step, float* y, const DepthwiseTail& tail);
+                    int64_t columns, int64_t row_step, float* y, const FilterTail& tail);
 };
 
 const ConvKernel& conv_kernel(Isa isa);

@@ -135,7 +135,7 @@ SX_INLINE void add_residual(F (&acc)[kR], const float* residual, int64_t columns
 template <int kR>
 SX_INLINE void depthwise_block(const float* x, const float* weights, const int64_t* offsets, int64_t taps,
                                int64_t columns, int64_t row_step, int size, int count, float* y, const float* residual,
-                               const DepthwiseTail& tail) {
+                               const FilterTail& tail) {
   F acc[kR];
 #pragma GCC unroll 8
   for (int r = 0; r < kR; ++r) acc[r] = F{};
@@ -195,7 +195,7 @@ SX_INLINE void depthwise_block(const float* x, const float* weights, const int64
 template <int kR>
 SX_INLINE void depthwise_rows(const float* x, const float* weights, const int64_t* offsets, int64_t taps,
                               int64_t columns, int64_t row_step, int size, float* y, const float* residual,
-                              const DepthwiseTail& tail) {
+                              const FilterTail& tail) {
   for (int64_t column = 0; column < columns; column += kLanes) {
     const int count = static_cast<int>(columns - column < kLanes ? columns - column : kLanes);
     depthwise_block<kR>(x + column, weights, offsets, taps, columns, row_step, size, count, y + column,
@@ -204,7 +204,7 @@ SX_INLINE void depthwise_rows(const float* x, const float* weights, const int64_
 }
 
 void depthwise(const float* x, const float* weights, const int64_t* offsets, int64_t taps, int64_t rows,
-               int64_t columns, int64_t row_step, float* y, const DepthwiseTail& tail) {
+               int64_t columns, int64_t row_step, float* y, const FilterTail& tail) {
   const float* residual = tail.residual;
   const int size = rows_overlap(offsets, taps, row_step, 3) ? 3 : (rows_overlap(offsets, taps, row_step, 5) ? 5 : 0);
   int64_t row = 0;

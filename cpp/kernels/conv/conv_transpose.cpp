@@ -89,7 +89,7 @@ void conv_transpose(const ConvShape& shape, const float* x, const float* packed,
   const int64_t step = channels_of_task(shape);
   const int64_t tasks_of_group = (group_channels + step - 1) / step;
   const ConvKernel& kernel = conv_kernel(isa);
-  const DepthwiseTail shared = depthwise_tail(epilogue, isa);
+  const FilterTail shared = filter_tail(epilogue, isa);
   const TapAdder adder(shape);
   parallel_for(shape.batch * shape.groups * tasks_of_group, 1, [&](int64_t begin, int64_t end) {
     const int64_t contributions = checked_mul(step * taps, out_size);
@@ -123,7 +123,7 @@ void conv_transpose(const ConvShape& shape, const float* x, const float* packed,
         }
         // The epilogue is that of a convolution with the one weight 1.
         const int64_t channel = item * group_channels + first + c;
-        DepthwiseTail tail = shared;
+        FilterTail tail = shared;
         if (tail.has_bias) tail.bias = epilogue.row_bias[channel % shape.channels];
         if (epilogue.residual) tail.residual = epilogue.residual + channel * in_size;
         const float weight = 1.0f;
