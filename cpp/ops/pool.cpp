@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/scratch.h"
+#include "kernels/pool.h"
 #include "ops/float_io.h"
 #include "ops/registry.h"
 #include "ops/upgrade.h"
@@ -87,7 +88,8 @@ Taps taps_of(const PoolShape& s, int axis, int64_t index, int64_t before, int64_
   return {first, std::max(first, last), start};
 }
 
-// How elements are taken in, joined and turned into the result.
+// How elements are taken in (as they are with kTakesAsIs), joined and, with kCounts, turned into the result by the
+// number of them. kJoinRows joins rows of f32.
 template <typename T>
 struct MaxOf {
   T none() const {
@@ -97,13 +99,18 @@ struct MaxOf {
   T take(T x) const { return x; }
   // NaN wins.
   T join(T a, T b) const { return b > a || b != b ? b : a; }
-  T finish(T x, int64_t) const { return x; }
+  static constexpr bool kCounts = false;
+  static constexpr bool kTakesAsIs = true;
+  static constexpr auto kJoinRows = &PoolKernel::maximum;
 };
 template <typename T>
 struct MeanOf {
   T none() const { return 0; }
   T take(T x) const { return x; }
   T join(T a, T b) const { return a + b; }
+  static constexpr bool kCounts = true;
+  static constexpr bool kTakesAsIs = true;
+  static constexpr auto kJoinRows = &PoolKernel::sum;
   T finish(T x, int64_t count) const { return count == 0 ? T{0} : x / static_cast<T>(count); }
 };
 template <typename T>
@@ -112,6 +119,9 @@ struct NormOf {
   T none() const { return 0; }
   T take(T x) const { return p == 2 ? x * x : p == 1 ? std::abs(x) : std::pow(std::abs(x), static_cast<T>(p)); }
   T join(T a, T b) const { return a + b; }
+  static constexpr bool kCounts = true;
+  static constexpr bool kTakesAsIs = false;
+  static constexpr auto kJoinRows = &PoolKernel::sum;
   T finish(T x, int64_t) const { return p == 2 ? std::sqrt(x) : p == 1 ? x : std::pow(x, T{1} / static_cast<T>(p)); }
 };
 
@@ -138,6 +148,15 @@ class RowPool {
   }
 
  private:
+  // y[j] = join(y[j], x[j * step]) for j < n.
+  void join(const T* x, int64_t step, T* y, int64_t n) const {
+    if constexpr (std::is_same_v<T, float>) {
+      (kernel_.*Op::kJoinRows)(x, step, y, n);
+    } else {
+      for (int64_t j = 0; j < n; ++j) y[j] = op_.join(y[j], x[step * j]);
+    }
+  }
+
   // Joins the rows under the window of output row `row`; the number of rows that count.
   int64_t join_rows(const T* plane, int64_t row, T* joined) const {
     const int last = s_.rank - 1;
@@ -165,6 +184,8 @@ class RowPool {
       const T* from = plane + from_row * width;
       if (tap == 0) {
         for (int64_t j = 0; j < width; ++j) joined[j] = op_.take(from[j]);
+      } else if (Op::kTakesAsIs) {
+        join(from, 1, joined, width);
       } else {
         for (int64_t j = 0; j < width; ++j) joined[j] = op_.join(joined[j], op_.take(from[j]));
       }
@@ -182,23 +203,27 @@ class RowPool {
       const int64_t shift = tap * s_.dilation[last] - s_.pad_begin[last];
       const int64_t begin = std::min(width, ceil_quotient(-shift, step));
       const int64_t end = std::min(width, ceil_quotient(s_.in[last] - shift, step));
-      if (step == 1) {
-        for (int64_t j = begin; j < end; ++j) y[j] = op_.join(y[j], joined[j + shift]);
-      } else if (step == 2) {
-        for (int64_t j = begin; j < end; ++j) y[j] = op_.join(y[j], joined[2 * j + shift]);
-      } else {
-        for (int64_t j = begin; j < end; ++j) y[j] = op_.join(y[j], joined[step * j + shift]);
-      }
+      if (begin < end) join(joined + begin * step + shift, step, y + begin, end - begin);
     }
+    if constexpr (Op::kCounts) divide_row(row_count, y);
+  }
+
+  void divide_row(int64_t row_count, T* y) const {
+    const int last = s_.rank - 1;
+    const int64_t width = s_.out[last];
     const int64_t before = count_padding_ ? s_.pad_begin[last] : 0;
     const int64_t behind = count_padding_ ? s_.pad_end[last] : 0;
     for (int64_t j = 0; j < width; ++j) {
-      const Taps taps = taps_of(s_, last, j, before, behind);
+      const int64_t start = j * s_.stride[last] - s_.pad_begin[last];
+      // Windows that lie inside have all their taps; the others are few.
+      const bool whole = start >= -before && start + (s_.kernel[last] - 1) * s_.dilation[last] < s_.in[last] + behind;
+      const Taps taps = whole ? Taps{0, s_.kernel[last], start} : taps_of(s_, last, j, before, behind);
       y[j] = op_.finish(y[j], row_count * (taps.last - taps.first));
     }
   }
 
   const PoolShape& s_;
+  const PoolKernel& kernel_ = pool_kernel();
   Op op_;
   bool count_padding_;
 };
