@@ -4,7 +4,6 @@
 #include "check.h"
 #include "conv_testing.h"
 #include "kernel_testing.h"
-#include "kernels/conv/winograd.h"
 
 namespace sx {
 namespace {
@@ -58,20 +57,6 @@ TEST(conv_spatial) {
   check(conv_2d({1, 2, 3, 1}, {5, 6}, {3, 3}, {1, 1}, {1, 1}, {0, 0, 0, 0}));
   check(conv_2d({1, 2, 3, 1}, {4, 4}, {3, 3}, {3, 3}, {1, 1}, {4, 4, 5, 5}));
   check(conv_2d({1, 4, 4, 2}, {6, 6}, {5, 5}, {4, 4}, {1, 1}, {2, 2, 2, 2}));
-}
-
-TEST(conv_winograd) {
-  const auto check_tile = [](const ConvShape& shape, int tile) {
-    CHECK(conv_method(shape) == ConvMethod::kWinograd);
-    CHECK_EQ(winograd_tile(shape), tile);
-    check(shape);
-  };
-  check_tile(conv_2d({2, 48, 40, 1}, {21, 75}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 4);
-  check_tile(conv_2d({3, 32, 37, 1}, {17, 18}, {3, 3}, {1, 1}, {1, 1}, {0, 2, 3, 0}), 4);
-  check_tile(conv_2d({1, 16, 16, 1}, {64, 66}, {3, 3}, {1, 1}, {1, 1}, {0, 0, 0, 0}), 4);
-  check_tile(conv_2d({9, 100, 90, 1}, {14, 14}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 4);
-  check_tile(conv_2d({2, 70, 64, 1}, {7, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 2);
-  check_tile(conv_2d({5, 40, 50, 1}, {8, 5}, {3, 3}, {1, 1}, {1, 1}, {2, 2, 0, 3}), 2);
 }
 
 TEST(conv_depthwise) {

@@ -10,7 +10,6 @@
 #include "kernels/conv/conv_kernel.h"
 #include "kernels/conv/segments.h"
 #include "kernels/conv/window.h"
-#include "kernels/conv/winograd.h"
 #include "kernels/gemm/gemm_driver.h"
 
 namespace sx {
@@ -179,8 +178,7 @@ void depthwise(const ConvShape& shape, const float* x, const float* packed, floa
 
 ConvMethod conv_method(const ConvShape& shape) {
   if (shape.groups == shape.channels && shape.groups > 1) return ConvMethod::kDepthwise;
-  if (is_pointwise(shape)) return ConvMethod::kPointwise;
-  return winograd_tile(shape) != 0 ? ConvMethod::kWinograd : ConvMethod::kImplicitGemm;
+  return is_pointwise(shape) ? ConvMethod::kPointwise : ConvMethod::kImplicitGemm;
 }
 
 const char* name_of(ConvMethod method) {
@@ -188,19 +186,16 @@ const char* name_of(ConvMethod method) {
     case ConvMethod::kPointwise: return "pointwise";
     case ConvMethod::kImplicitGemm: return "implicit_gemm";
     case ConvMethod::kDepthwise: return "depthwise";
-    case ConvMethod::kWinograd: return "winograd";
   }
   return "unknown";
 }
 
 int64_t packed_conv_size(const ConvShape& shape, Isa isa) {
-  if (conv_method(shape) == ConvMethod::kWinograd) return packed_winograd_size(shape, isa);
   return checked_mul(shape.groups, packed_a_size(filters_of_group(shape), depth_of(shape), isa));
 }
 
 void pack_conv(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
   const int64_t m = filters_of_group(shape), k = depth_of(shape);
-  if (conv_method(shape) == ConvMethod::kWinograd) return pack_winograd(shape, weights, packed, isa);
   if (conv_method(shape) == ConvMethod::kDepthwise) {
     std::copy(weights, weights + shape.filters * k, packed);
     return;
@@ -217,7 +212,6 @@ void conv(const ConvShape& shape, const float* x, const float* packed, float* y,
     case ConvMethod::kPointwise: return pointwise(shape, x, packed, y, epilogue, isa);
     case ConvMethod::kImplicitGemm: return implicit_gemm(shape, x, packed, y, epilogue, isa);
     case ConvMethod::kDepthwise: return depthwise(shape, x, packed, y, epilogue, isa);
-    case ConvMethod::kWinograd: return winograd(shape, x, packed, y, epilogue, isa);
   }
 }
 

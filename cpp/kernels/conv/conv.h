@@ -10,7 +10,7 @@
 namespace sx {
 
 // The way that a shape is computed; it never depends on the batch.
-enum class ConvMethod : uint8_t { kPointwise, kImplicitGemm, kDepthwise, kWinograd };
+enum class ConvMethod : uint8_t { kPointwise, kImplicitGemm, kDepthwise };
 ConvMethod conv_method(const ConvShape& shape);
 const char* name_of(ConvMethod method);
 

@@ -1,4 +1,4 @@
-// Winograd convolution: windows transformed, 36 matrix products, results transformed back; in blocks of tiles.
+// Winograd convolution: windows transformed, a matrix product for each tap, results transformed back.
 #include "kernels/conv/winograd.h"
 
 #include <algorithm>
@@ -7,8 +7,9 @@
 #include "base/scratch.h"
 #include "base/shape.h"
 #include "base/thread_pool.h"
+#include "kernels/conv/blocked.h"
+#include "kernels/conv/blocked_kernel.h"
 #include "kernels/conv/winograd_kernel.h"
-#include "kernels/gemm/gemm_driver.h"
 
 namespace sx {
 namespace {
@@ -18,17 +19,14 @@ constexpr int64_t kOwnFloats = 192 << 10;
 constexpr int64_t kSharedFloats = 4 << 20;
 // See winograd_tile.
 constexpr double kReadCost = 15, kTransformCost = 10;
-constexpr int64_t kTypicalLanes = 16;
+constexpr int64_t kTileFilters = 2;  // blocks of filters in a tile
+constexpr int64_t kMaxChannels = 2048;
 // Weights beyond this many floats are not read anew for each thread's own tiles.
 constexpr int64_t kNearWeights = 1 << 20;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-float* scratch_floats(ScratchSlot slot, int64_t count) {
-  return static_cast<float*>(thread_scratch(slot, static_cast<size_t>(checked_mul(count, 4))));
-}
-
-// The convolution of a batch. Panels of tiles go through three stages; each may be split over threads.
+// The convolution of a batch. Groups of tiles go through three stages; each may be split over threads.
 class Winograd {
  public:
   Winograd(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue, Isa isa)
@@ -38,156 +36,154 @@ class Winograd {
         y_(y),
         epilogue_(epilogue),
         tail_(filter_tail(epilogue, isa)),
-        gemm_(gemm_kernel(isa)),
+        products_(blocked_kernel(isa)),
+        block_(products_.block),
         out_(winograd_tile(shape)),
         taps_((out_ + 2) * (out_ + 2)),
         kernel_(winograd_kernel(isa, out_)),
+        channel_blocks_(ceil_div(shape.channels, block_)),
+        filter_blocks_(ceil_div(shape.filters, block_)),
         tile_columns_(ceil_div(shape.out[1], out_)),
         tiles_of_image_(ceil_div(shape.out[0], out_) * tile_columns_),
         tile_count_(shape.batch * tiles_of_image_) {}
 
   void run() {
-    const int64_t panels = ceil_div(tile_count_, gemm_.nr);
-    const int64_t floats_of_panel = taps_ * (shape_.channels + shape_.filters) * gemm_.nr;
-    const int64_t own = std::max<int64_t>(1, kOwnFloats / floats_of_panel);
+    const int64_t floats_of_tile = taps_ * (channel_blocks_ + filter_blocks_) * block_;
+    const int64_t step = products_.sizes[0];
+    const int64_t own = std::max<int64_t>(2, kOwnFloats / (floats_of_tile * step)) * step;
+    const int64_t filter_groups = ceil_div(filter_blocks_, kTileFilters);
     const bool apart =
-        ceil_div(panels, own) >= 2 * thread_count() && taps_ * shape_.channels * shape_.filters <= kNearWeights;
+        ceil_div(tile_count_, own) >= 2 * thread_count() && taps_ * shape_.channels * shape_.filters <= kNearWeights;
     if (apart) {
-      parallel_for(ceil_div(panels, own), 1, [&](int64_t begin, int64_t end) {
+      parallel_for(ceil_div(tile_count_, own), 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          const Block block = block_of(i * own, std::min(own, panels - i * own));
-          make_inputs(block, 0, shape_.channels * block.panels);
-          for (int64_t p = 0; p < taps_; ++p) multiply(block, p, 0, shape_.filters);
-          make_outputs(block, 0, shape_.filters * block.panels);
+          const Group group = group_of(i * own, std::min(own, tile_count_ - i * own));
+          make_inputs(group, 0, channel_blocks_ * group.tiles);
+          for (int64_t tap = 0; tap < taps_; ++tap) multiply(group, tap, 0, filter_groups);
+          make_outputs(group, 0, filter_blocks_ * group.tiles);
         }
       });
       return;
     }
-    const int64_t shared = std::max<int64_t>(1, kSharedFloats / floats_of_panel);
-    const int64_t row_panels = ceil_div(shape_.filters, gemm_.mr);
-    const int64_t parts = std::clamp<int64_t>(ceil_div(4 * thread_count(), taps_), 1, row_panels);
-    for (int64_t first = 0; first < panels; first += shared) {
-      const Block block = block_of(first, std::min(shared, panels - first));
-      parallel_for(shape_.channels * block.panels, 8,
-                   [&](int64_t begin, int64_t end) { make_inputs(block, begin, end); });
+    const int64_t shared = std::max<int64_t>(4, kSharedFloats / (floats_of_tile * step)) * step;
+    const int64_t parts = std::clamp<int64_t>(ceil_div(4 * thread_count(), taps_), 1, filter_groups);
+    for (int64_t first = 0; first < tile_count_; first += shared) {
+      const Group group = group_of(first, std::min(shared, tile_count_ - first));
+      parallel_for(channel_blocks_ * group.tiles, 32,
+                   [&](int64_t begin, int64_t end) { make_inputs(group, begin, end); });
       parallel_for(taps_ * parts, 1, [&](int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task) {
           const int64_t part = task % parts;
-          multiply(block, task / parts, part * row_panels / parts * gemm_.mr,
-                   std::min((part + 1) * row_panels / parts * gemm_.mr, shape_.filters));
+          multiply(group, task / parts, part * filter_groups / parts, (part + 1) * filter_groups / parts);
         }
       });
-      parallel_for(shape_.filters * block.panels, 8,
-                   [&](int64_t begin, int64_t end) { make_outputs(block, begin, end); });
+      parallel_for(filter_blocks_ * group.tiles, 32,
+                   [&](int64_t begin, int64_t end) { make_outputs(group, begin, end); });
     }
   }
 
  private:
-  // Panels [first, first + panels) of nr tiles. v is [tap][panel][channel][width], m is [tap][panel][filter][width].
-  struct Block {
-    int64_t first, panels;
+  // Tiles [first, first + tiles). v is [tap][block of channels][tile][lane], m the same with filters.
+  struct Group {
+    int64_t first, tiles;
     float* v;
     int64_t v_step;  // between taps
     float* m;
     int64_t m_step;
   };
 
-  Block block_of(int64_t first, int64_t panels) const {
-    Block block{first, panels, nullptr, 0, nullptr, 0};
+  Group group_of(int64_t first, int64_t tiles) const {
+    Group group{first, tiles, nullptr, 0, nullptr, 0};
     // A cache line more than a power of two, so that the taps of a tile do not share one set of the cache.
-    block.v_step = panels * shape_.channels * gemm_.nr + 16;
-    block.m_step = panels * shape_.filters * gemm_.nr + 16;
-    block.v = scratch_floats(ScratchSlot::kPackB, taps_ * (block.v_step + block.m_step) + kPanelSlack);
-    block.m = block.v + taps_ * block.v_step;
-    return block;
+    group.v_step = channel_blocks_ * tiles * block_ + 16;
+    group.m_step = filter_blocks_ * tiles * block_ + 16;
+    group.v = static_cast<float*>(thread_scratch(
+        ScratchSlot::kPackB, static_cast<size_t>(taps_ * (group.v_step + group.m_step)) * sizeof(float)));
+    group.m = group.v + taps_ * group.v_step;
+    return group;
   }
 
-  int columns_of(int64_t panel) const {
-    return static_cast<int>(std::min<int64_t>(gemm_.nr, tile_count_ - panel * gemm_.nr));
-  }
-  int width_of(int64_t panel) const { return (columns_of(panel) + gemm_.lanes - 1) / gemm_.lanes * gemm_.lanes; }
-
-  // Neighbouring tiles of a panel within one row of tiles of one image; at most a vector of them.
-  struct Run {
-    int64_t image, top, left;  // of the first output
-    int lane, tiles;
+  // Image, and first output of a tile.
+  struct Place {
+    int64_t image, top, left;
   };
-  static constexpr int kMaxRuns = 64;
-
-  int runs_of(int64_t panel, Run* runs) const {
-    const int64_t first = panel * gemm_.nr;
-    const int columns = columns_of(panel);
-    int count = 0;
-    for (int lane = 0; lane < columns;) {
-      const int64_t tile = (first + lane) % tiles_of_image_;
-      const int64_t column = tile % tile_columns_;
-      const int tiles =
-          static_cast<int>(std::min<int64_t>(tile_columns_ - column, std::min(columns - lane, gemm_.lanes)));
-      runs[count++] = {(first + lane) / tiles_of_image_, tile / tile_columns_ * out_, column * out_, lane, tiles};
-      lane += tiles;
-    }
-    return count;
+  Place place_of(int64_t tile) const {
+    const int64_t within = tile % tiles_of_image_;
+    return {tile / tiles_of_image_, within / tile_columns_ * out_, within % tile_columns_ * out_};
   }
 
-  // Items are panel * channels + channel.
-  void make_inputs(const Block& block, int64_t begin, int64_t end) const {
-    Run runs[kMaxRuns];
-    int count = 0;
+  // Items are block of channels * tiles + tile.
+  void make_inputs(const Group& group, int64_t begin, int64_t end) const {
+    const int64_t height = shape_.in[0], width = shape_.in[1];
+    const auto inside = [&](int64_t start, int64_t extent, int* first, int* last) {
+      *first = static_cast<int>(std::clamp<int64_t>(-start, 0, out_ + 2));
+      *last = static_cast<int>(std::clamp<int64_t>(extent - start, *first, out_ + 2));
+    };
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t panel = item / shape_.channels;
-      const int64_t channel = item % shape_.channels;
-      if (item == begin || channel == 0) count = runs_of(block.first + panel, runs);
-      const int columns = columns_of(block.first + panel), width = width_of(block.first + panel);
-      float* v = block.v + panel * shape_.channels * gemm_.nr + channel * width;
-      for (int r = 0; r < count; ++r) {
-        const WinogradInput in{x_ + (runs[r].image * shape_.channels + channel) * shape_.in_size(),
-                               shape_.in[0],
-                               shape_.in[1],
-                               runs[r].top - shape_.pad_begin[0],
-                               runs[r].left - shape_.pad_begin[1],
-                               runs[r].tiles};
-        kernel_.transform_input(in, v + runs[r].lane, block.v_step);
-      }
-      for (int tap = 0; tap < taps_ && columns < width; ++tap)
-        std::fill(v + tap * block.v_step + columns, v + tap * block.v_step + width, 0.0f);
+      const int64_t channels = item / group.tiles, tile = item % group.tiles;
+      const Place place = place_of(group.first + tile);
+      const int64_t top = place.top - shape_.pad_begin[0], left = place.left - shape_.pad_begin[1];
+      WinogradInput in;
+      in.row_step = width * block_;
+      const int64_t at =
+          (place.image * channel_blocks_ + channels) * height * width * block_ + (top * width + left) * block_;
+      in.x =
+          reinterpret_cast<const float*>(reinterpret_cast<uintptr_t>(x_) + static_cast<uintptr_t>(at) * sizeof(float));
+      inside(top, height, &in.row_begin, &in.row_end);
+      inside(left, width, &in.column_begin, &in.column_end);
+      kernel_.transform_input(in, group.v + item * block_, group.v_step);
     }
   }
 
-  void multiply(const Block& block, int64_t tap, int64_t row_begin, int64_t row_end) const {
-    const int64_t depth = shape_.channels;
-    const float* a = packed_ + tap * shape_.filters * depth;
-    TileTail tail;
-    for (int64_t row = row_begin; row < row_end; row += gemm_.mr) {
-      const int rows = static_cast<int>(std::min<int64_t>(gemm_.mr, shape_.filters - row));
-      for (int64_t panel = 0; panel < block.panels; ++panel) {
-        const int width = width_of(block.first + panel);
-        gemm_.tiles[rows - 1][width / gemm_.lanes - 1](
-            depth, a + row * depth, block.v + tap * block.v_step + panel * depth * gemm_.nr, width,
-            block.m + tap * block.m_step + panel * shape_.filters * gemm_.nr + row * width, width, width, tail);
+  void multiply(const Group& group, int64_t tap, int64_t group_begin, int64_t group_end) const {
+    constexpr int64_t kMaxRuns = 512;
+    BlockedRun runs[kMaxRuns];
+    BlockedTile work;
+    const FilterTail none;
+    work.tail = &none;
+    work.x_step = block_;
+    work.y_step = group.tiles * block_;
+    work.runs = runs;
+    for (int64_t filters = group_begin; filters < group_end; ++filters) {
+      const int64_t first = filters * kTileFilters;
+      const int64_t blocks = std::min(kTileFilters, filter_blocks_ - first);
+      work.run_count = channel_blocks_;
+      for (int64_t b = 0; b < channel_blocks_; ++b)
+        runs[b] = {b * group.tiles * block_, b * block_ * blocks * block_,
+                   std::min(block_, shape_.channels - b * block_)};
+      work.weights = packed_ + (tap * filter_blocks_ + first) * block_ * channel_blocks_ * block_;
+      const float* x = group.v + tap * group.v_step;
+      float* y = group.m + tap * group.m_step + first * group.tiles * block_;
+      int64_t tile = 0;
+      for (int i = 0; tile < group.tiles;) {
+        if (products_.sizes[i] > group.tiles - tile) {
+          ++i;
+          continue;
+        }
+        work.x = x + tile * block_;
+        work.y = y + tile * block_;
+        products_.tiles[i][blocks - 1](work);
+        tile += products_.sizes[i];
       }
     }
   }
 
-  // Items are panel * filters + filter.
-  void make_outputs(const Block& block, int64_t begin, int64_t end) const {
-    Run runs[kMaxRuns];
-    int count = 0;
-    const int64_t height = shape_.out[0], columns = shape_.out[1];
+  // Items are block of filters * tiles + tile.
+  void make_outputs(const Group& group, int64_t begin, int64_t end) const {
+    const int64_t height = shape_.out[0], width = shape_.out[1];
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t panel = item / shape_.filters;
-      const int64_t filter = item % shape_.filters;
-      if (item == begin || filter == 0) count = runs_of(block.first + panel, runs);
-      const float* m = block.m + panel * shape_.filters * gemm_.nr + filter * width_of(block.first + panel);
-      FilterTail tail = tail_;
-      if (tail.has_bias) tail.bias = epilogue_.row_bias[filter];
-      for (int r = 0; r < count; ++r) {
-        const Run& run = runs[r];
-        const int64_t at = ((run.image * shape_.filters + filter) * height + run.top) * columns + run.left;
-        const WinogradOutput out{y_ + at, epilogue_.residual ? epilogue_.residual + at : nullptr, columns,
-                                 static_cast<int>(std::min<int64_t>(out_, height - run.top)),
-                                 static_cast<int>(std::min<int64_t>(run.tiles * out_, columns - run.left))};
-        kernel_.transform_output(m + run.lane, block.m_step, out, tail);
-      }
+      const int64_t filters = item / group.tiles, tile = item % group.tiles;
+      const Place place = place_of(group.first + tile);
+      const int64_t at =
+          (((place.image * filter_blocks_ + filters) * height + place.top) * width + place.left) * block_;
+      WinogradOutput out;
+      out.y = y_ + at;
+      out.residual = epilogue_.residual ? epilogue_.residual + at : nullptr;
+      out.bias = epilogue_.row_bias ? epilogue_.row_bias + filters * block_ : nullptr;
+      out.row_step = width * block_;
+      out.rows = static_cast<int>(std::min<int64_t>(out_, height - place.top));
+      out.columns = static_cast<int>(std::min<int64_t>(out_, width - place.left));
+      kernel_.transform_output(group.m + item * block_, group.m_step, out, tail_);
     }
   }
 
@@ -197,10 +193,12 @@ class Winograd {
   float* y_;
   const Epilogue& epilogue_;
   const FilterTail tail_;
-  const GemmKernel& gemm_;
+  const BlockedKernel& products_;
+  const int64_t block_;
   const int out_;
   const int taps_;
   const WinogradKernel& kernel_;
+  const int64_t channel_blocks_, filter_blocks_;
   const int64_t tile_columns_;
   const int64_t tiles_of_image_;
   const int64_t tile_count_;
@@ -210,9 +208,10 @@ class Winograd {
 
 int winograd_tile(const ConvShape& shape) {
   if (shape.rank != 2 || shape.groups != 1 || shape.channels < 16 || shape.filters < 16) return 0;
+  if (shape.channels > kMaxChannels) return 0;
   for (int axis = 0; axis < 2; ++axis)
     if (shape.kernel[axis] != 3 || shape.stride[axis] != 1 || shape.dilation[axis] != 1) return 0;
-  // Costs in multiply-adds, for one image: the products, in whole vectors of tiles; the transforms; and the reading of
+  // Costs in multiply-adds, for one image: the products; the transforms; and the reading of
   // the weights, of which one takes as long as about 15 multiply-adds where it comes from memory.
   const auto channels = static_cast<double>(shape.channels), filters = static_cast<double>(shape.filters);
   const double direct = channels * filters * 9 * (static_cast<double>(shape.out_size()) + kReadCost);
@@ -220,9 +219,8 @@ int winograd_tile(const ConvShape& shape) {
   int best = 0;
   for (int out : {2, 4}) {
     const int64_t tiles = ceil_div(shape.out[0], out) * ceil_div(shape.out[1], out);
-    const auto columns = static_cast<double>(ceil_div(tiles, kTypicalLanes) * kTypicalLanes);
     const double taps = (out + 2) * (out + 2);
-    const double cost = taps * (channels * filters * (columns + kReadCost) +
+    const double cost = taps * (channels * filters * (static_cast<double>(tiles) + kReadCost) +
                                 kTransformCost * (channels + filters) * static_cast<double>(tiles));
     if (cost >= least) continue;
     least = cost;
@@ -233,7 +231,9 @@ int winograd_tile(const ConvShape& shape) {
 
 int64_t packed_winograd_size(const ConvShape& shape, Isa isa) {
   const int64_t in = winograd_tile(shape) + 2;
-  return checked_mul(in * in, packed_a_size(shape.filters, shape.channels, isa));
+  const int64_t block = channel_block(isa);
+  return checked_mul(in * in * block * block,
+                     checked_mul(ceil_div(shape.filters, block), ceil_div(shape.channels, block)));
 }
 
 void pack_winograd(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
@@ -263,9 +263,10 @@ void pack_winograd(const ConvShape& shape, const float* weights, float* packed, 
               static_cast<float>(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
     }
   });
+  const int64_t step = packed_winograd_size(shape, isa) / (in * in);
   for (int64_t tap = 0; tap < in * in; ++tap)
-    pack_a(shape.filters, shape.channels, transformed.data() + tap * size, shape.channels, false, packed + tap * size,
-           isa);
+    pack_blocked_filters(shape.filters, shape.channels, 1, channel_block(isa), transformed.data() + tap * size,
+                         packed + tap * step, isa);
 }
 
 void winograd(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,

@@ -1,4 +1,4 @@
-// f32 convolution with 3 x 3 kernels by Winograd's F(2x2, 3x3) and F(4x4, 3x3): fewer multiplications.
+// f32 convolution of channel-blocked data with 3 x 3 kernels by Winograd's F(2x2, 3x3) and F(4x4, 3x3).
 #pragma once
 
 #include "base/cpu.h"
@@ -11,8 +11,9 @@ namespace sx {
 // Depends on everything but the batch.
 int winograd_tile(const ConvShape& shape);
 
-// As conv.h has them. The results differ from a direct sum by a few times its rounding errors: with inputs and weights
-// of one size, the root mean square error is about 2.5 times, and the greatest error 3 times that of a direct sum.
+// As blocked.h has them. The results differ from a direct sum by a few times its rounding errors: with inputs and
+// weights of one size, the root mean square error is about 2.5 times, and the greatest error 3 times that of a direct
+// sum.
 int64_t packed_winograd_size(const ConvShape& shape, Isa isa);
 void pack_winograd(const ConvShape& shape, const float* weights, float* packed, Isa isa);
 void winograd(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue, Isa isa);

@@ -1,4 +1,4 @@
-// The per-ISA transforms of the Winograd convolution.
+// The per-ISA transforms of the Winograd convolution of channel-blocked data.
 #pragma once
 
 #include <cstdint>
@@ -16,24 +16,25 @@ constexpr int kMaxWinogradIn = 6;
 constexpr float kWinogradA = 0.75f;
 constexpr float kWinogradB = 1.5f;
 
-// Neighbouring tiles in one row of tiles; at most a vector of them.
+// One tile of one block of channels; strides count floats.
 struct WinogradInput {
-  const float* plane;     // of one channel
-  int64_t height, width;  // of the plane; what lies outside of it reads as 0
-  int64_t top, left;      // of the first window
-  int tiles;
+  const float* x;          // the first element of the window, which may lie outside of the data
+  int64_t row_step;        // between rows of the window; its columns are a block apart
+  int row_begin, row_end;  // the part of the window that holds data; the rest reads as 0
+  int column_begin, column_end;
 };
 struct WinogradOutput {
-  float* y;               // the first output of the first tile
+  float* y;               // the first output
   const float* residual;  // laid out as y, or null
-  int64_t stride;         // between rows of y
-  int rows, columns;      // how many of the outputs exist
+  const float* bias;      // of the block, or null
+  int64_t row_step;
+  int rows, columns;  // how many of the outputs exist
 };
 
 struct WinogradKernel {
-  // v[p * v_step + t] = (B^T d B)[p] for the window d of tile t.
+  // v[p * v_step + lane] = (B^T d B)[p] for the window d.
   void (*transform_input)(const WinogradInput& in, float* v, int64_t v_step);
-  // y = tail(A^T m A) where m[p * m_step + t] is element p of tile t; reads whole vectors of m.
+  // y = tail(A^T m A) where m[p * m_step + lane] is element p.
   void (*transform_output)(const float* m, int64_t m_step, const WinogradOutput& out, const FilterTail& tail);
 };
 

@@ -1,0 +1,413 @@
+// Convolution of channel-blocked data: outputs in tiles of pixels by blocks of filters, rows of them shared out.
+#include "kernels/conv/blocked.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/scratch.h"
+#include "base/shape.h"
+#include "base/thread_pool.h"
+#include "kernels/conv/blocked_kernel.h"
+#include "kernels/conv/winograd.h"
+
+namespace sx {
+namespace {
+
+constexpr int64_t kTileFilters = 2;        // blocks of filters in a tile
+constexpr int64_t kBandBytes = 384 << 10;  // input that a task works through again and again
+constexpr int64_t kLeastWork = 200'000;    // multiply-adds worth a task
+constexpr int64_t kCopyGrain = 32768;      // elements of a copy worth a task
+constexpr int64_t kFlatTiles = 8;          // tiles in a row where rows do not matter
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+bool is_pointwise(const ConvShape& shape) {
+  for (int axis = 0; axis < 2; ++axis)
+    if (shape.kernel[axis] != 1 || shape.stride[axis] != 1 || shape.pad_begin[axis] != 0 || shape.pad_end[axis] != 0)
+      return false;
+  return true;
+}
+
+// The taps of a window along one axis that meet data, and from where on.
+struct Taps {
+  int64_t first, last;
+};
+Taps taps_of(const ConvShape& shape, int axis, int64_t output) {
+  const int64_t start = output * shape.stride[axis] - shape.pad_begin[axis];
+  const int64_t dilation = shape.dilation[axis];
+  const int64_t first = start >= 0 ? 0 : std::min(shape.kernel[axis], ceil_div(-start, dilation));
+  const int64_t room = shape.in[axis] - start;
+  const int64_t last = room <= 0 ? 0 : std::min(shape.kernel[axis], ceil_div(room, dilation));
+  return {first, std::max(first, last)};
+}
+
+// The outputs [begin, end) along one axis whose windows lie within the data.
+void inner_outputs(const ConvShape& shape, int axis, int64_t* begin, int64_t* end) {
+  *begin = std::min(shape.out[axis], ceil_div(shape.pad_begin[axis], shape.stride[axis]));
+  const int64_t span = shape.dilation[axis] * (shape.kernel[axis] - 1);
+  const int64_t last_start = shape.in[axis] + shape.pad_begin[axis] - span - 1;
+  *end = last_start < 0 ? *begin : std::clamp(last_start / shape.stride[axis] + 1, *begin, shape.out[axis]);
+}
+
+// The geometry that direct and depthwise convolution share, with a 1 x 1 kernel seen as rows of any length.
+struct Layout {
+  ConvShape shape;
+  int64_t block;
+  bool plain;
+  int64_t in_blocks;  // of channels, or the channels themselves where the input is plain
+  int64_t pixel;      // floats between neighbouring inputs
+  int64_t inner_begin, inner_end;
+
+  Layout(const ConvShape& given, bool plain_input, Isa isa)
+      : shape(given), block(channel_block(isa)), plain(plain_input) {
+    in_blocks = plain ? shape.channels : ceil_div(shape.channels, block);
+    pixel = plain ? 1 : block;
+    inner_outputs(shape, 1, &inner_begin, &inner_end);
+  }
+  int64_t image() const { return in_blocks * shape.in_size() * pixel; }
+  // Of the window of output (row, column), before any tap.
+  int64_t window(int64_t row, int64_t column) const {
+    return ((row * shape.stride[0] - shape.pad_begin[0]) * shape.in[1] + column * shape.stride[1] -
+            shape.pad_begin[1]) *
+           pixel;
+  }
+  int64_t tap(int64_t i, int64_t j) const {
+    return (i * shape.dilation[0] * shape.in[1] + j * shape.dilation[1]) * pixel;
+  }
+};
+
+// The runs of windows whose taps are rows x columns, into `runs`; `width` weights meet each input.
+int64_t make_runs(const Layout& layout, Taps rows, Taps columns, int64_t width, BlockedRun* runs) {
+  const ConvShape& s = layout.shape;
+  const int64_t taps = s.kernel[0] * s.kernel[1];
+  const int64_t depth = layout.plain ? 1 : layout.block;
+  int64_t count = 0;
+  for (int64_t b = 0; b < layout.in_blocks; ++b) {
+    const int64_t length = layout.plain ? 1 : std::min(layout.block, s.channels - b * layout.block);
+    for (int64_t i = rows.first; i < rows.last; ++i) {
+      for (int64_t j = columns.first; j < columns.last; ++j) {
+        const int64_t at = b * taps + i * s.kernel[1] + j;
+        runs[count++] = {b * s.in_size() * layout.pixel + layout.tap(i, j), at * depth * width, length};
+      }
+    }
+  }
+  return count;
+}
+
+class Direct {
+ public:
+  Direct(const ConvShape& shape, bool plain, const float* x, const float* packed, float* y, const Epilogue& epilogue,
+         Isa isa)
+      : layout_(shape, plain, isa),
+        kernel_(blocked_kernel(isa)),
+        x_(x),
+        packed_(packed),
+        y_(y),
+        epilogue_(epilogue),
+        tail_(filter_tail(epilogue, isa)) {
+    if (!plain && is_pointwise(shape)) {
+      // Rows of a 1 x 1 kernel may be cut anywhere.
+      flat_ = shape.out_size();
+      row_length_ = std::min<int64_t>(flat_, kFlatTiles * kernel_.sizes[0]);
+      rows_ = ceil_div(flat_, row_length_);
+    } else {
+      row_length_ = shape.out[1];
+      rows_ = shape.out[0];
+    }
+  }
+
+  void run() {
+    const ConvShape& s = layout_.shape;
+    const int64_t groups = ceil_div(ceil_div(s.filters, layout_.block), kTileFilters);
+    const int64_t row_bytes = 4 * layout_.in_blocks * layout_.pixel * row_length_ * s.stride[0] * s.stride[1];
+    const int64_t per_band = std::clamp<int64_t>(kBandBytes / row_bytes, 1, rows_);
+    const double work =
+        static_cast<double>(s.batch * s.filters * s.channels) * static_cast<double>(s.kernel_size() * s.out_size());
+    const auto wanted =
+        static_cast<int64_t>(std::min(4.0 * thread_count(), std::max(1.0, work / static_cast<double>(kLeastWork))));
+    // Bands first: a task that has all filters reads its input once.
+    int64_t bands = ceil_div(rows_, per_band);
+    int64_t parts = 1;
+    if (s.batch * bands < wanted) {
+      const bool heavy = s.filters * s.channels * s.kernel_size() > 64 * rows_ * row_length_;
+      if (heavy) parts = std::min(groups, ceil_div(wanted, s.batch * bands));
+      if (s.batch * bands * parts < wanted) bands = std::min(rows_, ceil_div(wanted, s.batch * parts));
+      if (s.batch * bands * parts < wanted) parts = std::min(groups, ceil_div(wanted, s.batch * bands));
+    }
+    parallel_for(s.batch * bands * parts, 1, [&](int64_t begin, int64_t end) {
+      BlockedRun* runs = reserve_runs();
+      for (int64_t task = begin; task < end; ++task) {
+        // Images innermost: neighbouring tasks share weights.
+        const int64_t image = task % s.batch;
+        const int64_t band = task / s.batch % bands, part = task / s.batch / bands;
+        run_rows(image, band * rows_ / bands, (band + 1) * rows_ / bands, part * groups / parts,
+                 (part + 1) * groups / parts, runs);
+      }
+    });
+  }
+
+ private:
+  BlockedRun* reserve_runs() const {
+    const int64_t most = layout_.in_blocks * layout_.shape.kernel_size();
+    return static_cast<BlockedRun*>(thread_scratch(
+        ScratchSlot::kPackA, static_cast<size_t>(checked_mul(most * 2, static_cast<int64_t>(sizeof(BlockedRun))))));
+  }
+
+  void run_rows(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end,
+                BlockedRun* runs) const {
+    const ConvShape& s = layout_.shape;
+    const int64_t blocks = ceil_div(s.filters, layout_.block);
+    const int64_t depth = round_up(s.channels, layout_.plain ? 1 : layout_.block) * s.kernel_size();
+    for (int64_t group = group_begin; group < group_end; ++group) {
+      const int64_t first = group * kTileFilters;
+      const int64_t count = std::min(kTileFilters, blocks - first);
+      BlockedTile tile;
+      tile.weights = packed_ + first * layout_.block * depth;
+      tile.bias = epilogue_.row_bias ? epilogue_.row_bias + first * layout_.block : nullptr;
+      tile.tail = &tail_;
+      tile.y_step = s.out_size() * layout_.block;
+      Rows rows{tile,
+                count,
+                (image * blocks + first) * tile.y_step,
+                x_ + image * layout_.image(),
+                runs,
+                runs + layout_.in_blocks * s.kernel_size()};
+      for (int64_t row = row_begin; row < row_end; ++row) flat_ > 0 ? flat_row(rows, row) : window_row(rows, row);
+    }
+  }
+
+  // What the rows of one group of filters have in common.
+  struct Rows {
+    BlockedTile tile;
+    int64_t blocks;
+    int64_t y;  // of the first output
+    const float* x;
+    BlockedRun* inner;  // runs of the windows that lie within the data, for the taps in `inner_taps`
+    BlockedRun* outer;  // of others, made as they come
+    Taps inner_taps{-1, -1};
+    int64_t inner_count = 0;
+  };
+
+  void flat_row(Rows& rows, int64_t row) const {
+    if (rows.inner_taps.first < 0) {
+      rows.inner_taps = {0, 1};
+      rows.inner_count = make_runs(layout_, {0, 1}, {0, 1}, rows.blocks * layout_.block, rows.inner);
+    }
+    rows.tile.x_step = layout_.block;
+    const int64_t first = row * row_length_;
+    outputs(rows, rows.inner, rows.inner_count, first * layout_.block, first, std::min(row_length_, flat_ - first));
+  }
+
+  void window_row(Rows& rows, int64_t row) const {
+    const ConvShape& s = layout_.shape;
+    const Taps taps = taps_of(s, 0, row);
+    const int64_t width = rows.blocks * layout_.block;
+    if (rows.inner_taps.first != taps.first || rows.inner_taps.last != taps.last) {
+      rows.inner_taps = taps;
+      rows.inner_count = make_runs(layout_, taps, {0, s.kernel[1]}, width, rows.inner);
+    }
+    rows.tile.x_step = s.stride[1] * layout_.pixel;
+    const int64_t inner = layout_.inner_end - layout_.inner_begin;
+    outputs(rows, rows.inner, rows.inner_count, layout_.window(row, layout_.inner_begin),
+            row * s.out[1] + layout_.inner_begin, inner);
+    for (int64_t column = 0; column < s.out[1]; ++column) {
+      if (column == layout_.inner_begin) column += inner;
+      if (column == s.out[1]) break;
+      const int64_t count = make_runs(layout_, taps, taps_of(s, 1, column), width, rows.outer);
+      outputs(rows, rows.outer, count, layout_.window(row, column), row * s.out[1] + column, 1);
+    }
+  }
+
+  // `count` outputs from `at` on, the window of the first at x + `window`.
+  void outputs(Rows& rows, const BlockedRun* runs, int64_t run_count, int64_t window, int64_t at, int64_t count) const {
+    BlockedTile& tile = rows.tile;
+    tile.runs = runs;
+    tile.run_count = run_count;
+    for (int i = 0; count > 0;) {
+      if (kernel_.sizes[i] > count) {
+        ++i;
+        continue;
+      }
+      // Offsets of taps make up for a window that begins before the data.
+      tile.x = reinterpret_cast<const float*>(reinterpret_cast<uintptr_t>(rows.x) +
+                                              static_cast<uintptr_t>(window) * sizeof(float));
+      const int64_t to = rows.y + at * layout_.block;
+      tile.y = y_ + to;
+      tile.residual = epilogue_.residual ? epilogue_.residual + to : nullptr;
+      kernel_.tiles[i][rows.blocks - 1](tile);
+      count -= kernel_.sizes[i];
+      at += kernel_.sizes[i];
+      window += kernel_.sizes[i] * tile.x_step;
+    }
+  }
+
+  const Layout layout_;
+  const BlockedKernel& kernel_;
+  const float* x_;
+  const float* packed_;
+  float* y_;
+  const Epilogue& epilogue_;
+  const FilterTail tail_;
+  int64_t flat_ = 0;  // all outputs, where rows do not matter
+  int64_t row_length_, rows_;
+};
+
+void depthwise(const ConvShape& s, const float* x, const float* packed, float* y, const Epilogue& epilogue, Isa isa) {
+  const Layout layout(s, false, isa);
+  const BlockedKernel& kernel = blocked_kernel(isa);
+  const FilterTail tail = filter_tail(epilogue, isa);
+  const int64_t block = layout.block, taps_of_window = s.kernel_size();
+  const int64_t row_work = s.out[1] * taps_of_window * block;
+  const int64_t grain = std::max<int64_t>(1, kLeastWork / row_work);
+  parallel_for(s.batch * layout.in_blocks * s.out[0], grain, [&](int64_t begin, int64_t end) {
+    auto* runs = static_cast<BlockedRun*>(
+        thread_scratch(ScratchSlot::kPackA,
+                       static_cast<size_t>(checked_mul(2 * taps_of_window, static_cast<int64_t>(sizeof(BlockedRun))))));
+    BlockedRun* outer = runs + taps_of_window;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t plane = item / s.out[0], row = item % s.out[0];
+      const int64_t at_block = plane % layout.in_blocks;
+      const float* from = x + plane * s.in_size() * block;
+      const int64_t to = (plane * s.out[0] + row) * s.out[1] * block;
+      const Taps rows = taps_of(s, 0, row);
+      const auto make = [&](Taps columns, BlockedRun* list) {
+        int64_t count = 0;
+        for (int64_t i = rows.first; i < rows.last; ++i)
+          for (int64_t j = columns.first; j < columns.last; ++j)
+            list[count++] = {layout.tap(i, j), (i * s.kernel[1] + j) * block, block};
+        return count;
+      };
+      BlockedDepthwise work;
+      work.x_step = s.stride[1] * block;
+      work.weights = packed + at_block * taps_of_window * block;
+      work.bias = epilogue.row_bias ? epilogue.row_bias + at_block * block : nullptr;
+      work.tail = &tail;
+      const auto outputs = [&](const BlockedRun* list, int64_t count, int64_t column, int64_t n) {
+        work.taps = list;
+        work.tap_count = count;
+        work.x = reinterpret_cast<const float*>(reinterpret_cast<uintptr_t>(from) +
+                                                static_cast<uintptr_t>(layout.window(row, column)) * sizeof(float));
+        work.y = y + to + column * block;
+        work.residual = epilogue.residual ? epilogue.residual + to + column * block : nullptr;
+        kernel.depthwise(work, n);
+      };
+      const int64_t inner = layout.inner_end - layout.inner_begin;
+      outputs(runs, make({0, s.kernel[1]}, runs), layout.inner_begin, inner);
+      for (int64_t column = 0; column < s.out[1]; ++column) {
+        if (column == layout.inner_begin) column += inner;
+        if (column == s.out[1]) break;
+        outputs(outer, make(taps_of(s, 1, column), outer), column, 1);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+int64_t channel_block(Isa isa) { return blocked_kernel(isa).block; }
+
+void to_blocks(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa) {
+  const BlockedKernel& kernel = blocked_kernel(isa);
+  const int64_t blocks = ceil_div(channels, kernel.block);
+  parallel_for(batch * blocks, std::max<int64_t>(1, kCopyGrain / (size * kernel.block + 1)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t item = begin; item < end; ++item) {
+                   const int64_t first = item % blocks * kernel.block;
+                   kernel.to_block(x + (item / blocks * channels + first) * size, size,
+                                   static_cast<int>(std::min<int64_t>(kernel.block, channels - first)), size,
+                                   y + item * size * kernel.block);
+                 }
+               });
+}
+
+void from_blocks(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa) {
+  const BlockedKernel& kernel = blocked_kernel(isa);
+  const int64_t blocks = ceil_div(channels, kernel.block);
+  parallel_for(batch * blocks, std::max<int64_t>(1, kCopyGrain / (size * kernel.block + 1)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t item = begin; item < end; ++item) {
+                   const int64_t first = item % blocks * kernel.block;
+                   kernel.from_block(x + item * size * kernel.block, size,
+                                     static_cast<int>(std::min<int64_t>(kernel.block, channels - first)), size,
+                                     y + (item / blocks * channels + first) * size);
+                 }
+               });
+}
+
+bool can_block(const ConvShape& shape) {
+  return shape.rank == 2 && (shape.groups == 1 || (shape.groups == shape.channels && shape.groups == shape.filters));
+}
+
+BlockedMethod blocked_method(const ConvShape& shape, bool plain_input) {
+  if (shape.groups > 1) return BlockedMethod::kDepthwise;
+  if (plain_input) return BlockedMethod::kPlain;
+  return winograd_tile(shape) != 0 ? BlockedMethod::kWinograd : BlockedMethod::kDirect;
+}
+
+const char* name_of(BlockedMethod method) {
+  switch (method) {
+    case BlockedMethod::kPlain: return "blocked, plain input";
+    case BlockedMethod::kDirect: return "blocked, direct";
+    case BlockedMethod::kDepthwise: return "blocked, depthwise";
+    case BlockedMethod::kWinograd: return "blocked, winograd";
+  }
+  return "unknown";
+}
+
+int64_t packed_blocked_size(const ConvShape& shape, BlockedMethod method, Isa isa) {
+  const int64_t block = channel_block(isa);
+  const int64_t filters = ceil_div(shape.filters, block) * block;
+  if (method == BlockedMethod::kDepthwise) return checked_mul(filters, shape.kernel_size());
+  if (method == BlockedMethod::kWinograd) return packed_winograd_size(shape, isa);
+  const int64_t depth = round_up(shape.channels, method == BlockedMethod::kPlain ? 1 : block);
+  return checked_mul(checked_mul(filters, depth), shape.kernel_size());
+}
+
+void pack_blocked(const ConvShape& shape, BlockedMethod method, const float* weights, float* packed, Isa isa) {
+  const int64_t block = channel_block(isa), taps = shape.kernel_size();
+  std::fill_n(packed, packed_blocked_size(shape, method, isa), 0.0f);
+  if (method == BlockedMethod::kWinograd) return pack_winograd(shape, weights, packed, isa);
+  if (method == BlockedMethod::kDepthwise) {
+    for (int64_t c = 0; c < shape.channels; ++c)
+      for (int64_t tap = 0; tap < taps; ++tap)
+        packed[(c / block * taps + tap) * block + c % block] = weights[c * taps + tap];
+    return;
+  }
+  pack_blocked_filters(shape.filters, shape.channels, taps, method == BlockedMethod::kPlain ? 1 : block, weights,
+                       packed, isa);
+}
+
+void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64_t depth, const float* weights,
+                          float* packed, Isa isa) {
+  // [group of filters][block of channels][tap][channel][filter of the group]
+  const int64_t block = channel_block(isa), width = kTileFilters * block;
+  const int64_t padded = ceil_div(channels, depth) * depth;
+  const int64_t all = ceil_div(filters, block) * block;
+  parallel_for(ceil_div(filters, width), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t group = begin; group < end; ++group) {
+      const int64_t first = group * width;
+      const int64_t group_width = std::min(width, all - first);
+      float* to = packed + first * padded * taps;
+      for (int64_t f = 0; f < std::min(group_width, filters - first); ++f)
+        for (int64_t c = 0; c < channels; ++c)
+          for (int64_t tap = 0; tap < taps; ++tap)
+            to[((c / depth * taps + tap) * depth + c % depth) * group_width + f] =
+                weights[((first + f) * channels + c) * taps + tap];
+    }
+  });
+}
+
+void blocked_conv(const ConvShape& shape, BlockedMethod method, const float* x, const float* packed, float* y,
+                  const Epilogue& epilogue, Isa isa) {
+  SX_ASSERT(epilogue.column_bias == nullptr && epilogue.scale == 1.0f && can_block(shape));
+  if (shape.batch == 0 || shape.out_size() == 0 || shape.filters == 0) return;
+  switch (method) {
+    case BlockedMethod::kPlain: return Direct(shape, true, x, packed, y, epilogue, isa).run();
+    case BlockedMethod::kDirect: return Direct(shape, false, x, packed, y, epilogue, isa).run();
+    case BlockedMethod::kDepthwise: return depthwise(shape, x, packed, y, epilogue, isa);
+    case BlockedMethod::kWinograd: return winograd(shape, x, packed, y, epilogue, isa);
+  }
+}
+
+}  // namespace sx

@@ -1,0 +1,38 @@
+// f32 convolution and pooling of channel-blocked data: [batch, channels / block, height, width, block], where the last
+// block is filled up with channels that nobody reads.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "kernels/conv/conv_shape.h"
+#include "kernels/epilogue.h"
+
+namespace sx {
+
+// The channels in a block: the lanes of a vector.
+int64_t channel_block(Isa isa = active_isa());
+
+// Plain data, [batch, channels, size], to blocks and back. What fills up the last block is 0.
+void to_blocks(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa = active_isa());
+void from_blocks(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa = active_isa());
+
+// What the kernels take: 2-D, and one group or as many as channels and filters.
+bool can_block(const ConvShape& shape);
+// How a shape is computed; it never depends on the batch. With kPlain the input is not blocked, its channels being few.
+enum class BlockedMethod : uint8_t { kPlain, kDirect, kDepthwise, kWinograd };
+BlockedMethod blocked_method(const ConvShape& shape, bool plain_input);
+const char* name_of(BlockedMethod method);
+
+int64_t packed_blocked_size(const ConvShape& shape, BlockedMethod method, Isa isa = active_isa());
+void pack_blocked(const ConvShape& shape, BlockedMethod method, const float* weights, float* packed,
+                  Isa isa = active_isa());
+// Weights [filters, channels, taps] for tiles of filters, in blocks of `depth` channels; `packed` holds zeros before.
+void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64_t depth, const float* weights,
+                          float* packed, Isa isa);
+// y = epilogue(conv(x, weights)), y and the residual blocked. row_bias holds a value for each filter, filled up to
+// whole blocks; scale must be 1 and column_bias null.
+void blocked_conv(const ConvShape& shape, BlockedMethod method, const float* x, const float* packed, float* y,
+                  const Epilogue& epilogue, Isa isa = active_isa());
+
+}  // namespace sx

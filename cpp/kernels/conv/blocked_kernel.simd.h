@@ -1,0 +1,181 @@
+// Tiles of channel-blocked convolutions for one ISA.
+namespace sx {
+namespace SX_ISA {
+
+#include "kernels/vec.h"
+#include "kernels/vec_transpose.h"
+
+namespace blocked_f32 {
+
+#if SX_ISA_LEVEL >= 2
+constexpr int kSizes[] = {14, 7, 4, 2, 1};
+#else
+constexpr int kSizes[] = {6, 3, 2, 1};
+#endif
+constexpr int kSizeCount = sizeof(kSizes) / sizeof(kSizes[0]);
+
+// acc = tail(acc): bias, residual and activation. y and the residual of block f of filters stand f * step further.
+template <int kP, int kF>
+SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const float* residual, int64_t step,
+                      const FilterTail& tail) {
+  if (bias) {
+#pragma GCC unroll 2
+    for (int f = 0; f < kF; ++f) {
+      const F b = load(bias + f * kLanes);
+#pragma GCC unroll 14
+      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + b;
+    }
+  }
+  const F by = splat(tail.residual_scale);
+  if (residual && !tail.residual_last) {
+#pragma GCC unroll 2
+    for (int f = 0; f < kF; ++f) {
+#pragma GCC unroll 14
+      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * kLanes);
+    }
+  }
+  if (tail.clip) {
+    const F low = splat(tail.low), high = splat(tail.high);
+#pragma GCC unroll 14
+    for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 2
+      for (int f = 0; f < kF; ++f) acc[p][f] = min(high, max(low, acc[p][f]));
+    }
+  } else if (tail.activate) {
+    float values[kP * kF * kLanes];
+#pragma GCC unroll 14
+    for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 2
+      for (int f = 0; f < kF; ++f) store(values + (p * kF + f) * kLanes, acc[p][f]);
+    }
+    tail.activate(values, values, kP * kF * kLanes, tail.alpha, tail.beta);
+#pragma GCC unroll 14
+    for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 2
+      for (int f = 0; f < kF; ++f) acc[p][f] = load(values + (p * kF + f) * kLanes);
+    }
+  }
+  if (residual && tail.residual_last) {
+#pragma GCC unroll 2
+    for (int f = 0; f < kF; ++f) {
+#pragma GCC unroll 14
+      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * kLanes);
+    }
+  }
+}
+
+// Sums over the runs. With kStep the outputs' inputs lie that far apart, else t.x_step.
+template <int kP, int kF, int kStep>
+SX_INLINE void sum_runs(const BlockedTile& t, F (&acc)[kP][kF]) {
+  const int64_t step = kStep > 0 ? kStep : t.x_step;
+  for (int64_t r = 0; r < t.run_count; ++r) {
+    const float* x = t.x + t.runs[r].x;
+    const float* w = t.weights + t.runs[r].w;
+    for (int64_t c = 0; c < t.runs[r].length; ++c) {
+      F wv[kF];
+#pragma GCC unroll 2
+      for (int f = 0; f < kF; ++f) wv[f] = load(w + f * kLanes);
+#pragma GCC unroll 14
+      for (int p = 0; p < kP; ++p) {
+        const F xv = splat(x[p * step + c]);
+#pragma GCC unroll 2
+        for (int f = 0; f < kF; ++f) acc[p][f] = fma(xv, wv[f], acc[p][f]);
+      }
+      w += kF * kLanes;
+    }
+  }
+}
+
+template <int kP, int kF>
+void tile(const BlockedTile& t) {
+  F acc[kP][kF];
+#pragma GCC unroll 14
+  for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 2
+    for (int f = 0; f < kF; ++f) acc[p][f] = F{};
+  }
+  if (t.x_step == kLanes) sum_runs<kP, kF, kLanes>(t, acc);
+  else sum_runs<kP, kF, 0>(t, acc);
+  finish<kP, kF>(acc, t.bias, t.residual, t.y_step, *t.tail);
+#pragma GCC unroll 2
+  for (int f = 0; f < kF; ++f) {
+#pragma GCC unroll 14
+    for (int p = 0; p < kP; ++p) store(t.y + f * t.y_step + p * kLanes, acc[p][f]);
+  }
+}
+
+template <int kP>
+SX_INLINE void depthwise_tile(const BlockedDepthwise& d, int64_t at) {
+  F acc[kP][1];
+#pragma GCC unroll 14
+  for (int p = 0; p < kP; ++p) acc[p][0] = F{};
+  const float* first = d.x + at * d.x_step;
+  for (int64_t t = 0; t < d.tap_count; ++t) {
+    const F w = load(d.weights + d.taps[t].w);
+    const float* x = first + d.taps[t].x;
+#pragma GCC unroll 14
+    for (int p = 0; p < kP; ++p) acc[p][0] = fma(w, load(x + p * d.x_step), acc[p][0]);
+  }
+  finish<kP, 1>(acc, d.bias, d.residual ? d.residual + at * kLanes : nullptr, 0, *d.tail);
+#pragma GCC unroll 14
+  for (int p = 0; p < kP; ++p) store(d.y + (at + p) * kLanes, acc[p][0]);
+}
+
+void depthwise(const BlockedDepthwise& work, int64_t outputs) {
+  int64_t at = 0;
+  for (; at + 7 <= outputs; at += 7) depthwise_tile<7>(work, at);
+  for (; at + 2 <= outputs; at += 2) depthwise_tile<2>(work, at);
+  for (; at < outputs; ++at) depthwise_tile<1>(work, at);
+}
+
+void to_block(const float* x, int64_t stride, int channels, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = static_cast<int>(n - i < kLanes ? n - i : kLanes);
+    F rows[kLanes];
+    for (int c = 0; c < kLanes; ++c) {
+      const float* row = x + c * stride + i;
+      rows[c] = c >= channels ? F{} : count == kLanes ? load(row) : load_n(row, count);
+    }
+    transpose(rows);
+    for (int k = 0; k < count; ++k) store(y + (i + k) * kLanes, rows[k]);
+  }
+}
+
+void from_block(const float* x, int64_t stride, int channels, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = static_cast<int>(n - i < kLanes ? n - i : kLanes);
+    F columns[kLanes];
+    for (int k = 0; k < kLanes; ++k) columns[k] = k < count ? load(x + (i + k) * kLanes) : F{};
+    transpose(columns);
+    for (int c = 0; c < channels; ++c) {
+      if (count == kLanes) store(y + c * stride + i, columns[c]);
+      else store_n(y + c * stride + i, columns[c], count);
+    }
+  }
+}
+
+#define SX_SIZE(p) {tile<p, 1>, tile<p, 2>}
+constexpr BlockedTileFunction kTiles[kSizeCount][2] = {
+#if SX_ISA_LEVEL >= 2
+    SX_SIZE(14), SX_SIZE(7), SX_SIZE(4), SX_SIZE(2), SX_SIZE(1),
+#else
+    SX_SIZE(6),
+    SX_SIZE(3),
+    SX_SIZE(2),
+    SX_SIZE(1),
+#endif
+};
+#undef SX_SIZE
+
+}  // namespace blocked_f32
+
+constexpr BlockedKernel kBlockedKernel = {kLanes,
+                                          blocked_f32::kSizes,
+                                          blocked_f32::kSizeCount,
+                                          blocked_f32::kTiles,
+                                          blocked_f32::depthwise,
+                                          blocked_f32::to_block,
+                                          blocked_f32::from_block};
+
+}  // namespace SX_ISA
+}  // namespace sx

@@ -1,0 +1,142 @@
+// Convolution of channel-blocked data on every tier against plain loops.
+#include "kernels/conv/blocked.h"
+
+#include "check.h"
+#include "conv_testing.h"
+#include "kernel_testing.h"
+#include "kernels/conv/winograd.h"
+
+namespace sx {
+namespace {
+
+int64_t padded(int64_t channels, Isa isa) {
+  const int64_t block = channel_block(isa);
+  return (channels + block - 1) / block * block;
+}
+
+struct Blocked {
+  ConvShape shape;
+  bool plain = false;
+  Isa isa;
+
+  // The blocked convolution of plain data, as plain data. What fills up blocks of the input and residual is NaN.
+  std::vector<float> run(const std::vector<float>& x, const std::vector<float>& weights, Epilogue epilogue,
+                         int threads = 0) const {
+    const BlockedMethod method = blocked_method(shape, plain);
+    AlignedVector<float> packed(packed_blocked_size(shape, method, isa));
+    pack_blocked(shape, method, weights.data(), packed.data(), isa);
+    const auto blocked = [&](const float* from, int64_t channels, int64_t size) {
+      std::vector<float> to(static_cast<size_t>(shape.batch * padded(channels, isa) * size));
+      to_blocks(from, shape.batch, channels, size, to.data(), isa);
+      const int64_t block = channel_block(isa);
+      for (int64_t i = 0; i < static_cast<int64_t>(to.size()); ++i)
+        if (i / (size * block) % (padded(channels, isa) / block) * block + i % block >= channels)
+          to[static_cast<size_t>(i)] = NAN;
+      return to;
+    };
+    const std::vector<float> from = plain ? x : blocked(x.data(), shape.channels, shape.in_size());
+    std::vector<float> residual, bias(static_cast<size_t>(padded(shape.filters, isa)), NAN);
+    if (epilogue.residual) {
+      residual = blocked(epilogue.residual, shape.filters, shape.out_size());
+      epilogue.residual = residual.data();
+    }
+    if (epilogue.row_bias) {
+      std::copy(epilogue.row_bias, epilogue.row_bias + shape.filters, bias.begin());
+      epilogue.row_bias = bias.data();
+    }
+    std::vector<float> to(static_cast<size_t>(shape.batch * padded(shape.filters, isa) * shape.out_size()));
+    ThreadLimit limit(threads);
+    blocked_conv(shape, method, from.data(), packed.data(), to.data(), epilogue, isa);
+    std::vector<float> y(static_cast<size_t>(shape.batch * shape.filters * shape.out_size()));
+    from_blocks(to.data(), shape.batch, shape.filters, shape.out_size(), y.data(), isa);
+    return y;
+  }
+};
+
+void check(const ConvShape& shape, bool plain = false) {
+  const std::vector<float> x = random_floats(shape.batch * shape.channels * shape.in_size(), 1);
+  const int64_t depth = shape.channels / shape.groups * shape.kernel_size();
+  const std::vector<float> weights = random_floats(shape.filters * depth, 2);
+  const std::vector<float> bias = random_floats(shape.filters, 3);
+  const std::vector<float> residual = random_floats(shape.batch * shape.filters * shape.out_size(), 4);
+  std::vector<double> magnitude;
+  const std::vector<double> expected = plain_conv(shape, x, weights, &magnitude);
+  for (Isa isa : tested_isas()) {
+    const Blocked conv{shape, plain, isa};
+    Epilogue epilogue;
+    epilogue.row_bias = bias.data();
+    epilogue.residual = residual.data();
+    epilogue.activation = Activation::kLeakyRelu;
+    epilogue.alpha = 0.5f;
+    const std::vector<float> y = conv.run(x, weights, epilogue);
+    for (size_t i = 0; i < y.size(); ++i) {
+      double want = expected[i] + bias[i / shape.out_size() % shape.filters] + residual[i];
+      if (want < 0) want *= 0.5;
+      CHECK_NEAR(y[i], want, 1.2e-7 * static_cast<double>(depth + 4) * (magnitude[i] + 2));
+    }
+    CHECK(same_bits(y, conv.run(x, weights, epilogue, 1)));
+    epilogue.residual_last = true;
+    epilogue.activation = Activation::kRelu;
+    const std::vector<float> z = conv.run(x, weights, epilogue);
+    for (size_t i = 0; i < z.size(); ++i) {
+      const double want = std::max(0.0, expected[i] + bias[i / shape.out_size() % shape.filters]) + residual[i];
+      CHECK_NEAR(z[i], want, 1.2e-7 * static_cast<double>(depth + 4) * (magnitude[i] + 2));
+    }
+  }
+}
+
+TEST(blocked_direct) {
+  check(conv_2d({2, 5, 7, 1}, {6, 9}, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}));
+  check(conv_2d({1, 64, 40, 1}, {7, 7}, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}));
+  check(conv_2d({3, 17, 33, 1}, {14, 15}, {1, 1}, {2, 2}, {1, 1}, {0, 0, 0, 0}));
+  check(conv_2d({2, 20, 18, 1}, {17, 19}, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}));
+  check(conv_2d({1, 9, 18, 1}, {12, 31}, {5, 3}, {1, 1}, {1, 1}, {2, 0, 3, 2}));
+  check(conv_2d({1, 4, 5, 1}, {11, 13}, {3, 2}, {2, 3}, {2, 1}, {0, 1, 2, 3}));
+  check(conv_2d({1, 3, 5, 1}, {2, 2}, {3, 3}, {1, 1}, {1, 1}, {4, 4, 4, 4}));
+  check(conv_2d({1, 18, 18, 1}, {5, 5}, {3, 3}, {1, 1}, {4, 4}, {4, 4, 4, 4}));
+}
+
+TEST(blocked_plain_input) {
+  check(conv_2d({2, 3, 34, 1}, {29, 31}, {7, 7}, {2, 2}, {1, 1}, {3, 3, 3, 3}), true);
+  check(conv_2d({1, 1, 8, 1}, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), true);
+  check(conv_2d({1, 3, 20, 1}, {16, 16}, {4, 4}, {4, 4}, {1, 1}, {0, 0, 0, 0}), true);
+}
+
+TEST(blocked_depthwise) {
+  check(conv_2d({2, 9, 9, 9}, {14, 15}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}));
+  check(conv_2d({1, 40, 40, 40}, {28, 29}, {5, 5}, {2, 2}, {1, 1}, {2, 1, 2, 2}));
+  check(conv_2d({1, 4, 4, 4}, {20, 20}, {3, 3}, {1, 1}, {2, 2}, {2, 2, 2, 2}));
+  check(conv_2d({1, 18, 18, 18}, {7, 7}, {7, 7}, {1, 1}, {1, 1}, {3, 3, 3, 3}));
+}
+
+TEST(blocked_winograd) {
+  const auto check_tile = [](const ConvShape& shape, int tile) {
+    CHECK(blocked_method(shape, false) == BlockedMethod::kWinograd);
+    CHECK_EQ(winograd_tile(shape), tile);
+    check(shape);
+  };
+  check_tile(conv_2d({2, 48, 40, 1}, {21, 75}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 4);
+  check_tile(conv_2d({3, 32, 37, 1}, {17, 18}, {3, 3}, {1, 1}, {1, 1}, {0, 2, 3, 0}), 4);
+  check_tile(conv_2d({1, 16, 16, 1}, {64, 66}, {3, 3}, {1, 1}, {1, 1}, {0, 0, 0, 0}), 4);
+  check_tile(conv_2d({9, 100, 90, 1}, {14, 14}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 2);
+  check_tile(conv_2d({2, 70, 64, 1}, {7, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 2);
+}
+
+TEST(blocked_bits_do_not_depend_on_the_batch) {
+  for (int64_t size : {7, 30}) {
+    for (int64_t kernel : {1, 3}) {
+      const ConvShape one = conv_2d({1, 24, 40, 1}, {size, size}, {kernel, kernel}, {1, 1}, {1, 1}, {1, 1, 1, 1});
+      ConvShape three = one;
+      three.batch = 3;
+      const std::vector<float> x = random_floats(3 * 24 * size * size, 1), weights = random_floats(40 * 24 * 9, 2);
+      for (Isa isa : tested_isas()) {
+        const std::vector<float> all = Blocked{three, false, isa}.run(x, weights, Epilogue());
+        const std::vector<float> first = Blocked{one, false, isa}.run(x, weights, Epilogue());
+        CHECK(std::memcmp(all.data(), first.data(), first.size() * sizeof(float)) == 0);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sx
