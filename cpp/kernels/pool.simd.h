@@ -36,9 +36,48 @@ void join(const float* x, int64_t step, float* y, int64_t n) {
   for (; i < n; ++i) y[i] = both(y[i], x[i * step]);
 }
 
+// The taps [first, last) of window `output` along an axis that lie in [-before, in + behind).
+SX_INLINE void taps_of(const BlockedPool& pool, int axis, int64_t output, int64_t before, int64_t behind,
+                       int64_t* first, int64_t* last) {
+  const int64_t start = output * pool.stride[axis] - pool.pad_begin[axis];
+  int64_t i = 0;
+  while (i < pool.kernel[axis] && start + i * pool.dilation[axis] < -before) ++i;
+  *first = i;
+  while (i < pool.kernel[axis] && start + i * pool.dilation[axis] < pool.in[axis] + behind) ++i;
+  *last = i;
+}
+
+void blocked_row(const BlockedPool& pool, const float* x, int64_t row, float* y) {
+  int64_t row_first, row_last, counted_first, counted_last;
+  taps_of(pool, 0, row, 0, 0, &row_first, &row_last);
+  taps_of(pool, 0, row, pool.pad_begin[0], pool.pad_end[0], &counted_first, &counted_last);
+  const int64_t top = row * pool.stride[0] - pool.pad_begin[0];
+  const int64_t counted_rows = pool.count_padding ? counted_last - counted_first : row_last - row_first;
+  for (int64_t column = 0; column < pool.out[1]; ++column) {
+    int64_t first, last;
+    taps_of(pool, 1, column, 0, 0, &first, &last);
+    const int64_t left = column * pool.stride[1] - pool.pad_begin[1];
+    F joined = splat(pool.mean ? 0.0f : -__builtin_inff());
+    for (int64_t i = row_first; i < row_last; ++i) {
+      const float* from = x + ((top + i * pool.dilation[0]) * pool.in[1] + left) * kLanes;
+      for (int64_t j = first; j < last; ++j) {
+        const F v = load(from + j * pool.dilation[1] * kLanes);
+        joined = pool.mean ? joined + v : Maximum()(joined, v);
+      }
+    }
+    if (pool.mean) {
+      taps_of(pool, 1, column, pool.pad_begin[1], pool.pad_end[1], &counted_first, &counted_last);
+      const int64_t count = counted_rows * (pool.count_padding ? counted_last - counted_first : last - first);
+      joined = count == 0 ? F{} : joined / splat(static_cast<float>(count));
+    }
+    store(y + column * kLanes, joined);
+  }
+}
+
 }  // namespace pool_f32
 
-constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>, pool_f32::join<pool_f32::Sum>};
+constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>, pool_f32::join<pool_f32::Sum>,
+                                    pool_f32::blocked_row};
 
 }  // namespace SX_ISA
 }  // namespace sx

@@ -57,6 +57,9 @@ bool merge_common_subexpressions(Graph& graph, PassLog& log);
 // Captured constants become constants of the body, so that bodies can be folded and their weights packed.
 bool sink_constants(Graph& graph, PassLog& log);
 
+// Convolutions and what lies between them take and give data in blocks of channels (ops/blocked.cpp).
+bool block_channels(Graph& graph, PassLog& log);
+
 // Calls visit(graph) for the graph and all bodies in it, innermost first.
 void for_each_graph(Graph& graph, const std::function<void(Graph&)>& visit);
 

@@ -398,6 +398,12 @@ void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64
   });
 }
 
+void scale_block(const float* x, const float* scale, const float* shift, float* y, int64_t size,
+                 const Epilogue& epilogue, Isa isa) {
+  const FilterTail tail = filter_tail(epilogue, isa);
+  blocked_kernel(isa).scale(x, scale, shift, y, size, tail);
+}
+
 void blocked_conv(const ConvShape& shape, BlockedMethod method, const float* x, const float* packed, float* y,
                   const Epilogue& epilogue, Isa isa) {
   SX_ASSERT(epilogue.column_bias == nullptr && epilogue.scale == 1.0f && can_block(shape));

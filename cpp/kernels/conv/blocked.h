@@ -35,4 +35,9 @@ void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64
 void blocked_conv(const ConvShape& shape, BlockedMethod method, const float* x, const float* packed, float* y,
                   const Epilogue& epilogue, Isa isa = active_isa());
 
+// y = act(x * scale + shift) for `size` elements of one block of channels; shift may be null. Of the epilogue only the
+// activation counts.
+void scale_block(const float* x, const float* scale, const float* shift, float* y, int64_t size,
+                 const Epilogue& epilogue, Isa isa = active_isa());
+
 }  // namespace sx

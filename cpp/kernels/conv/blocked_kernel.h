@@ -50,6 +50,8 @@ struct BlockedKernel {
   // tiles[i][blocks of filters - 1] computes sizes[i] outputs.
   const BlockedTileFunction (*tiles)[2];
   void (*depthwise)(const BlockedDepthwise& work, int64_t outputs);
+  // y = tail(x * scale + shift) for n elements of one block of channels; shift may be null.
+  void (*scale)(const float* x, const float* scale, const float* shift, float* y, int64_t n, const FilterTail& tail);
   // y[i * block + c] = x[c * stride + i] for c < channels and i < n, 0 for the other c of the block; and back.
   void (*to_block)(const float* x, int64_t stride, int channels, int64_t n, float* y);
   void (*from_block)(const float* x, int64_t stride, int channels, int64_t n, float* y);

@@ -128,6 +128,18 @@ void depthwise(const BlockedDepthwise& work, int64_t outputs) {
   for (; at < outputs; ++at) depthwise_tile<1>(work, at);
 }
 
+void scale(const float* x, const float* factor, const float* shift, float* y, int64_t n, const FilterTail& tail) {
+  const F by = load(factor), plus = shift ? load(shift) : F{};
+  const F low = tail.clip ? splat(tail.low) : splat(-__builtin_inff());
+  const F high = tail.clip ? splat(tail.high) : splat(__builtin_inff());
+  for (int64_t i = 0; i < n; i += kLanes) {
+    F v = load(x + i) * by + plus;
+    if (tail.clip) v = min(high, max(low, v));
+    store(y + i, v);
+  }
+  if (tail.activate) tail.activate(y, y, n, tail.alpha, tail.beta);
+}
+
 void to_block(const float* x, int64_t stride, int channels, int64_t n, float* y) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const int count = static_cast<int>(n - i < kLanes ? n - i : kLanes);
@@ -174,6 +186,7 @@ constexpr BlockedKernel kBlockedKernel = {kLanes,
                                           blocked_f32::kSizeCount,
                                           blocked_f32::kTiles,
                                           blocked_f32::depthwise,
+                                          blocked_f32::scale,
                                           blocked_f32::to_block,
                                           blocked_f32::from_block};
 

@@ -1,0 +1,258 @@
+// The operators of channel-blocked data, [batch, channels / block, height, width, block] (kernels/conv/blocked.h):
+// Block and Unblock, BlockedConv, BlockedPool and ScaleChannels. Only the passes make them.
+#include "ops/blocked.h"
+
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "kernels/conv/blocked.h"
+#include "kernels/pool.h"
+#include "ops/conv.h"
+#include "ops/fused_activation.h"
+#include "ops/pool.h"
+#include "ops/registry.h"
+
+namespace sx {
+
+int64_t block_of_channels() { return channel_block(); }
+
+namespace {
+
+int64_t blocks_of(int64_t channels) { return (channels + channel_block() - 1) / channel_block(); }
+
+Shape blocked_shape(int64_t batch, int64_t channels, int64_t height, int64_t width) {
+  return Shape{batch, blocks_of(channels), height, width, channel_block()};
+}
+
+// --- Block, Unblock
+
+void infer_block(InferContext& c) {
+  SX_CHECK(c, c.rank(0) == 4 && c.shape(0)[1].known(), "blocks ", c.type(0).str(),
+           "; four dimensions and a known number of channels expected");
+  const SymShape& x = c.shape(0);
+  c.out(0, DType::kFloat32, SymShape{x[0], Dim(blocks_of(x[1].value())), x[2], x[3], Dim(channel_block())});
+}
+
+Kernel make_block(Prepare&) {
+  return [](Run& run) {
+    const Tensor& x = run.in(0);
+    Tensor& y = run.out(0, blocked_shape(x.dim(0), x.dim(1), x.dim(2), x.dim(3)));
+    if (y.size() > 0) to_blocks(x.data<float>(), x.dim(0), x.dim(1), x.dim(2) * x.dim(3), y.data<float>());
+  };
+}
+
+void infer_unblock(InferContext& c) {
+  SX_CHECK(c, c.rank(0) == 5, "takes ", c.type(0).str(), "; blocked data expected");
+  const SymShape& x = c.shape(0);
+  c.out(0, DType::kFloat32, SymShape{x[0], Dim(c.attr_int("channels")), x[2], x[3]});
+}
+
+Kernel make_unblock(Prepare& p) {
+  const int64_t channels = p.attr_int("channels");
+  return [channels](Run& run) {
+    const Tensor& x = run.in(0);
+    Tensor& y = run.out(0, Shape{x.dim(0), channels, x.dim(2), x.dim(3)});
+    if (y.size() > 0) from_blocks(x.data<float>(), x.dim(0), channels, x.dim(2) * x.dim(3), y.data<float>());
+  };
+}
+
+// --- BlockedConv
+
+void infer_blocked_conv(InferContext& c) {
+  const ConvSpec spec(c);
+  SX_CHECK(c, c.rank(0) >= 4 && c.rank(1) == 4, "convolves ", c.type(0).str(), " with ", c.type(1).str());
+  SymShape out{c.shape(0)[0], Dim(), Dim(), Dim(), Dim(channel_block())};
+  if (c.shape(1)[0].known()) out[1] = Dim(blocks_of(c.shape(1)[0].value()));
+  for (int axis = 0; axis < 2; ++axis) {
+    const auto at = static_cast<size_t>(axis + 2);
+    if (c.shape(1)[at].known()) out[at] = spec.window.extent(c, axis, c.shape(1)[at].value(), c.shape(0)[at]);
+  }
+  c.out(0, DType::kFloat32, out);
+}
+
+class BlockedConv {
+ public:
+  explicit BlockedConv(Prepare& p)
+      : node_(p.node()), spec_(p), plain_(p.attr_int("plain_input") != 0), weights_(*p.constant(1)) {
+    read_fused_activation(p).set(epilogue_);
+    if (p.has(2)) {
+      bias_ = p.shared("bias", [&] {
+        Tensor padded(DType::kFloat32, Shape{blocks_of(weights_.dim(0)) * channel_block()});
+        std::fill_n(padded.data<float>(), padded.size(), 0.0f);
+        std::copy_n(p.constant(2)->data<float>(), weights_.dim(0), padded.data<float>());
+        return padded;
+      });
+      epilogue_.row_bias = bias_.data<float>();
+    }
+    const auto x = p.shape(0);
+    if (!x || x->size() == 0) return;
+    const ConvShape shape = shape_of(*x);
+    const std::string tag = name_of(method_of(shape)) + std::to_string(packed_blocked_size(shape, method_of(shape)));
+    packed_.emplace(key_of(shape), p.shared(tag, [&] { return pack(shape); }));
+    p.describe(name_of(method_of(shape)));
+  }
+
+  void operator()(Run& run) {
+    const ConvShape shape = shape_of(run.in(0).shape());
+    Epilogue epilogue = epilogue_;
+    Tensor& y = run.out(0, blocked_shape(shape.batch, shape.filters, shape.out[0], shape.out[1]));
+    if (run.has(3)) {
+      SX_CHECK(run, run.in(3).shape() == y.shape(), "the residual is ", run.in(3).shape().str(), " but the result is ",
+               y.shape().str());
+      epilogue.residual = run.in(3).data<float>();
+    }
+    if (y.size() == 0) return;
+    blocked_conv(shape, method_of(shape), run.in(0).data<float>(), packed_for(shape), y.data<float>(), epilogue);
+  }
+
+ private:
+  ConvShape shape_of(const Shape& x) const {
+    return conv_shape(node_, spec_, Shape{x[0], weights_.dim(1) * spec_.groups, x[2], x[3]}, weights_.shape());
+  }
+  BlockedMethod method_of(const ConvShape& shape) const { return blocked_method(shape, plain_); }
+  // Packed weights of equal size and method are the same.
+  std::pair<BlockedMethod, int64_t> key_of(const ConvShape& shape) const {
+    return {method_of(shape), packed_blocked_size(shape, method_of(shape))};
+  }
+  Tensor pack(const ConvShape& shape) const {
+    Tensor packed(DType::kFloat32, Shape{packed_blocked_size(shape, method_of(shape))});
+    pack_blocked(shape, method_of(shape), weights_.data<float>(), packed.data<float>());
+    return packed;
+  }
+  const float* packed_for(const ConvShape& shape) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    Tensor& packed = packed_[key_of(shape)];
+    if (!packed.defined()) packed = pack(shape);
+    return packed.data<float>();
+  }
+
+  const NodeView node_;
+  const ConvSpec spec_;
+  const bool plain_;
+  const Tensor weights_;
+  Tensor bias_;
+  Epilogue epilogue_;
+  std::mutex mutex_;
+  std::map<std::pair<BlockedMethod, int64_t>, Tensor> packed_;
+};
+
+Kernel make_blocked_conv(Prepare& p) {
+  SX_CHECK(p, p.constant(1) != nullptr && (!p.has(2) || p.constant(2) != nullptr), "needs constant weights");
+  auto conv = std::make_shared<BlockedConv>(p);
+  return [conv](Run& run) { (*conv)(run); };
+}
+
+// --- BlockedPool: maximum or mean of windows
+
+void infer_blocked_pool(InferContext& c) {
+  const WindowSpec window(c);
+  SX_CHECK(c, c.rank(0) == 5 && window.kernel().size() == 2, "pools ", c.type(0).str());
+  SymShape out = c.shape(0);
+  for (int axis = 0; axis < 2; ++axis) {
+    const auto at = static_cast<size_t>(axis);
+    out[at + 2] = window.extent(c, axis, window.kernel()[at], c.shape(0)[at + 2]);
+  }
+  c.out(0, DType::kFloat32, out);
+}
+
+Kernel make_blocked_pool(Prepare& p) {
+  const bool mean = p.attr_string("kind") == "mean";
+  const bool count_padding = p.attr_int("count_include_pad") != 0;
+  return [node = NodeView(p.node()), window = WindowSpec(p), mean, count_padding](Run& run) {
+    const Tensor& x = run.in(0);
+    const PoolShape s = pool_shape(node, window, Shape{x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
+    Tensor& y = run.out(0, Shape{x.dim(0), x.dim(1), s.out[0], s.out[1], x.dim(4)});
+    if (y.size() == 0) return;
+    BlockedPool pool;
+    for (int axis = 0; axis < 2; ++axis) {
+      pool.in[axis] = s.in[axis];
+      pool.out[axis] = s.out[axis];
+      pool.kernel[axis] = s.kernel[axis];
+      pool.stride[axis] = s.stride[axis];
+      pool.dilation[axis] = s.dilation[axis];
+      pool.pad_begin[axis] = s.pad_begin[axis];
+      pool.pad_end[axis] = s.pad_end[axis];
+    }
+    pool.mean = mean;
+    pool.count_padding = count_padding;
+    const int64_t row_work = s.out[1] * s.kernel[0] * s.kernel[1];
+    const auto function = pool_kernel().blocked_row;
+    parallel_for(s.planes * s.out[0], std::max<int64_t>(1, 4096 / row_work), [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item)
+        function(pool, x.data<float>() + item / s.out[0] * s.in_size() * x.dim(4), item % s.out[0],
+                 y.data<float>() + item * s.out[1] * x.dim(4));
+    });
+  };
+}
+
+// --- ScaleChannels: y = act(x * scale + shift), a value for each channel, or for each channel of each image
+
+Kernel make_scale_channels(Prepare& p) {
+  Epilogue epilogue;
+  read_fused_activation(p).set(epilogue);
+  return [epilogue](Run& run) {
+    const Tensor& x = run.in(0);
+    const auto fits = [&](const Tensor& t) {
+      return t.rank() == 5 && (t.dim(0) == 1 || t.dim(0) == x.dim(0)) && t.dim(1) == x.dim(1) && t.dim(2) == 1 &&
+             t.dim(3) == 1 && t.dim(4) == x.dim(4);
+    };
+    for (int i = 1; i <= 2; ++i)
+      SX_CHECK(run, !run.has(i) || fits(run.in(i)), i == 1 ? "the scale is " : "the shift is ", run.in(i).shape().str(),
+               ", which does not fit data of shape ", x.shape().str());
+    Tensor& y = run.out(0, x.shape());
+    const int64_t block = x.dim(4), size = x.dim(2) * x.dim(3) * block, blocks = x.dim(1);
+    const auto at = [&](int i, int64_t plane) -> const float* {
+      if (!run.has(i)) return nullptr;
+      return run.in(i).data<float>() + (run.in(i).dim(0) == 1 ? plane % blocks : plane) * block;
+    };
+    if (y.size() == 0) return;
+    parallel_for(x.dim(0) * blocks, std::max<int64_t>(1, 32768 / size), [&](int64_t begin, int64_t end) {
+      for (int64_t plane = begin; plane < end; ++plane)
+        scale_block(x.data<float>() + plane * size, at(1, plane), at(2, plane), y.data<float>() + plane * size, size,
+                    epilogue);
+    });
+  };
+}
+
+}  // namespace
+
+void define_blocked(OpList& ops) {
+  ops.add(OpDef("Block", "sardonyx").in("X", "", DType::kFloat32).out("Y").infer(infer_block).kernel(make_block));
+  ops.add(OpDef("Unblock", "sardonyx")
+              .required_attr("channels", AttrKind::kInt)
+              .in("X", "", DType::kFloat32)
+              .out("Y")
+              .infer(infer_unblock)
+              .kernel(make_unblock));
+  OpDef& conv = ops.add(OpDef("BlockedConv", "sardonyx")
+                            .attr("plain_input", 0)
+                            .in("X", "", DType::kFloat32)
+                            .in("W", "", DType::kFloat32)
+                            .optional_in("B", "", DType::kFloat32)
+                            .optional_in("residual", "", DType::kFloat32)
+                            .out("Y")
+                            .in_place({3})
+                            .infer(infer_blocked_conv)
+                            .kernel(make_blocked_conv));
+  add_conv_attrs(conv);
+  add_fused_activation_attrs(conv);
+  add_pool_attrs(ops.add(OpDef("BlockedPool", "sardonyx")
+                             .required_attr("kind", AttrKind::kString)
+                             .attr("count_include_pad", 0)
+                             .in("X", "", DType::kFloat32)
+                             .out("Y")
+                             .infer(infer_blocked_pool)
+                             .kernel(make_blocked_pool)));
+  OpDef& scale = ops.add(OpDef("ScaleChannels", "sardonyx")
+                             .in("X", "", DType::kFloat32)
+                             .in("scale", "", DType::kFloat32)
+                             .optional_in("shift", "", DType::kFloat32)
+                             .out("Y")
+                             .in_place({0})
+                             .infer(same_as(0))
+                             .kernel(make_scale_channels));
+  add_fused_activation_attrs(scale);
+}
+
+}  // namespace sx

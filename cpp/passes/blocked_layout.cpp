@@ -1,0 +1,252 @@
+// Gives convolutions and what lies between them data in blocks of channels, which stays so from one to the next.
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "ops/blocked.h"
+#include "ops/infer.h"
+#include "ops/registry.h"
+#include "passes/match.h"
+#include "passes/pass.h"
+
+namespace sx {
+namespace {
+
+// Convolutions of fewer channels read plain data: blocks would be mostly empty.
+constexpr int64_t kFewChannels = 8;
+
+class Blocking {
+ public:
+  explicit Blocking(Graph& graph) : graph_(graph), block_(block_of_channels()) {}
+
+  bool run(PassLog& log) {
+    const std::vector<NodeId> order = graph_.order();
+    for (NodeId id : order) {
+      const Outcome outcome = convert(id);
+      if (outcome.kind == Outcome::Kind::kNoMatch || outcome.kind == Outcome::Kind::kMissed) {
+        if (outcome.kind == Outcome::Kind::kMissed) log.add(kName, graph_.node(id), outcome);
+        for (ValueId read : graph_.reads(id)) need_plain(read, id);
+      }
+    }
+    for (ValueId output : std::vector<ValueId>(graph_.outputs)) need_plain(output, kNone);
+    for (const auto& [value, blocked] : waiting_)
+      if (graph_.use_count(value) == 0) graph_.erase_value(value);
+    return converted_;
+  }
+
+ private:
+  static constexpr const char* kName = "block_channels";
+
+  const Type& type(ValueId value) const { return graph_.type(value); }
+  static bool has(const Node& node, size_t i) { return i < node.inputs.size() && node.inputs[i] != kNone; }
+
+  // The number of channels of plain data that could be blocked, or 0.
+  int64_t channels(ValueId value) const {
+    const Type& t = type(value);
+    if (!t.is_tensor() || t.dtype != DType::kFloat32 || t.rank() != 4 || !(*t.shape)[1].known()) return 0;
+    return (*t.shape)[1].value();
+  }
+  bool is_blocked(ValueId value) const { return blocked_.count(value) != 0; }
+
+  // `value` in blocks, made before node `at` where it is not there yet.
+  ValueId blocked(ValueId value, NodeId at) {
+    auto found = blocked_.find(value);
+    if (found != blocked_.end()) return found->second;
+    const ValueId made = emit_before(graph_, at, "Block", {value}, {}, "sardonyx");
+    blocked_.emplace(value, made);
+    return made;
+  }
+
+  // A value whose producer was converted is computed again from its blocks where something wants it plain.
+  void need_plain(ValueId value, NodeId at) {
+    auto found = waiting_.find(value);
+    if (found == waiting_.end()) return;
+    Node node;
+    node.op = &get_op("Unblock", "sardonyx");
+    node.name = graph_.value(value).name;
+    node.origin = node.name;
+    node.inputs = {found->second};
+    node.outputs = {value};
+    node.attributes = {{"channels", channels(value)}};
+    waiting_.erase(found);
+    infer_node(graph_, graph_.add_node(std::move(node), at));
+  }
+
+  // Replaces node `id`, whose only wanted output is the first, by `op` on blocks.
+  Outcome replace_by(NodeId id, const std::string& op, std::vector<ValueId> inputs, Attributes attributes,
+                     const std::string& domain) {
+    const ValueId y = graph_.node(id).outputs[0];
+    const ValueId made = emit_before(graph_, id, op, std::move(inputs), std::move(attributes), domain);
+    graph_.erase_node(id);
+    blocked_[y] = made;
+    waiting_[y] = made;
+    converted_ = true;
+    return Outcome::fired();
+  }
+
+  Outcome convert(NodeId id) {
+    const Node& node = graph_.node(id);
+    if (node.outputs.empty() || node.outputs[0] == kNone || !node.bodies.empty()) return Outcome::no_match();
+    for (size_t i = 1; i < node.outputs.size(); ++i)
+      if (node.outputs[i] != kNone) return Outcome::no_match();
+    const std::string op = node.op->full_name();
+    if (op == "Conv" || op == "sardonyx::Conv") return convolution(id);
+    if (node.inputs.empty() || !has(node, 0) || channels(node.outputs[0]) == 0) return Outcome::no_match();
+    if (op == "Concat") return concat(id);
+    if (op == "Add" || op == "Mul") return binary(id, op);
+    if (!is_blocked(node.inputs[0])) return Outcome::no_match();
+    if (op == "MaxPool" || op == "AveragePool") return pool(id, op == "MaxPool" ? "max" : "mean");
+    if (op == "GlobalAveragePool") return global_mean(id);
+    if (op == "BatchNormalization") return batch_normalization(id);
+    for (const char* unary : {"Relu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "LeakyRelu", "Elu", "Gelu",
+                              "Tanh", "Clip", "Mish", "Softplus"})
+      if (op == unary) return elementwise(id);
+    return Outcome::no_match();
+  }
+
+  Outcome convolution(NodeId id) {
+    const Node& node = graph_.node(id);
+    const Tensor* w = constant(graph_, node.inputs[1]);
+    const int64_t in = channels(node.inputs[0]);
+    if (in == 0) return Outcome::missed("its input is not f32 of four dimensions with a known number of channels");
+    if (w == nullptr || w->rank() != 4 || (has(node, 2) && constant(graph_, node.inputs[2]) == nullptr))
+      return Outcome::missed("its weights are not constant");
+    const auto groups = attribute<int64_t>(graph_, id, "group");
+    const bool depthwise = groups > 1 && groups == in && w->dim(0) == in;
+    if (groups != 1 && !depthwise) return Outcome::missed("it has groups of several channels");
+    if (w->size() == 0 || w->dim(1) * groups != in) return Outcome::missed("its weights do not fit its input");
+    const bool plain = groups == 1 && in < kFewChannels && !is_blocked(node.inputs[0]);
+    Attributes attributes = node.attributes;
+    if (plain) attributes["plain_input"] = int64_t{1};
+    const std::vector<ValueId> old = node.inputs;
+    std::vector<ValueId> inputs = {plain ? old[0] : blocked(old[0], id), old[1]};
+    if (old.size() > 2) inputs.push_back(old[2]);
+    if (old.size() > 3) inputs.push_back(old[3] == kNone ? kNone : blocked(old[3], id));
+    if (plain) need_plain(old[0], id);
+    return replace_by(id, "BlockedConv", inputs, attributes, "sardonyx");
+  }
+
+  Outcome pool(NodeId id, const char* kind) {
+    Attributes attributes = graph_.node(id).attributes;
+    attributes.erase("storage_order");
+    attributes["kind"] = std::string(kind);
+    return replace_by(id, "BlockedPool", {blocked(graph_.node(id).inputs[0], id)}, attributes, "sardonyx");
+  }
+
+  Outcome global_mean(NodeId id) {
+    const ValueId axes = add_constant(graph_, "axes", Tensor::vector({2, 3}));
+    return replace_by(id, "ReduceMean", {blocked(graph_.node(id).inputs[0], id), axes}, {{"keepdims", int64_t{1}}}, "");
+  }
+
+  // One tensor, perhaps with constants of one element (the bounds of Clip).
+  Outcome elementwise(NodeId id) {
+    const Node& node = graph_.node(id);
+    std::vector<ValueId> inputs = node.inputs;
+    for (size_t i = 1; i < inputs.size(); ++i)
+      if (inputs[i] != kNone && (constant(graph_, inputs[i]) == nullptr || constant(graph_, inputs[i])->size() != 1))
+        return Outcome::no_match();
+    inputs[0] = blocked(inputs[0], id);
+    return replace_by(id, node.op->name(), inputs, node.attributes, node.op->domain());
+  }
+
+  // A constant of one value per channel, [C,1,1] or [1,C,1,1], in blocks; kNone where it is something else.
+  ValueId channel_constant(ValueId value, int64_t count) {
+    const Tensor* tensor = constant(graph_, value);
+    if (tensor == nullptr || tensor->dtype() != DType::kFloat32 || tensor->size() != count) return kNone;
+    const int rank = tensor->rank();
+    if (rank < 3 || rank > 4 || tensor->dim(rank - 3) != count) return kNone;
+    return add_channels(graph_.value(value).name, tensor->data<float>(), count);
+  }
+  ValueId add_channels(const std::string& stem, const float* values, int64_t count) {
+    const int64_t blocks = (count + block_ - 1) / block_;
+    Tensor padded(DType::kFloat32, Shape{1, blocks, 1, 1, block_});
+    std::fill_n(padded.data<float>(), padded.size(), 0.0f);
+    std::copy_n(values, count, padded.data<float>());
+    return add_constant(graph_, stem + ".blocked", padded);
+  }
+
+  Outcome binary(NodeId id, const std::string& op) {
+    const Node& node = graph_.node(id);
+    const ValueId y = node.outputs[0];
+    ValueId a = node.inputs[0], b = node.inputs[1];
+    if (!is_blocked(a)) std::swap(a, b);
+    if (!is_blocked(a)) return Outcome::no_match();
+    const int64_t count = channels(a);
+    if (channels(b) == count && type(a).shape == type(b).shape)
+      return replace_by(id, op, {blocked(a, id), blocked(b, id)}, {}, "");
+    if (!(type(y).shape == type(a).shape)) std::swap(a, b);
+    if (!(type(y).shape == type(a).shape) || channels(a) == 0) return Outcome::no_match();
+    // b holds a value for each channel, of all images or of each.
+    const SymShape& of_b = type(b).rank() == 4 ? *type(b).shape : SymShape();
+    const bool per_image = channels(b) == channels(a) && of_b[2] == Dim(1) && of_b[3] == Dim(1) &&
+                           (of_b[0] == Dim(1) || of_b[0] == (*type(a).shape)[0]);
+    if (op == "Mul" && per_image && constant(graph_, b) == nullptr)
+      return replace_by(id, "ScaleChannels", {blocked(a, id), blocked(b, id)}, {}, "sardonyx");
+    if (!is_blocked(a)) return Outcome::no_match();
+    const ValueId values = channel_constant(b, channels(a));
+    if (values == kNone) return Outcome::no_match();
+    if (op == "Mul") return replace_by(id, "ScaleChannels", {blocked(a, id), values}, {}, "sardonyx");
+    const std::vector<float> ones(static_cast<size_t>(channels(a)), 1.0f);
+    const ValueId scale = add_channels("ones", ones.data(), channels(a));
+    return replace_by(id, "ScaleChannels", {blocked(a, id), scale, values}, {}, "sardonyx");
+  }
+
+  Outcome batch_normalization(NodeId id) {
+    const Node& node = graph_.node(id);
+    if (attribute<int64_t>(graph_, id, "training_mode") != 0) return Outcome::no_match();
+    const int64_t count = channels(node.inputs[0]);
+    const Tensor* parts[4];
+    for (size_t i = 0; i < 4; ++i) {
+      parts[i] = constant(graph_, node.inputs[i + 1]);
+      if (parts[i] == nullptr || parts[i]->dtype() != DType::kFloat32 || parts[i]->size() != count)
+        return Outcome::missed("its parameters are not constant f32");
+    }
+    const double epsilon = attribute<float>(graph_, id, "epsilon");
+    std::vector<float> scale(static_cast<size_t>(count)), shift(static_cast<size_t>(count));
+    for (int64_t c = 0; c < count; ++c) {
+      const double factor = parts[0]->data<float>()[c] / std::sqrt(parts[3]->data<float>()[c] + epsilon);
+      scale[static_cast<size_t>(c)] = static_cast<float>(factor);
+      shift[static_cast<size_t>(c)] =
+          static_cast<float>(parts[1]->data<float>()[c] - parts[2]->data<float>()[c] * factor);
+    }
+    const std::string stem = graph_.value(node.outputs[0]).name;
+    const ValueId by = add_channels(stem + ".scale", scale.data(), count);
+    const ValueId plus = add_channels(stem + ".shift", shift.data(), count);
+    return replace_by(id, "ScaleChannels", {blocked(graph_.node(id).inputs[0], id), by, plus}, {}, "sardonyx");
+  }
+
+  Outcome concat(NodeId id) {
+    const Node& node = graph_.node(id);
+    const auto axis = attribute<int64_t>(graph_, id, "axis");
+    if (axis != 1 && axis != -3) return Outcome::no_match();
+    bool any = false;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const int64_t count = channels(node.inputs[i]);
+      if (count == 0) return Outcome::no_match();
+      if (count % block_ != 0 && i + 1 < node.inputs.size())
+        return is_blocked(node.inputs[i]) ? Outcome::missed("the channels of an input do not fill whole blocks")
+                                          : Outcome::no_match();
+      any = any || is_blocked(node.inputs[i]);
+    }
+    if (!any) return Outcome::no_match();
+    std::vector<ValueId> inputs;
+    for (ValueId input : std::vector<ValueId>(node.inputs)) inputs.push_back(blocked(input, id));
+    return replace_by(id, "Concat", inputs, {{"axis", int64_t{1}}}, "");
+  }
+
+  Graph& graph_;
+  const int64_t block_;
+  std::unordered_map<ValueId, ValueId> blocked_;  // plain value -> the same in blocks
+  std::unordered_map<ValueId, ValueId> waiting_;  // those of them that nothing produces now
+  bool converted_ = false;
+};
+
+}  // namespace
+
+bool block_channels(Graph& graph, PassLog& log) {
+  bool changed = false;
+  for_each_graph(graph, [&](Graph& each) { changed = Blocking(each).run(log) || changed; });
+  return changed;
+}
+
+}  // namespace sx
