@@ -51,6 +51,7 @@ std::map<std::string, Transform> transforms() {
   named["merge_common_subexpressions"] = [](Graph& graph, PassLog& log) { merge_common_subexpressions(graph, log); };
   named["eliminate_dead_code"] = [](Graph& graph, PassLog& log) { eliminate_dead_code(graph, log); };
   named["sink_constants"] = [](Graph& graph, PassLog& log) { sink_constants(graph, log); };
+  named["block_channels"] = [](Graph& graph, PassLog& log) { block_channels(graph, log); };
   named["simplify"] = [](Graph& graph, PassLog& log) { simplify(graph, log, true); };
   named["lower"] = [](Graph& graph, PassLog& log) { lower(graph, log, true); };
   return named;
