@@ -66,34 +66,29 @@ struct Layout {
     inner_outputs(shape, 1, &inner_begin, &inner_end);
   }
   int64_t image() const { return in_blocks * shape.in_size() * pixel; }
-  // Of the window of output (row, column), before any tap.
-  int64_t window(int64_t row, int64_t column) const {
-    return ((row * shape.stride[0] - shape.pad_begin[0]) * shape.in[1] + column * shape.stride[1] -
-            shape.pad_begin[1]) *
-           pixel;
+  // The offset of the first of the taps under the window of output (row, column).
+  int64_t first_tap(int64_t row, int64_t column, Taps rows, Taps columns) const {
+    const int64_t y = row * shape.stride[0] - shape.pad_begin[0] + rows.first * shape.dilation[0];
+    const int64_t x = column * shape.stride[1] - shape.pad_begin[1] + columns.first * shape.dilation[1];
+    return (y * shape.in[1] + x) * pixel;
   }
-  int64_t tap(int64_t i, int64_t j) const {
-    return (i * shape.dilation[0] * shape.in[1] + j * shape.dilation[1]) * pixel;
+  // Those taps, each of whose inputs meets `width` weights.
+  BlockedWindow window(Taps rows, Taps columns, int64_t width) const {
+    BlockedWindow taps;
+    taps.blocks = in_blocks;
+    taps.rows = rows.last - rows.first;
+    taps.columns = columns.last - columns.first;
+    taps.x_block = shape.in_size() * pixel;
+    taps.x_row = shape.dilation[0] * shape.in[1] * pixel;
+    taps.x_column = shape.dilation[1] * pixel;
+    taps.w_column = (plain ? 1 : block) * width;
+    taps.w_row = shape.kernel[1] * taps.w_column;
+    taps.w_block = shape.kernel[0] * taps.w_row;
+    taps.length = plain ? 1 : block;
+    taps.last_length = plain ? 1 : shape.channels - (in_blocks - 1) * block;
+    return taps;
   }
 };
-
-// The runs of windows whose taps are rows x columns, into `runs`; `width` weights meet each input.
-int64_t make_runs(const Layout& layout, Taps rows, Taps columns, int64_t width, BlockedRun* runs) {
-  const ConvShape& s = layout.shape;
-  const int64_t taps = s.kernel[0] * s.kernel[1];
-  const int64_t depth = layout.plain ? 1 : layout.block;
-  int64_t count = 0;
-  for (int64_t b = 0; b < layout.in_blocks; ++b) {
-    const int64_t length = layout.plain ? 1 : std::min(layout.block, s.channels - b * layout.block);
-    for (int64_t i = rows.first; i < rows.last; ++i) {
-      for (int64_t j = columns.first; j < columns.last; ++j) {
-        const int64_t at = b * taps + i * s.kernel[1] + j;
-        runs[count++] = {b * s.in_size() * layout.pixel + layout.tap(i, j), at * depth * width, length};
-      }
-    }
-  }
-  return count;
-}
 
 class Direct {
  public:
@@ -136,109 +131,89 @@ class Direct {
       if (s.batch * bands * parts < wanted) parts = std::min(groups, ceil_div(wanted, s.batch * bands));
     }
     parallel_for(s.batch * bands * parts, 1, [&](int64_t begin, int64_t end) {
-      BlockedRun* runs = reserve_runs();
       for (int64_t task = begin; task < end; ++task) {
         // Images innermost: neighbouring tasks share weights.
         const int64_t image = task % s.batch;
         const int64_t band = task / s.batch % bands, part = task / s.batch / bands;
         run_rows(image, band * rows_ / bands, (band + 1) * rows_ / bands, part * groups / parts,
-                 (part + 1) * groups / parts, runs);
+                 (part + 1) * groups / parts);
       }
     });
   }
 
  private:
-  BlockedRun* reserve_runs() const {
-    const int64_t most = layout_.in_blocks * layout_.shape.kernel_size();
-    return static_cast<BlockedRun*>(thread_scratch(
-        ScratchSlot::kPackA, static_cast<size_t>(checked_mul(most * 2, static_cast<int64_t>(sizeof(BlockedRun))))));
-  }
+  // What the rows of one group of filters have in common.
+  struct Rows {
+    BlockedTile tile;
+    int64_t blocks;        // of filters
+    const float* weights;  // of the group
+    int64_t y;             // of the first output
+    const float* x;
+  };
 
-  void run_rows(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end,
-                BlockedRun* runs) const {
+  void run_rows(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) const {
     const ConvShape& s = layout_.shape;
     const int64_t blocks = ceil_div(s.filters, layout_.block);
     const int64_t depth = round_up(s.channels, layout_.plain ? 1 : layout_.block) * s.kernel_size();
     for (int64_t group = group_begin; group < group_end; ++group) {
       const int64_t first = group * kTileFilters;
-      const int64_t count = std::min(kTileFilters, blocks - first);
-      BlockedTile tile;
-      tile.weights = packed_ + first * layout_.block * depth;
-      tile.bias = epilogue_.row_bias ? epilogue_.row_bias + first * layout_.block : nullptr;
-      tile.tail = &tail_;
-      tile.y_step = s.out_size() * layout_.block;
-      Rows rows{tile,
-                count,
-                (image * blocks + first) * tile.y_step,
-                x_ + image * layout_.image(),
-                runs,
-                runs + layout_.in_blocks * s.kernel_size()};
+      Rows rows;
+      rows.blocks = std::min(kTileFilters, blocks - first);
+      rows.weights = packed_ + first * layout_.block * depth;
+      rows.tile.bias = epilogue_.row_bias ? epilogue_.row_bias + first * layout_.block : nullptr;
+      rows.tile.tail = &tail_;
+      rows.tile.y_step = s.out_size() * layout_.block;
+      rows.y = (image * blocks + first) * rows.tile.y_step;
+      rows.x = x_ + image * layout_.image();
       for (int64_t row = row_begin; row < row_end; ++row) flat_ > 0 ? flat_row(rows, row) : window_row(rows, row);
     }
   }
 
-  // What the rows of one group of filters have in common.
-  struct Rows {
-    BlockedTile tile;
-    int64_t blocks;
-    int64_t y;  // of the first output
-    const float* x;
-    BlockedRun* inner;  // runs of the windows that lie within the data, for the taps in `inner_taps`
-    BlockedRun* outer;  // of others, made as they come
-    Taps inner_taps{-1, -1};
-    int64_t inner_count = 0;
-  };
-
   void flat_row(Rows& rows, int64_t row) const {
-    if (rows.inner_taps.first < 0) {
-      rows.inner_taps = {0, 1};
-      rows.inner_count = make_runs(layout_, {0, 1}, {0, 1}, rows.blocks * layout_.block, rows.inner);
-    }
     rows.tile.x_step = layout_.block;
+    rows.tile.weights = rows.weights;
+    rows.tile.window = layout_.window({0, 1}, {0, 1}, rows.blocks * layout_.block);
     const int64_t first = row * row_length_;
-    outputs(rows, rows.inner, rows.inner_count, first * layout_.block, first, std::min(row_length_, flat_ - first));
+    outputs(rows, first * layout_.block, first, std::min(row_length_, flat_ - first));
   }
 
   void window_row(Rows& rows, int64_t row) const {
     const ConvShape& s = layout_.shape;
     const Taps taps = taps_of(s, 0, row);
-    const int64_t width = rows.blocks * layout_.block;
-    if (rows.inner_taps.first != taps.first || rows.inner_taps.last != taps.last) {
-      rows.inner_taps = taps;
-      rows.inner_count = make_runs(layout_, taps, {0, s.kernel[1]}, width, rows.inner);
-    }
     rows.tile.x_step = s.stride[1] * layout_.pixel;
     const int64_t inner = layout_.inner_end - layout_.inner_begin;
-    outputs(rows, rows.inner, rows.inner_count, layout_.window(row, layout_.inner_begin),
-            row * s.out[1] + layout_.inner_begin, inner);
+    if (inner > 0) window_outputs(rows, row, layout_.inner_begin, taps, {0, s.kernel[1]}, inner);
     for (int64_t column = 0; column < s.out[1]; ++column) {
       if (column == layout_.inner_begin) column += inner;
-      if (column == s.out[1]) break;
-      const int64_t count = make_runs(layout_, taps, taps_of(s, 1, column), width, rows.outer);
-      outputs(rows, rows.outer, count, layout_.window(row, column), row * s.out[1] + column, 1);
+      if (column < s.out[1]) window_outputs(rows, row, column, taps, taps_of(s, 1, column), 1);
     }
   }
 
-  // `count` outputs from `at` on, the window of the first at x + `window`.
-  void outputs(Rows& rows, const BlockedRun* runs, int64_t run_count, int64_t window, int64_t at, int64_t count) const {
+  void window_outputs(Rows& rows, int64_t row, int64_t column, Taps taps, Taps columns, int64_t count) const {
     BlockedTile& tile = rows.tile;
-    tile.runs = runs;
-    tile.run_count = run_count;
+    tile.window = layout_.window(taps, columns, rows.blocks * layout_.block);
+    tile.weights = rows.weights + taps.first * tile.window.w_row + columns.first * tile.window.w_column;
+    const bool empty = tile.window.rows == 0 || tile.window.columns == 0;
+    outputs(rows, empty ? 0 : layout_.first_tap(row, column, taps, columns), row * layout_.shape.out[1] + column,
+            count);
+  }
+
+  // `count` outputs from `at` on; the first one's first tap stands at x + `from`.
+  void outputs(Rows& rows, int64_t from, int64_t at, int64_t count) const {
+    BlockedTile& tile = rows.tile;
     for (int i = 0; count > 0;) {
       if (kernel_.sizes[i] > count) {
         ++i;
         continue;
       }
-      // Offsets of taps make up for a window that begins before the data.
-      tile.x = reinterpret_cast<const float*>(reinterpret_cast<uintptr_t>(rows.x) +
-                                              static_cast<uintptr_t>(window) * sizeof(float));
+      tile.x = rows.x + from;
       const int64_t to = rows.y + at * layout_.block;
       tile.y = y_ + to;
       tile.residual = epilogue_.residual ? epilogue_.residual + to : nullptr;
       kernel_.tiles[i][rows.blocks - 1](tile);
       count -= kernel_.sizes[i];
       at += kernel_.sizes[i];
-      window += kernel_.sizes[i] * tile.x_step;
+      from += kernel_.sizes[i] * tile.x_step;
     }
   }
 
@@ -258,49 +233,36 @@ void depthwise(const ConvShape& s, const float* x, const float* packed, float* y
   const BlockedKernel& kernel = blocked_kernel(isa);
   const FilterTail tail = filter_tail(epilogue, isa);
   const int64_t block = layout.block, taps_of_window = s.kernel_size();
+  const int64_t inner = layout.inner_end - layout.inner_begin;
   const int64_t row_work = s.out[1] * taps_of_window * block;
-  const int64_t grain = std::max<int64_t>(1, kLeastWork / row_work);
-  parallel_for(s.batch * layout.in_blocks * s.out[0], grain, [&](int64_t begin, int64_t end) {
-    auto* runs = static_cast<BlockedRun*>(
-        thread_scratch(ScratchSlot::kPackA,
-                       static_cast<size_t>(checked_mul(2 * taps_of_window, static_cast<int64_t>(sizeof(BlockedRun))))));
-    BlockedRun* outer = runs + taps_of_window;
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t plane = item / s.out[0], row = item % s.out[0];
-      const int64_t at_block = plane % layout.in_blocks;
-      const float* from = x + plane * s.in_size() * block;
-      const int64_t to = (plane * s.out[0] + row) * s.out[1] * block;
-      const Taps rows = taps_of(s, 0, row);
-      const auto make = [&](Taps columns, BlockedRun* list) {
-        int64_t count = 0;
-        for (int64_t i = rows.first; i < rows.last; ++i)
-          for (int64_t j = columns.first; j < columns.last; ++j)
-            list[count++] = {layout.tap(i, j), (i * s.kernel[1] + j) * block, block};
-        return count;
-      };
-      BlockedDepthwise work;
-      work.x_step = s.stride[1] * block;
-      work.weights = packed + at_block * taps_of_window * block;
-      work.bias = epilogue.row_bias ? epilogue.row_bias + at_block * block : nullptr;
-      work.tail = &tail;
-      const auto outputs = [&](const BlockedRun* list, int64_t count, int64_t column, int64_t n) {
-        work.taps = list;
-        work.tap_count = count;
-        work.x = reinterpret_cast<const float*>(reinterpret_cast<uintptr_t>(from) +
-                                                static_cast<uintptr_t>(layout.window(row, column)) * sizeof(float));
-        work.y = y + to + column * block;
-        work.residual = epilogue.residual ? epilogue.residual + to + column * block : nullptr;
-        kernel.depthwise(work, n);
-      };
-      const int64_t inner = layout.inner_end - layout.inner_begin;
-      outputs(runs, make({0, s.kernel[1]}, runs), layout.inner_begin, inner);
-      for (int64_t column = 0; column < s.out[1]; ++column) {
-        if (column == layout.inner_begin) column += inner;
-        if (column == s.out[1]) break;
-        outputs(outer, make(taps_of(s, 1, column), outer), column, 1);
-      }
-    }
-  });
+  parallel_for(
+      s.batch * layout.in_blocks * s.out[0], std::max<int64_t>(1, kLeastWork / row_work),
+      [&](int64_t begin, int64_t end) {
+        BlockedTile work;
+        work.x_step = s.stride[1] * block;
+        work.tail = &tail;
+        for (int64_t item = begin; item < end; ++item) {
+          const int64_t plane = item / s.out[0], row = item % s.out[0];
+          const int64_t channels = plane % layout.in_blocks;
+          const Taps rows = taps_of(s, 0, row);
+          work.bias = epilogue.row_bias ? epilogue.row_bias + channels * block : nullptr;
+          const auto outputs = [&](int64_t column, Taps columns, int64_t count) {
+            work.window = layout.window(rows, columns, 1);
+            const bool empty = work.window.rows == 0 || work.window.columns == 0;
+            work.x = x + plane * s.in_size() * block + (empty ? 0 : layout.first_tap(row, column, rows, columns));
+            work.weights = packed + (channels * taps_of_window + rows.first * s.kernel[1] + columns.first) * block;
+            const int64_t to = (item * s.out[1] + column) * block;
+            work.y = y + to;
+            work.residual = epilogue.residual ? epilogue.residual + to : nullptr;
+            kernel.depthwise(work, count);
+          };
+          if (inner > 0) outputs(layout.inner_begin, {0, s.kernel[1]}, inner);
+          for (int64_t column = 0; column < s.out[1]; ++column) {
+            if (column == layout.inner_begin) column += inner;
+            if (column < s.out[1]) outputs(column, taps_of(s, 1, column), 1);
+          }
+        }
+      });
 }
 
 }  // namespace

@@ -8,18 +8,21 @@
 
 namespace sx {
 
-// `length` inputs that follow one another in memory, and the weights that meet them; offsets in floats.
-struct BlockedRun {
-  int64_t x, w, length;
+// The taps under a window, all of them within the data: blocks of channels, each with rows of columns. A tap reads
+// `length` inputs that follow one another, those of the last block `last_length`. Steps count floats.
+struct BlockedWindow {
+  int64_t blocks = 1, rows = 1, columns = 1;
+  int64_t x_block = 0, x_row = 0, x_column = 0;
+  int64_t w_block = 0, w_row = 0, w_column = 0;
+  int64_t length = 0, last_length = 0;
 };
 
-// Neighbouring outputs of one row, for one or two blocks of filters.
+// Neighbouring outputs of one row whose windows are alike, for one or two blocks of filters.
 struct BlockedTile {
-  const float* x = nullptr;  // what the offsets of the runs count from for the first output
+  const float* x = nullptr;  // the first tap of the first output
   int64_t x_step = 0;        // between neighbouring outputs
-  const BlockedRun* runs = nullptr;
-  int64_t run_count = 0;
-  const float* weights = nullptr;  // [run][input of the run][filters of the tile]
+  BlockedWindow window;
+  const float* weights = nullptr;  // of the first tap: [input][filters of the tile]
   float* y = nullptr;
   int64_t y_step = 0;               // between the two blocks of filters
   const float* bias = nullptr;      // a value for each filter, or null
@@ -28,20 +31,6 @@ struct BlockedTile {
 };
 using BlockedTileFunction = void (*)(const BlockedTile&);
 
-// Neighbouring outputs of a depthwise convolution, where each lane has weights of its own, [tap][lane]; the runs are
-// the taps, and their lengths do not count.
-struct BlockedDepthwise {
-  const float* x = nullptr;
-  int64_t x_step = 0;
-  const BlockedRun* taps = nullptr;
-  int64_t tap_count = 0;
-  const float* weights = nullptr;
-  float* y = nullptr;
-  const float* bias = nullptr;
-  const float* residual = nullptr;
-  const FilterTail* tail = nullptr;
-};
-
 struct BlockedKernel {
   int block;
   // The numbers of outputs that there are tiles for, from the most down to 1.
@@ -49,7 +38,8 @@ struct BlockedKernel {
   int size_count;
   // tiles[i][blocks of filters - 1] computes sizes[i] outputs.
   const BlockedTileFunction (*tiles)[2];
-  void (*depthwise)(const BlockedDepthwise& work, int64_t outputs);
+  // Outputs of a depthwise convolution, where a tap has a weight for each lane; lengths and y_step do not count.
+  void (*depthwise)(const BlockedTile& work, int64_t outputs);
   // y = tail(x * scale + shift) for n elements of one block of channels; shift may be null.
   void (*scale)(const float* x, const float* scale, const float* shift, float* y, int64_t n, const FilterTail& tail);
   // y[i * block + c] = x[c * stride + i] for c < channels and i < n, 0 for the other c of the block; and back.

@@ -64,24 +64,33 @@ SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const float* residual
   }
 }
 
-// Sums over the runs. With kStep the outputs' inputs lie that far apart, else t.x_step.
+// Sums over the windows. With kStep the outputs' inputs lie that far apart, else t.x_step.
 template <int kP, int kF, int kStep>
-SX_INLINE void sum_runs(const BlockedTile& t, F (&acc)[kP][kF]) {
+SX_INLINE void sum_windows(const BlockedTile& t, F (&acc)[kP][kF]) {
   const int64_t step = kStep > 0 ? kStep : t.x_step;
-  for (int64_t r = 0; r < t.run_count; ++r) {
-    const float* x = t.x + t.runs[r].x;
-    const float* w = t.weights + t.runs[r].w;
-    for (int64_t c = 0; c < t.runs[r].length; ++c) {
-      F wv[kF];
+  const BlockedWindow& window = t.window;
+  for (int64_t b = 0; b < window.blocks; ++b) {
+    const int64_t length = b + 1 < window.blocks ? window.length : window.last_length;
+    for (int64_t i = 0; i < window.rows; ++i) {
+      const float* x = t.x + b * window.x_block + i * window.x_row;
+      const float* weights = t.weights + b * window.w_block + i * window.w_row;
+      for (int64_t j = 0; j < window.columns; ++j) {
+        const float* w = weights;
+        for (int64_t c = 0; c < length; ++c) {
+          F wv[kF];
 #pragma GCC unroll 2
-      for (int f = 0; f < kF; ++f) wv[f] = load(w + f * kLanes);
+          for (int f = 0; f < kF; ++f) wv[f] = load(w + f * kLanes);
 #pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) {
-        const F xv = splat(x[p * step + c]);
+          for (int p = 0; p < kP; ++p) {
+            const F xv = splat(x[p * step + c]);
 #pragma GCC unroll 2
-        for (int f = 0; f < kF; ++f) acc[p][f] = fma(xv, wv[f], acc[p][f]);
+            for (int f = 0; f < kF; ++f) acc[p][f] = fma(xv, wv[f], acc[p][f]);
+          }
+          w += kF * kLanes;
+        }
+        x += window.x_column;
+        weights += window.w_column;
       }
-      w += kF * kLanes;
     }
   }
 }
@@ -94,8 +103,9 @@ void tile(const BlockedTile& t) {
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) acc[p][f] = F{};
   }
-  if (t.x_step == kLanes) sum_runs<kP, kF, kLanes>(t, acc);
-  else sum_runs<kP, kF, 0>(t, acc);
+  if (t.x_step == kLanes) sum_windows<kP, kF, kLanes>(t, acc);
+  else if (t.x_step == 2) sum_windows<kP, kF, 2>(t, acc);
+  else sum_windows<kP, kF, 0>(t, acc);
   finish<kP, kF>(acc, t.bias, t.residual, t.y_step, *t.tail);
 #pragma GCC unroll 2
   for (int f = 0; f < kF; ++f) {
@@ -105,27 +115,48 @@ void tile(const BlockedTile& t) {
 }
 
 template <int kP>
-SX_INLINE void depthwise_tile(const BlockedDepthwise& d, int64_t at) {
+SX_INLINE void depthwise_tile(const BlockedTile& t, int64_t at) {
   F acc[kP][1];
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) acc[p][0] = F{};
-  const float* first = d.x + at * d.x_step;
-  for (int64_t t = 0; t < d.tap_count; ++t) {
-    const F w = load(d.weights + d.taps[t].w);
-    const float* x = first + d.taps[t].x;
+  const int64_t step = t.x_step;
+  for (int64_t i = 0; i < t.window.rows; ++i) {
+    const float* x = t.x + at * step + i * t.window.x_row;
+    const float* w = t.weights + i * t.window.w_row;
+    for (int64_t j = 0; j < t.window.columns; ++j) {
+      const F weight = load(w);
 #pragma GCC unroll 14
-    for (int p = 0; p < kP; ++p) acc[p][0] = fma(w, load(x + p * d.x_step), acc[p][0]);
+      for (int p = 0; p < kP; ++p) acc[p][0] = fma(weight, load(x + p * step), acc[p][0]);
+      x += t.window.x_column;
+      w += kLanes;
+    }
   }
-  finish<kP, 1>(acc, d.bias, d.residual ? d.residual + at * kLanes : nullptr, 0, *d.tail);
+  finish<kP, 1>(acc, t.bias, t.residual ? t.residual + at * kLanes : nullptr, 0, *t.tail);
 #pragma GCC unroll 14
-  for (int p = 0; p < kP; ++p) store(d.y + (at + p) * kLanes, acc[p][0]);
+  for (int p = 0; p < kP; ++p) store(t.y + (at + p) * kLanes, acc[p][0]);
 }
 
-void depthwise(const BlockedDepthwise& work, int64_t outputs) {
-  int64_t at = 0;
-  for (; at + 7 <= outputs; at += 7) depthwise_tile<7>(work, at);
-  for (; at + 2 <= outputs; at += 2) depthwise_tile<2>(work, at);
-  for (; at < outputs; ++at) depthwise_tile<1>(work, at);
+template <int kP>
+SX_INLINE void depthwise_tiles(const BlockedTile& work, int64_t outputs) {
+  for (int64_t at = 0; at + kP <= outputs; at += kP) depthwise_tile<kP>(work, at);
+  // What is computed twice comes out the same.
+  if (outputs % kP != 0) depthwise_tile<kP>(work, outputs - kP);
+}
+
+void depthwise(const BlockedTile& work, int64_t outputs) {
+  // A residual may be the output itself, and must not be added twice.
+  if (work.residual) {
+    int64_t at = 0;
+    for (; at + 7 <= outputs; at += 7) depthwise_tile<7>(work, at);
+    for (; at + 2 <= outputs; at += 2) depthwise_tile<2>(work, at);
+    for (; at < outputs; ++at) depthwise_tile<1>(work, at);
+  } else if (outputs >= 7) {
+    depthwise_tiles<7>(work, outputs);
+  } else if (outputs >= 4) {
+    depthwise_tiles<4>(work, outputs);
+  } else {
+    for (int64_t at = 0; at < outputs; ++at) depthwise_tile<1>(work, at);
+  }
 }
 
 void scale(const float* x, const float* factor, const float* shift, float* y, int64_t n, const FilterTail& tail) {

@@ -20,7 +20,6 @@ constexpr int64_t kSharedFloats = 4 << 20;
 // See winograd_tile.
 constexpr double kReadCost = 15, kTransformCost = 10;
 constexpr int64_t kTileFilters = 2;  // blocks of filters in a tile
-constexpr int64_t kMaxChannels = 2048;
 // Weights beyond this many floats are not read anew for each thread's own tiles.
 constexpr int64_t kNearWeights = 1 << 20;
 
@@ -136,21 +135,19 @@ class Winograd {
   }
 
   void multiply(const Group& group, int64_t tap, int64_t group_begin, int64_t group_end) const {
-    constexpr int64_t kMaxRuns = 512;
-    BlockedRun runs[kMaxRuns];
     BlockedTile work;
     const FilterTail none;
     work.tail = &none;
     work.x_step = block_;
     work.y_step = group.tiles * block_;
-    work.runs = runs;
+    work.window.blocks = channel_blocks_;
+    work.window.x_block = group.tiles * block_;
+    work.window.length = block_;
+    work.window.last_length = shape_.channels - (channel_blocks_ - 1) * block_;
     for (int64_t filters = group_begin; filters < group_end; ++filters) {
       const int64_t first = filters * kTileFilters;
       const int64_t blocks = std::min(kTileFilters, filter_blocks_ - first);
-      work.run_count = channel_blocks_;
-      for (int64_t b = 0; b < channel_blocks_; ++b)
-        runs[b] = {b * group.tiles * block_, b * block_ * blocks * block_,
-                   std::min(block_, shape_.channels - b * block_)};
+      work.window.w_block = block_ * blocks * block_;
       work.weights = packed_ + (tap * filter_blocks_ + first) * block_ * channel_blocks_ * block_;
       const float* x = group.v + tap * group.v_step;
       float* y = group.m + tap * group.m_step + first * group.tiles * block_;
@@ -208,7 +205,6 @@ class Winograd {
 
 int winograd_tile(const ConvShape& shape) {
   if (shape.rank != 2 || shape.groups != 1 || shape.channels < 16 || shape.filters < 16) return 0;
-  if (shape.channels > kMaxChannels) return 0;
   for (int axis = 0; axis < 2; ++axis)
     if (shape.kernel[axis] != 3 || shape.stride[axis] != 1 || shape.dilation[axis] != 1) return 0;
   // Costs in multiply-adds, for one image: the products; the transforms; and the reading of
