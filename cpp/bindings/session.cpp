@@ -144,6 +144,7 @@ SessionConfig config_from(const py::dict& options) {
                                           : Optimization::kLower;
   config.threads = options["threads"].cast<int>();
   config.profile = options["profiling"].cast<bool>();
+  config.lower.winograd = options["winograd"].cast<bool>();
   config.import.dims.by_name = options["free_dims"].cast<std::map<std::string, int64_t>>();
   config.import.dims.by_denotation = options["free_denotations"].cast<std::map<std::string, int64_t>>();
   const auto folder = options["external_folder"];

@@ -74,7 +74,11 @@ void infer_blocked_conv(InferContext& c) {
 class BlockedConv {
  public:
   explicit BlockedConv(Prepare& p)
-      : node_(p.node()), spec_(p), plain_(p.attr_int("plain_input") != 0), weights_(*p.constant(1)) {
+      : node_(p.node()),
+        spec_(p),
+        plain_(p.attr_int("plain_input") != 0),
+        winograd_(p.attr_int("allow_winograd") != 0),
+        weights_(*p.constant(1)) {
     read_fused_activation(p).set(epilogue_);
     if (p.has(2)) {
       bias_ = p.shared("bias", [&] {
@@ -110,7 +114,7 @@ class BlockedConv {
   ConvShape shape_of(const Shape& x) const {
     return conv_shape(node_, spec_, Shape{x[0], weights_.dim(1) * spec_.groups, x[2], x[3]}, weights_.shape());
   }
-  BlockedMethod method_of(const ConvShape& shape) const { return blocked_method(shape, plain_); }
+  BlockedMethod method_of(const ConvShape& shape) const { return blocked_method(shape, plain_, winograd_); }
   // Packed weights of equal size and method are the same.
   std::pair<BlockedMethod, int64_t> key_of(const ConvShape& shape) const {
     return {method_of(shape), packed_blocked_size(shape, method_of(shape))};
@@ -129,7 +133,7 @@ class BlockedConv {
 
   const NodeView node_;
   const ConvSpec spec_;
-  const bool plain_;
+  const bool plain_, winograd_;
   const Tensor weights_;
   Tensor bias_;
   Epilogue epilogue_;
@@ -227,6 +231,7 @@ void define_blocked(OpList& ops) {
               .kernel(make_unblock));
   OpDef& conv = ops.add(OpDef("BlockedConv", "sardonyx")
                             .attr("plain_input", 0)
+                            .attr("allow_winograd", 1)
                             .in("X", "", DType::kFloat32)
                             .in("W", "", DType::kFloat32)
                             .optional_in("B", "", DType::kFloat32)

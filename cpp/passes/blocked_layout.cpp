@@ -17,7 +17,7 @@ constexpr int64_t kFewChannels = 8;
 
 class Blocking {
  public:
-  explicit Blocking(Graph& graph) : graph_(graph), block_(block_of_channels()) {}
+  Blocking(Graph& graph, bool winograd) : graph_(graph), block_(block_of_channels()), winograd_(winograd) {}
 
   bool run(PassLog& log) {
     const std::vector<NodeId> order = graph_.order();
@@ -118,6 +118,7 @@ class Blocking {
     const bool plain = groups == 1 && in < kFewChannels && !is_blocked(node.inputs[0]);
     Attributes attributes = node.attributes;
     if (plain) attributes["plain_input"] = int64_t{1};
+    if (!winograd_) attributes["allow_winograd"] = int64_t{0};
     const std::vector<ValueId> old = node.inputs;
     std::vector<ValueId> inputs = {plain ? old[0] : blocked(old[0], id), old[1]};
     if (old.size() > 2) inputs.push_back(old[2]);
@@ -236,6 +237,7 @@ class Blocking {
 
   Graph& graph_;
   const int64_t block_;
+  const bool winograd_;
   std::unordered_map<ValueId, ValueId> blocked_;  // plain value -> the same in blocks
   std::unordered_map<ValueId, ValueId> waiting_;  // those of them that nothing produces now
   bool converted_ = false;
@@ -243,9 +245,9 @@ class Blocking {
 
 }  // namespace
 
-bool block_channels(Graph& graph, PassLog& log) {
+bool block_channels(Graph& graph, PassLog& log, bool winograd) {
   bool changed = false;
-  for_each_graph(graph, [&](Graph& each) { changed = Blocking(each).run(log) || changed; });
+  for_each_graph(graph, [&](Graph& each) { changed = Blocking(each, winograd).run(log) || changed; });
   return changed;
 }
 

@@ -58,7 +58,7 @@ bool merge_common_subexpressions(Graph& graph, PassLog& log);
 bool sink_constants(Graph& graph, PassLog& log);
 
 // Convolutions and what lies between them take and give data in blocks of channels (ops/blocked.cpp).
-bool block_channels(Graph& graph, PassLog& log);
+bool block_channels(Graph& graph, PassLog& log, bool winograd = true);
 
 // Calls visit(graph) for the graph and all bodies in it, innermost first.
 void for_each_graph(Graph& graph, const std::function<void(Graph&)>& visit);

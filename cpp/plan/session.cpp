@@ -70,7 +70,7 @@ std::shared_ptr<Session::Variant> Session::make_variant(std::vector<std::string>
   }
   for (ValueId input : graph.inputs) variant->input_names.push_back(graph.value(input).name);
   if (config_.optimization != Optimization::kNone) simplify(graph, log);
-  if (config_.optimization == Optimization::kLower) lower(graph, log);
+  if (config_.optimization == Optimization::kLower) lower(graph, log, config_.lower);
   variant->fetches = std::move(fetches);
   variant->overridden = std::move(overridden);
   variant->executable = std::make_unique<Executable>(graph, config_.plan_limit);

@@ -12,6 +12,7 @@
 
 #include "onnx/importer.h"
 #include "passes/pass.h"
+#include "passes/pipeline.h"
 #include "plan/executable.h"
 
 namespace sx {
@@ -24,6 +25,7 @@ struct SessionConfig {
   size_t plan_limit = 16;
   bool profile = false;
   ImportOptions import;
+  LowerOptions lower;
 };
 
 struct RunConfig {

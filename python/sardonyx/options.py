@@ -87,7 +87,8 @@ class SessionOptions(_Checked):
 
     What has an effect: `graph_optimization_level`, `intra_op_num_threads` (0: every CPU that the process may use),
     `enable_profiling`, `profile_file_prefix`, `optimized_model_filepath`, `log_severity_level`,
-    `add_free_dimension_override_by_name`, `add_initializer`. The other fields are accepted so that existing code
+    `add_free_dimension_override_by_name`, `add_initializer`; and beyond onnxruntime `winograd` (False: 3x3 convolutions
+    add up every product, which is slower and rounds less). The other fields are accepted so that existing code
     runs: memory is always planned, results are always deterministic, and one pool of threads serves the process.
 
     Example:
@@ -112,6 +113,7 @@ class SessionOptions(_Checked):
     profile_file_prefix: str
     use_deterministic_compute: bool
     use_per_session_threads: bool
+    winograd: bool
 
     _fields: ClassVar[dict[str, tuple[type, Any]]] = {
         "enable_cpu_mem_arena": (bool, True),
@@ -130,6 +132,7 @@ class SessionOptions(_Checked):
         "profile_file_prefix": (str, "onnxruntime_profile_"),
         "use_deterministic_compute": (bool, False),
         "use_per_session_threads": (bool, True),
+        "winograd": (bool, True),
     }
 
     def __init__(self) -> None:
@@ -190,6 +193,7 @@ class SessionOptions(_Checked):
             "optimization_level": int(self.graph_optimization_level),
             "threads": self.intra_op_num_threads,
             "profiling": self.enable_profiling,
+            "winograd": self.winograd,
             "free_dims": self._free_dims,
             "free_denotations": self._free_denotations,
             "external_folder": self._config.get(_EXTERNAL_DATA_FOLDER),

@@ -301,10 +301,10 @@ bool can_block(const ConvShape& shape) {
   return shape.rank == 2 && (shape.groups == 1 || (shape.groups == shape.channels && shape.groups == shape.filters));
 }
 
-BlockedMethod blocked_method(const ConvShape& shape, bool plain_input) {
+BlockedMethod blocked_method(const ConvShape& shape, bool plain_input, bool allow_winograd) {
   if (shape.groups > 1) return BlockedMethod::kDepthwise;
   if (plain_input) return BlockedMethod::kPlain;
-  return winograd_tile(shape) != 0 ? BlockedMethod::kWinograd : BlockedMethod::kDirect;
+  return allow_winograd && winograd_tile(shape) != 0 ? BlockedMethod::kWinograd : BlockedMethod::kDirect;
 }
 
 const char* name_of(BlockedMethod method) {

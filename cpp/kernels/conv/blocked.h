@@ -21,7 +21,7 @@ void from_blocks(const float* x, int64_t batch, int64_t channels, int64_t size, 
 bool can_block(const ConvShape& shape);
 // How a shape is computed; it never depends on the batch. With kPlain the input is not blocked, its channels being few.
 enum class BlockedMethod : uint8_t { kPlain, kDirect, kDepthwise, kWinograd };
-BlockedMethod blocked_method(const ConvShape& shape, bool plain_input);
+BlockedMethod blocked_method(const ConvShape& shape, bool plain_input, bool allow_winograd = true);
 const char* name_of(BlockedMethod method);
 
 int64_t packed_blocked_size(const ConvShape& shape, BlockedMethod method, Isa isa = active_isa());
