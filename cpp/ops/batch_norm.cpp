@@ -7,6 +7,7 @@
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -194,6 +195,35 @@ void upgrade_batch_norm(UpgradeContext& c) {
   c.emit_after(result, "Reshape", {flat, shape});
 }
 
+// In training, with n the normalised data, s = 1 / sqrt(variance + epsilon) and g = dy scale over batch and space:
+// dx = s (g - mean(g) - n mean(g n)). Otherwise mean and variance are inputs: dx = g s.
+void differentiate_batch_norm(GradientContext& c) {
+  const Expr x = c.in(0);
+  c.require(x.rank() >= 2, "has no gradient where the rank of its input is unknown");
+  std::vector<int64_t> axes = {0}, behind;
+  for (int i = 2; i < x.rank(); ++i) axes.push_back(i), behind.push_back(i - 1);
+  const DType dtype = x.dtype();
+  const auto channels = [&](const Expr& v) { return c.unsqueeze(c.cast(v, dtype), behind); };
+  const auto mean = [&](const Expr& v) { return c.op("ReduceMean", {v, c.ints(axes)}, {{"keepdims", int64_t{1}}}); };
+  const auto sum = [&](const Expr& v) { return c.reduce_sum(v, axes, false); };
+  const bool training = c.attr_int("training_mode") != 0;
+  const Expr centre = training ? mean(x) : channels(c.in(3));
+  const Expr centred = x - centre;
+  const Expr variance = training ? mean(centred * centred) : channels(c.in(4));
+  const Expr s = c.op("Reciprocal", {c.op("Sqrt", {variance + static_cast<double>(c.attr_float("epsilon"))})});
+  const Expr n = centred * s;
+  const Expr dy = c.grad();
+  c.require(static_cast<bool>(dy), "has no gradient through its running mean and variance");
+  const Expr g = dy * channels(c.in(1));
+  if (c.wants(0)) c.give(0, training ? s * (g - mean(g) - n * mean(g * n)) : g * s);
+  if (c.wants(1)) c.give(1, c.cast(sum(dy * n), c.in(1).dtype()));
+  if (c.wants(2)) c.give(2, c.cast(sum(dy), c.in(2).dtype()));
+  if (training) return;
+  const Expr of_mean = sum(-(g * s));
+  if (c.wants(3)) c.give(3, c.cast(of_mean, c.in(3).dtype()));
+  if (c.wants(4)) c.give(4, c.cast(sum(g * n * s * s * -0.5), c.in(4).dtype()));
+}
+
 }  // namespace
 
 void define_batch_norm(OpList& ops) {
@@ -213,6 +243,7 @@ void define_batch_norm(OpList& ops) {
               .in_place({0})
               .infer(infer_batch_norm)
               .kernel(make_batch_norm)
+              .gradient(differentiate_batch_norm)
               .upgrade(14, upgrade_batch_norm));
 }
 

@@ -3,6 +3,7 @@
 
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -80,6 +81,18 @@ Kernel make_cumulative(Prepare& p) {
   };
 }
 
+// Sums from the other end. Of products, those times dy and summed from the other end are divided by x, which must not
+// be 0.
+template <bool product>
+void differentiate_cumulative(GradientContext& c) {
+  const auto sums = [&](const Expr& dy) {
+    return c.op("CumSum", {dy, c.in(1)},
+                {{"exclusive", c.attr_int("exclusive")}, {"reverse", int64_t{c.attr_int("reverse") == 0}}});
+  };
+  if (!product) return c.give(0, sums(c.grad()));
+  c.give(0, sums(c.grad() * c.out()) / c.in(0));
+}
+
 template <bool product>
 OpDef cumulative(const char* name, int since, int first) {
   OpDef op(name);
@@ -91,7 +104,8 @@ OpDef cumulative(const char* name, int since, int first) {
       .out("y", "T")
       .in_place({0})
       .infer(infer_cumulative)
-      .kernel(make_cumulative<product>);
+      .kernel(make_cumulative<product>)
+      .gradient(differentiate_cumulative<product>);
   return op;
 }
 

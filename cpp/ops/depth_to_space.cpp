@@ -1,4 +1,5 @@
 // DepthToSpace: channels become b x b blocks of pixels; SpaceToDepth: the reverse.
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -86,6 +87,10 @@ Kernel make_rearrange(Prepare& p, bool to_space) {
   };
 }
 
+void differentiate_rearrange(GradientContext& c, const char* inverse) {
+  c.give(0, c.op(inverse, {c.grad()}, c.node().attributes));
+}
+
 }  // namespace
 
 void define_depth_to_space(OpList& ops) {
@@ -96,7 +101,8 @@ void define_depth_to_space(OpList& ops) {
               .in("input", "T", kAllTypes)
               .out("output", "T")
               .infer(infer_depth_to_space)
-              .kernel([](Prepare& p) { return make_rearrange(p, true); }));
+              .kernel([](Prepare& p) { return make_rearrange(p, true); })
+              .gradient([](GradientContext& c) { differentiate_rearrange(c, "SpaceToDepth"); }));
   ops.add(OpDef("SpaceToDepth")
               .since(28)
               .required_attr("blocksize", AttrKind::kInt)
@@ -104,7 +110,8 @@ void define_depth_to_space(OpList& ops) {
               .in("input", "T", kAllTypes)
               .out("output", "T")
               .infer(infer_space_to_depth)
-              .kernel([](Prepare& p) { return make_rearrange(p, false); }));
+              .kernel([](Prepare& p) { return make_rearrange(p, false); })
+              .gradient([](GradientContext& c) { differentiate_rearrange(c, "DepthToSpace"); }));
 }
 
 }  // namespace sx

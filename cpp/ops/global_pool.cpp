@@ -5,6 +5,7 @@
 
 #include "kernels/rows.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -82,8 +83,16 @@ OpDef pooling(const char* name) { return OpDef(name).since(22).in("X", "T", kFlo
 }  // namespace
 
 void define_global_pool(OpList& ops) {
-  ops.add(pooling("GlobalAveragePool").kernel([](Prepare&) { return make({Kind::kMean}); }));
-  ops.add(pooling("GlobalMaxPool").kernel([](Prepare&) { return make({Kind::kMax}); }));
+  ops.add(pooling("GlobalAveragePool")
+              .kernel([](Prepare&) { return make({Kind::kMean}); })
+              .gradient([](GradientContext& c) {
+                const Expr count = c.op("Div", {c.op("Size", {c.in(0)}), c.op("Size", {c.grad()})});
+                c.give(0, c.expand_like(c.grad() / c.cast(count, c.grad().dtype()), c.in(0)));
+              }));
+  ops.add(pooling("GlobalMaxPool").kernel([](Prepare&) { return make({Kind::kMax}); }).gradient([](GradientContext& c) {
+    const Expr chosen = c.cast(c.op("Equal", {c.in(0), c.out()}), c.grad().dtype());
+    c.give(0, chosen * (c.grad() / c.sum_like(chosen, c.grad())));
+  }));
   ops.add(pooling("GlobalLpPool")
               .attr("p", 2)
               .kernel([](Prepare& p) {

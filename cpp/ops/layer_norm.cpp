@@ -6,6 +6,7 @@
 #include "kernels/rows.h"
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -173,6 +174,46 @@ void infer_rms_norm(InferContext& c) {
   c.out(0, c.dtype(1), c.type(0).shape);
 }
 
+// --- gradients
+
+Expr mean(GradientContext& c, const Expr& x, const std::vector<int64_t>& axes) {
+  return c.op("ReduceMean", {x, c.ints(axes)}, {{"keepdims", int64_t{1}}});
+}
+
+std::vector<int64_t> axes_from(const GradientContext& c, int64_t axis, int rank) {
+  c.require(rank >= 0, "has no gradient where the rank of its input is unknown");
+  std::vector<int64_t> axes;
+  for (int64_t i = c.axis(axis, rank); i < rank; ++i) axes.push_back(i);
+  return axes;
+}
+
+// With n the normalised data, s = 1 / sqrt(variance + epsilon) and g = dy scale:
+// dx = s (g - mean(g) - n mean(g n)), dscale = sum(dy n), dB = sum(dy).
+void differentiate_layer_norm(GradientContext& c) {
+  const Expr x = c.in(0);
+  const std::vector<int64_t> axes = axes_from(c, c.attr_int("axis"), x.rank());
+  const Expr centred = x - mean(c, x, axes);
+  const Expr s = c.op(
+      "Reciprocal", {c.op("Sqrt", {mean(c, centred * centred, axes) + static_cast<double>(c.attr_float("epsilon"))})});
+  const Expr n = centred * s;
+  const Expr g = c.grad() * c.in(1);
+  if (c.wants(0)) c.give(0, s * (g - mean(c, g, axes) - n * mean(c, g * n, axes)));
+  if (c.wants(1)) c.give_sum(1, c.grad() * n);
+  if (c.wants(2)) c.give_sum(2, c.grad());
+}
+
+// As above without the mean: n = x s, s = 1 / sqrt(mean(x^2) + epsilon).
+void differentiate_rms_norm(GradientContext& c) {
+  const Expr x = c.in(0);
+  const std::vector<int64_t> axes = axes_from(c, c.attr_int("axis"), x.rank());
+  const Expr s =
+      c.op("Reciprocal", {c.op("Sqrt", {mean(c, x * x, axes) + static_cast<double>(c.attr_float("epsilon"))})});
+  const Expr n = x * s;
+  const Expr g = c.grad() * c.in(1);
+  if (c.wants(0)) c.give(0, s * (g - n * mean(c, g * n, axes)));
+  if (c.wants(1)) c.give_sum(1, c.grad() * n);
+}
+
 }  // namespace
 
 void define_layer_norm(OpList& ops) {
@@ -190,7 +231,8 @@ void define_layer_norm(OpList& ops) {
               .optional_out("InvStdDev", "U", stashed)
               .in_place({0})
               .infer(infer_layer_norm)
-              .kernel(make_layer_norm));
+              .kernel(make_layer_norm)
+              .gradient(differentiate_layer_norm));
   ops.add(OpDef("RMSNormalization")
               .since(23, 23)
               .attr("axis", -1)
@@ -200,7 +242,8 @@ void define_layer_norm(OpList& ops) {
               .in("scale", "V", kFloats)
               .out("Y", "V")
               .infer(infer_rms_norm)
-              .kernel(make_rms_norm));
+              .kernel(make_rms_norm)
+              .gradient(differentiate_rms_norm));
 }
 
 }  // namespace sx

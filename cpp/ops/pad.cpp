@@ -4,6 +4,7 @@
 #include <array>
 
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/int_input.h"
 #include "ops/registry.h"
@@ -195,6 +196,18 @@ void pads_to_inputs(UpgradeContext& c) {
                                                        : Tensor::scalar(value)));
 }
 
+// What was added is cut off again.
+void differentiate_pad(GradientContext& c) {
+  c.require(c.attr_string("mode") == "constant", "has no gradient for the mode '", c.attr_string("mode"),
+            "'; 'constant' expected");
+  const Expr inside = c.op("Pad", {c.grad(), -c.in(1), Expr(), c.in(3)});
+  c.give(0, inside);
+  if (!c.wants(2)) return;
+  const Expr rest = c.op("ReduceSum", {c.grad()}, {{"keepdims", int64_t{0}}}) -
+                    c.op("ReduceSum", {inside}, {{"keepdims", int64_t{0}}});
+  c.give(2, c.reshape_like(rest, c.in(2)));
+}
+
 }  // namespace
 
 void define_pad(OpList& ops) {
@@ -208,6 +221,7 @@ void define_pad(OpList& ops) {
               .out("output", "T")
               .infer(infer_pad)
               .kernel(make_pad)
+              .gradient(differentiate_pad)
               .upgrade(2, paddings_to_pads)
               .upgrade(11, pads_to_inputs));
 }

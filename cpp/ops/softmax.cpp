@@ -8,6 +8,7 @@
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 #include "ops/softmax.h"
 
@@ -141,6 +142,16 @@ void flatten_first(UpgradeContext& c) {
   c.emit_after(result, "Reshape", {flat, shape});
 }
 
+// Softmax: (dy - sum(dy y)) y; LogSoftmax: dy - exp(y) sum(dy).
+template <Kind kind>
+void differentiate_softmax(GradientContext& c) {
+  const std::vector<int64_t> axis = {c.attr_int("axis")};
+  const Expr y = c.out();
+  const Expr dy = c.grad();
+  if (kind == Kind::kSoftmax) c.give(0, (dy - c.reduce_sum(dy * y, axis, true)) * y);
+  else c.give(0, dy - c.op("Exp", {y}) * c.reduce_sum(dy, axis, true));
+}
+
 template <Kind kind>
 OpDef softmax_operator(const char* name) {
   OpDef op(name);
@@ -152,6 +163,8 @@ OpDef softmax_operator(const char* name) {
       .kernel(make_softmax<kind>);
   if (kind != Kind::kHardmax) op.in_place({0});
   op.upgrade(13, flatten_first);
+  if (kind == Kind::kHardmax) op.zero_gradient();
+  else op.gradient(differentiate_softmax<kind>);
   return op;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -45,6 +46,10 @@ Kernel make_trilu(Prepare& p) {
   };
 }
 
+void differentiate_trilu(GradientContext& c) {
+  c.give(0, c.op("Trilu", {c.grad(), c.in(1)}, {{"upper", c.attr_int("upper")}}));
+}
+
 }  // namespace
 
 void define_trilu(OpList& ops) {
@@ -56,7 +61,8 @@ void define_trilu(OpList& ops) {
               .out("output", "T")
               .in_place({0})
               .infer(infer_trilu)
-              .kernel(make_trilu));
+              .kernel(make_trilu)
+              .gradient(differentiate_trilu));
 }
 
 }  // namespace sx

@@ -1,0 +1,50 @@
+"""Gradients of what networks are made of: softmax, normalization, pooling, padding."""
+
+import numpy as np
+
+from tests.gradients.harness import Case, away, parametrize, positive
+
+I64 = np.int64
+X = away((2, 3, 4), 1)
+IMAGE = away((2, 3, 4, 5), 2)
+
+CASES = [
+    *(Case(op, [X], {"axis": axis}, id=str(axis)) for op in ("Softmax", "LogSoftmax") for axis in (-1, 0, 1)),
+    Case("Hardmax", [X]),
+    *(Case("Trilu", [X], {"upper": u}, id=str(u)) for u in (0, 1)),
+    Case("Trilu", [X, np.array(-1, I64)], id="k"),
+    *(
+        Case("CumSum", [X, np.array(1, I64)], {"exclusive": e, "reverse": r}, id=f"{e}{r}")
+        for e in (0, 1)
+        for r in (0, 1)
+    ),
+    *(
+        Case("CumProd", [X, np.array(-1, I64)], {"exclusive": e, "reverse": r}, id=f"{e}{r}")
+        for e in (0, 1)
+        for r in (0, 1)
+    ),
+    *(Case("DepthToSpace", [away((1, 8, 2, 3), 3)], {"blocksize": 2, "mode": m}, id=m) for m in ("DCR", "CRD")),
+    Case("SpaceToDepth", [away((1, 2, 4, 6), 3)], {"blocksize": 2}),
+    Case("Pad", [away((2, 3), 4), np.array([1, 0, 2, 1], I64), np.float64(0.3)]),
+    Case("Pad", [away((2, 5), 4), np.array([2, -1], I64), None, np.array([1], I64)], id="crop"),
+    Case("GlobalAveragePool", [IMAGE]),
+    Case("GlobalMaxPool", [IMAGE]),
+    Case("LayerNormalization", [X, positive((4,), 5), away((4,), 6)]),
+    Case("LayerNormalization", [X, positive((3, 4), 5)], {"axis": 1, "epsilon": 0.1}, id="axis"),
+    Case("RMSNormalization", [X, positive((4,), 5)]),
+    Case("RMSNormalization", [X, positive((3, 4), 5)], {"axis": -2, "epsilon": 0.1}, id="axis"),
+    Case("BatchNormalization", [IMAGE, positive((3,), 7), away((3,), 8), away((3,), 9), positive((3,), 10)]),
+    Case(
+        "BatchNormalization",
+        [IMAGE, positive((3,), 7), away((3,), 8), away((3,), 9), positive((3,), 10)],
+        {"training_mode": 1},
+        outputs=["y", "", ""],
+        fixed=[3, 4],
+        id="training",
+    ),
+]
+
+
+@parametrize(CASES)
+def test_networks(case: Case) -> None:
+    case.run()
