@@ -259,7 +259,8 @@ void define_conv(OpList& ops) {
                              .kernel([](Prepare& p) -> Kernel {
                                if (p.dtype(0) == DType::kFloat64) return make_f64(p, ConvSpec(p));
                                return FloatConv(p, {});
-                             })));
+                             })
+                             .gradient(differentiate_conv)));
   constexpr DTypeSet kComputed = kHalfFloats | DType::kFloat32;
   OpDef& lowered = ops.add(OpDef("Conv", "sardonyx")
                                .in("X", "T", kComputed)

@@ -22,5 +22,7 @@ ConvShape conv_shape(const NodeView& node, const ConvSpec& spec, const Shape& x,
 Shape conv_result(const ConvShape& shape);
 // The attributes that every convolution has.
 OpDef& add_conv_attrs(OpDef& op);
+// Conv's gradient rule (conv_gradient.cpp).
+void differentiate_conv(GradientContext& c);
 
 }  // namespace sx

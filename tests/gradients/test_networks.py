@@ -42,6 +42,14 @@ CASES = [
         fixed=[3, 4],
         id="training",
     ),
+    Case("Conv", [away((2, 2, 5, 4), 11), away((3, 2, 3, 3), 12), away((3,), 13)], {"pads": [1, 1, 1, 1]}),
+    Case(
+        "Conv",
+        [away((1, 4, 6, 5), 11), away((2, 2, 3, 2), 12)],
+        {"strides": [2, 1], "pads": [1, 0, 0, 1], "group": 2, "dilations": [1, 2]},
+        id="strided",
+    ),
+    Case("Conv", [away((2, 2, 7), 11), away((2, 1, 3), 12)], {"group": 2, "auto_pad": "SAME_UPPER"}, id="line"),
 ]
 
 
