@@ -9,6 +9,7 @@
 #include "base/scratch.h"
 #include "kernels/pool.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 #include "ops/upgrade.h"
 
@@ -337,18 +338,91 @@ int64_t norm_order(const NodeView& node) {
   return p;
 }
 
+// --- gradients
+
+// What each window gives goes to the element that it was.
+void differentiate_max_pool(GradientContext& c) {
+  c.require(c.attr_int("storage_order") == 0, "has no gradient for storage_order 1");
+  const Expr everything = c.ints({-1});
+  const auto flat = [&](const Expr& x) { return c.op("Reshape", {x, everything}); };
+  const Expr sums = c.op("ScatterElements", {flat(c.zeros_like(c.in(0))), flat(c.out(1)), flat(c.grad())},
+                         {{"reduction", std::string("add")}});
+  c.give(0, c.reshape_like(sums, c.in(0)));
+}
+
+void differentiate_average_pool(GradientContext& c) {
+  c.give(0, c.op("AveragePoolGradient", {c.grad(), c.in(0)}, c.node().attributes, "sardonyx"));
+}
+
+// Every element of a window gets its share; the axes are walked with the last one innermost.
+template <typename T>
+void spread(const PoolShape& s, bool count_padding, const T* dy, T* dx) {
+  const int64_t taps = [&] {
+    int64_t product = 1;
+    for (int axis = 0; axis < s.rank; ++axis) product *= s.kernel[axis];
+    return product;
+  }();
+  parallel_for(s.planes, std::max<int64_t>(1, 32768 / (s.out_size() * taps + 1)), [&](int64_t from, int64_t to) {
+    for (int64_t plane = from; plane < to; ++plane) {
+      T* target = dx + plane * s.in_size();
+      std::fill(target, target + s.in_size(), T{0});
+      for (int64_t i = 0; i < s.out_size(); ++i) {
+        Taps inside[kMaxSpatialRank];
+        int64_t index = i, count = 1, present = 1;
+        for (int axis = s.rank - 1; axis >= 0; --axis) {
+          const int64_t output = index % s.out[axis];
+          index /= s.out[axis];
+          inside[axis] = taps_of(s, axis, output, 0, 0);
+          const Taps counted =
+              count_padding ? taps_of(s, axis, output, s.pad_begin[axis], s.pad_end[axis]) : inside[axis];
+          count *= counted.last - counted.first;
+          present *= inside[axis].last - inside[axis].first;
+        }
+        const T share = count == 0 ? T{0} : dy[plane * s.out_size() + i] / static_cast<T>(count);
+        for (int64_t tap = 0; tap < present; ++tap) {
+          int64_t rest = tap, at = 0, step = 1;
+          for (int axis = s.rank - 1; axis >= 0; --axis) {
+            const int64_t extent = inside[axis].last - inside[axis].first;
+            at += (inside[axis].start + (inside[axis].first + rest % extent) * s.dilation[axis]) * step;
+            step *= s.in[axis];
+            rest /= extent;
+          }
+          target[at] += share;
+        }
+      }
+    }
+  });
+}
+
+Kernel make_average_pool_gradient(Prepare& p) {
+  return [node = NodeView(p.node()), window = WindowSpec(p),
+          count_padding = p.attr_int("count_include_pad") != 0](Run& run) {
+    const Shape& like = run.in(1).shape();
+    const PoolShape s = pool_shape(node, window, like);
+    SX_CHECK(run, run.in(0).shape() == pool_result(s, like), "the gradient is ", run.in(0).shape().str(), "; ",
+             pool_result(s, like).str(), " expected");
+    Tensor& dx = run.out(0, like);
+    if (dx.size() == 0) return;
+    if (dx.dtype() == DType::kFloat64) return spread(s, count_padding, run.in(0).data<double>(), dx.data<double>());
+    const FloatIn dy(run.in(0));
+    const FloatOut out(dx);
+    spread(s, count_padding, dy.data(), out.data());
+    out.store();
+  };
+}
+
 }  // namespace
 
 void define_pool(OpList& ops) {
-  add_pool_attrs(
-      ops.add(OpDef("MaxPool")
-                  .since(22)
-                  .attr("storage_order", 0)
-                  .in("X", "T", kFloats | DType::kInt8 | DType::kUInt8)
-                  .out("Y", "T")
-                  .optional_out("Indices", "I", DType::kInt64)
-                  .infer(infer_pool)
-                  .kernel([](Prepare& p) { return make_pool(p, MaxPool{p.attr_int("storage_order") != 0}); })));
+  add_pool_attrs(ops.add(OpDef("MaxPool")
+                             .since(22)
+                             .attr("storage_order", 0)
+                             .in("X", "T", kFloats | DType::kInt8 | DType::kUInt8)
+                             .out("Y", "T")
+                             .optional_out("Indices", "I", DType::kInt64)
+                             .infer(infer_pool)
+                             .kernel([](Prepare& p) { return make_pool(p, MaxPool{p.attr_int("storage_order") != 0}); })
+                             .gradient(differentiate_max_pool)));
   add_pool_attrs(
       ops.add(OpDef("AveragePool")
                   .since(22)
@@ -356,7 +430,18 @@ void define_pool(OpList& ops) {
                   .in("X", "T", kFloats)
                   .out("Y", "T")
                   .infer(infer_pool)
-                  .kernel([](Prepare& p) { return make_pool(p, MeanPool{p.attr_int("count_include_pad") != 0}); })));
+                  .kernel([](Prepare& p) { return make_pool(p, MeanPool{p.attr_int("count_include_pad") != 0}); })
+                  .gradient(differentiate_average_pool)));
+  add_pool_attrs(ops.add(
+      OpDef("AveragePoolGradient", "sardonyx")
+          .attr("count_include_pad", 0)
+          .in("dY", "T", kFloats)
+          .in("like", "T", kFloats)
+          .out("dX", "T")
+          .shape_only({1})
+          .infer([](InferContext& c) { c.out(0, c.dtype(0), c.type(1).shape); })
+          .kernel(make_average_pool_gradient)
+          .gradient([](GradientContext& c) { c.give(0, c.op("AveragePool", {c.grad()}, c.node().attributes)); })));
   add_pool_attrs(ops.add(OpDef("LpPool")
                              .since(22)
                              .attr("p", 2)

@@ -50,6 +50,17 @@ CASES = [
         id="strided",
     ),
     Case("Conv", [away((2, 2, 7), 11), away((2, 1, 3), 12)], {"group": 2, "auto_pad": "SAME_UPPER"}, id="line"),
+    Case("MaxPool", [away((2, 2, 5, 6), 14)], {"kernel_shape": [3, 2], "strides": [1, 2], "pads": [1, 0, 1, 0]}),
+    Case("MaxPool", [away((1, 2, 7), 14)], {"kernel_shape": [3], "dilations": [2], "ceil_mode": 1}, id="line"),
+    *(
+        Case(
+            "AveragePool",
+            [away((2, 2, 5, 6), 15)],
+            {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1], "count_include_pad": i, "ceil_mode": i},
+            id=str(i),
+        )
+        for i in (0, 1)
+    ),
 ]
 
 
