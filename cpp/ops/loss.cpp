@@ -4,6 +4,7 @@
 
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 #include "ops/softmax.h"
 
@@ -125,6 +126,52 @@ void infer_loss(InferContext& c) {
   c.out(1, c.type(0));
 }
 
+// --- gradients
+
+// With the classes along axis 1: what the target chose, 1 or 0, and the gradient of each sample's loss times its
+// weight, both with an axis for the classes.
+struct Chosen {
+  Expr one_hot, scale;
+};
+
+Chosen chosen_by_target(GradientContext& c) {
+  c.require(!c.wants(2), "has no gradient with respect to its weights");
+  const Expr x = c.in(0);
+  const DType dtype = x.dtype();
+  Expr target = c.in(1);
+  Expr weight = c.ones_like(target);
+  weight = c.cast(weight, dtype);
+  if (c.has_attr("ignore_index")) {
+    const Expr ignored =
+        c.op("Equal", {target, c.scalar(static_cast<double>(c.attr_int("ignore_index")), target.dtype())});
+    weight = c.where(ignored, c.scalar(0, dtype), weight);
+    target = c.where(ignored, c.scalar(0, target.dtype()), target);
+  }
+  if (c.in(2)) weight = weight * c.op("Gather", {c.in(2), target});
+  const Expr depth = c.op("Gather", {c.op("Shape", {x}), c.ints({1})});
+  const Expr values = c.op("Concat", {c.unsqueeze(c.scalar(0, dtype), {0}), c.unsqueeze(c.scalar(1, dtype), {0})},
+                           {{"axis", int64_t{0}}});
+  const std::string& reduction = c.attr_string("reduction");
+  Expr scale = c.grad_or_zeros(0) * weight;
+  if (reduction == "mean") scale = scale / c.op("ReduceSum", {weight}, {{"keepdims", int64_t{0}}});
+  return {c.op("OneHot", {target, depth, values}, {{"axis", int64_t{1}}}), c.unsqueeze(scale, {1})};
+}
+
+void differentiate_likelihood(GradientContext& c) {
+  const Chosen chosen = chosen_by_target(c);
+  c.give(0, -(chosen.one_hot * chosen.scale));
+}
+
+// scale (softmax(x) - one_hot), and what comes back through log_prob.
+void differentiate_cross_entropy(GradientContext& c) {
+  const Expr probability = c.op("Exp", {c.out(1)});
+  if (c.grad(0)) {
+    const Chosen chosen = chosen_by_target(c);
+    c.give(0, (probability - chosen.one_hot) * chosen.scale);
+  }
+  if (c.grad(1)) c.give(0, c.grad(1) - probability * c.reduce_sum(c.grad(1), {1}, true));
+}
+
 OpDef loss(const char* name, int since) {
   OpDef op(name);
   op.since(since, 12)
@@ -141,8 +188,11 @@ OpDef loss(const char* name, int since) {
 }  // namespace
 
 void define_loss(OpList& ops) {
-  ops.add(loss("NegativeLogLikelihoodLoss", 22).kernel(make_likelihood));
-  ops.add(loss("SoftmaxCrossEntropyLoss", 13).optional_out("log_prob", "T").kernel(make_cross_entropy));
+  ops.add(loss("NegativeLogLikelihoodLoss", 22).kernel(make_likelihood).gradient(differentiate_likelihood));
+  ops.add(loss("SoftmaxCrossEntropyLoss", 13)
+              .optional_out("log_prob", "T")
+              .kernel(make_cross_entropy)
+              .gradient(differentiate_cross_entropy));
 }
 
 }  // namespace sx

@@ -61,6 +61,19 @@ CASES = [
         )
         for i in (0, 1)
     ),
+    *(
+        Case(
+            op,
+            [away((3, 4, 2), 16), np.array([[0, 3], [2, 2], [1, 0]], I64), *weights],
+            {"reduction": r, **more},
+            id=f"{r}-{n}",
+            fixed=[2],
+        )
+        for op in ("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")
+        for r in ("mean", "sum", "none")
+        for n, (weights, more) in enumerate([([], {}), ([positive((4,), 17)], {"ignore_index": 2})])
+    ),
+    Case("SoftmaxCrossEntropyLoss", [away((3, 4), 16), np.array([0, 3, 1], I64)], outputs=["y0", "y1"], id="log-prob"),
 ]
 
 
