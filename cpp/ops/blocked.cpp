@@ -1,5 +1,5 @@
 // The operators of channel-blocked data, [batch, channels / block, height, width, block] (kernels/conv/blocked.h):
-// Block and Unblock, BlockedConv, BlockedPool and ScaleChannels. Only the passes make them.
+// Block and Unblock and their kin, BlockedConv, BlockedPool and ScaleChannels. Only the passes make them.
 #include "ops/blocked.h"
 
 #include <map>
@@ -54,6 +54,38 @@ Kernel make_unblock(Prepare& p) {
     const Tensor& x = run.in(0);
     Tensor& y = run.out(0, Shape{x.dim(0), channels, x.dim(2), x.dim(3)});
     if (y.size() > 0) from_blocks(x.data<float>(), x.dim(0), channels, x.dim(2) * x.dim(3), y.data<float>());
+  };
+}
+
+// --- BlockLast, UnblockLast: the channels are the last axis of the plain data
+
+void infer_block_last(InferContext& c) {
+  SX_CHECK(c, c.rank(0) == 4 && c.shape(0)[3].known(), "blocks ", c.type(0).str(),
+           "; four dimensions and a known number of channels expected");
+  const SymShape& x = c.shape(0);
+  c.out(0, DType::kFloat32, SymShape{x[0], Dim(blocks_of(x[3].value())), x[1], x[2], Dim(channel_block())});
+}
+
+Kernel make_block_last(Prepare&) {
+  return [](Run& run) {
+    const Tensor& x = run.in(0);
+    Tensor& y = run.out(0, blocked_shape(x.dim(0), x.dim(3), x.dim(1), x.dim(2)));
+    if (y.size() > 0) to_blocks_from_last(x.data<float>(), x.dim(0), x.dim(3), x.dim(1) * x.dim(2), y.data<float>());
+  };
+}
+
+void infer_unblock_last(InferContext& c) {
+  SX_CHECK(c, c.rank(0) == 5, "takes ", c.type(0).str(), "; blocked data expected");
+  const SymShape& x = c.shape(0);
+  c.out(0, DType::kFloat32, SymShape{x[0], x[2], x[3], Dim(c.attr_int("channels"))});
+}
+
+Kernel make_unblock_last(Prepare& p) {
+  const int64_t channels = p.attr_int("channels");
+  return [channels](Run& run) {
+    const Tensor& x = run.in(0);
+    Tensor& y = run.out(0, Shape{x.dim(0), x.dim(2), x.dim(3), channels});
+    if (y.size() > 0) from_blocks_to_last(x.data<float>(), x.dim(0), channels, x.dim(2) * x.dim(3), y.data<float>());
   };
 }
 
@@ -229,6 +261,17 @@ void define_blocked(OpList& ops) {
               .out("Y")
               .infer(infer_unblock)
               .kernel(make_unblock));
+  ops.add(OpDef("BlockLast", "sardonyx")
+              .in("X", "", DType::kFloat32)
+              .out("Y")
+              .infer(infer_block_last)
+              .kernel(make_block_last));
+  ops.add(OpDef("UnblockLast", "sardonyx")
+              .required_attr("channels", AttrKind::kInt)
+              .in("X", "", DType::kFloat32)
+              .out("Y")
+              .infer(infer_unblock_last)
+              .kernel(make_unblock_last));
   OpDef& conv = ops.add(OpDef("BlockedConv", "sardonyx")
                             .attr("plain_input", 0)
                             .attr("allow_winograd", 1)

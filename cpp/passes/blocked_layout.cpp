@@ -91,6 +91,7 @@ class Blocking {
       if (node.outputs[i] != kNone) return Outcome::no_match();
     const std::string op = node.op->full_name();
     if (op == "Conv" || op == "sardonyx::Conv") return convolution(id);
+    if (op == "Transpose") return transpose(id);
     if (node.inputs.empty() || !has(node, 0) || channels(node.outputs[0]) == 0) return Outcome::no_match();
     if (op == "Concat") return concat(id);
     if (op == "Add" || op == "Mul") return binary(id, op);
@@ -125,6 +126,25 @@ class Blocking {
     if (old.size() > 3) inputs.push_back(old[3] == kNone ? kNone : blocked(old[3], id));
     if (plain) need_plain(old[0], id);
     return replace_by(id, "BlockedConv", inputs, attributes, "sardonyx");
+  }
+
+  // To and from data with the channels last.
+  Outcome transpose(NodeId id) {
+    const Node& node = graph_.node(id);
+    const ValueId x = node.inputs[0], y = node.outputs[0];
+    const auto perm = node.attributes.find("perm");
+    if (perm == node.attributes.end() || type(x).rank() != 4) return Outcome::no_match();
+    const Attribute to_last = std::vector<int64_t>{0, 2, 3, 1}, from_last = std::vector<int64_t>{0, 3, 1, 2};
+    if (same(perm->second, to_last) && is_blocked(x)) {
+      replace(graph_, id, "UnblockLast", {blocked(x, id)}, {{"channels", channels(x)}}, "sardonyx");
+      converted_ = true;
+      return Outcome::fired();
+    }
+    if (!same(perm->second, from_last) || channels(y) == 0 || graph_.is_output(y)) return Outcome::no_match();
+    for (const Graph::Use& use : graph_.uses(y))
+      if (!is(graph_, use.node, "Conv") && !is(graph_, use.node, "sardonyx::Conv") && !is(graph_, use.node, "Add"))
+        return Outcome::missed("something beside convolutions and sums reads it");
+    return replace_by(id, "BlockLast", {x}, {}, "sardonyx");
   }
 
   Outcome pool(NodeId id, const char* kind) {

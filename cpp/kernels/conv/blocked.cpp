@@ -2,6 +2,7 @@
 #include "kernels/conv/blocked.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.h"
 #include "base/scratch.h"
@@ -295,6 +296,32 @@ void from_blocks(const float* x, int64_t batch, int64_t channels, int64_t size, 
                                      y + (item / blocks * channels + first) * size);
                  }
                });
+}
+
+void to_blocks_from_last(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa) {
+  const int64_t block = channel_block(isa), blocks = ceil_div(channels, block);
+  parallel_for(batch * size, std::max<int64_t>(1, kCopyGrain / channels), [&](int64_t begin, int64_t end) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t count = std::min(block, channels - b * block);
+      for (int64_t pixel = begin; pixel < end; ++pixel) {
+        float* to = y + ((pixel / size * blocks + b) * size + pixel % size) * block;
+        std::memcpy(to, x + pixel * channels + b * block, static_cast<size_t>(count) * sizeof(float));
+        std::fill(to + count, to + block, 0.0f);
+      }
+    }
+  });
+}
+
+void from_blocks_to_last(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa) {
+  const int64_t block = channel_block(isa), blocks = ceil_div(channels, block);
+  parallel_for(batch * size, std::max<int64_t>(1, kCopyGrain / channels), [&](int64_t begin, int64_t end) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      const auto bytes = static_cast<size_t>(std::min(block, channels - b * block)) * sizeof(float);
+      for (int64_t pixel = begin; pixel < end; ++pixel)
+        std::memcpy(y + pixel * channels + b * block, x + ((pixel / size * blocks + b) * size + pixel % size) * block,
+                    bytes);
+    }
+  });
 }
 
 bool can_block(const ConvShape& shape) {

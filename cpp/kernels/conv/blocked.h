@@ -16,6 +16,11 @@ int64_t channel_block(Isa isa = active_isa());
 // Plain data, [batch, channels, size], to blocks and back. What fills up the last block is 0.
 void to_blocks(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa = active_isa());
 void from_blocks(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa = active_isa());
+// The same for data with the channels last, [batch, size, channels].
+void to_blocks_from_last(const float* x, int64_t batch, int64_t channels, int64_t size, float* y,
+                         Isa isa = active_isa());
+void from_blocks_to_last(const float* x, int64_t batch, int64_t channels, int64_t size, float* y,
+                         Isa isa = active_isa());
 
 // What the kernels take: 2-D, and one group or as many as channels and filters.
 bool can_block(const ConvShape& shape);
