@@ -1,11 +1,15 @@
-// Dropout: y = x * mask / (1 - ratio) in training mode, with a random mask; y = x otherwise.
+// Dropout: y = x * mask / (1 - ratio) in training mode, with mask = uniform >= ratio; y = x otherwise.
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <mutex>
 
+#include "base/mersenne.h"
 #include "base/random.h"
+#include "base/scratch.h"
 #include "ops/convert.h"
 #include "ops/elementwise.h"
+#include "ops/node_state.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -19,9 +23,35 @@ void keep_all(const Tensor& x, Tensor& y, bool* mask) {
   if (mask) std::fill_n(mask, x.size(), true);
 }
 
+// Draws the masks of one node. With a seed of its own, the first run's is that of ONNX's reference implementation,
+// which is one of numpy.random.RandomState(seed), and further runs go on where it ended; otherwise each is of a stream
+// of its own.
+class MaskSource {
+ public:
+  MaskSource() = default;
+  explicit MaskSource(uint64_t seed) : sequence_(std::make_unique<Mersenne>(seed)) {}
+
+  void draw(double ratio, int64_t count, bool* mask) {
+    if (sequence_) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      for (int64_t i = 0; i < count; ++i) mask[i] = sequence_->uniform() >= ratio;
+      return;
+    }
+    const RandomStream stream = next_random_stream();
+    parallel_for(count, 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) mask[i] = stream.uniform(static_cast<uint64_t>(i)) >= ratio;
+    });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unique_ptr<Mersenne> sequence_;
+};
+
 Kernel make_dropout(Prepare& p) {
-  auto source = std::make_shared<RandomSource>();
-  if (p.has_attr("seed")) source = std::make_shared<RandomSource>(static_cast<uint64_t>(p.attr_int("seed")));
+  const auto source = node_state<MaskSource>(p, "source", [&] {
+    return p.has_attr("seed") ? new MaskSource(static_cast<uint64_t>(p.attr_int("seed"))) : new MaskSource();
+  });
   return [=](Run& run) {
     const Tensor& x = run.in(0);
     double ratio = 0.5;
@@ -35,18 +65,16 @@ Kernel make_dropout(Prepare& p) {
     Tensor& y = run.out(0, x.shape());
     if (!training || ratio == 0) return keep_all(x, y, mask);
     run.require(ratio > 0 && ratio < 1, "ratio is ", ratio, "; a number from 0 up to but not including 1 expected");
-    const RandomStream stream = source->next();
+    bool* kept =
+        mask ? mask : static_cast<bool*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(x.size())));
+    source->draw(ratio, x.size(), kept);
     const double scale = 1 / (1 - ratio);
     parallel_for(x.size(), 4096, [&](int64_t begin, int64_t end) {
       double block[kBlock];
       for (int64_t i = begin; i < end; i += kBlock) {
         const int64_t n = std::min(kBlock, end - i);
         convert_elements(x.dtype(), DType::kFloat64, element(x, i), block, n);
-        for (int64_t k = 0; k < n; ++k) {
-          const bool kept = stream.uniform(static_cast<uint64_t>(i + k)) >= ratio;
-          block[k] = kept ? block[k] * scale : 0;
-          if (mask) mask[i + k] = kept;
-        }
+        for (int64_t k = 0; k < n; ++k) block[k] = kept[i + k] ? block[k] * scale : 0;
         convert_elements(DType::kFloat64, y.dtype(), block, element(y, i), n);
       }
     });

@@ -7,6 +7,7 @@
 #include "ops/convert.h"
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/node_state.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -16,8 +17,9 @@ constexpr int64_t kBlock = 256;
 constexpr int64_t kRandomGrain = 2048;
 
 std::shared_ptr<RandomSource> source_of(const Prepare& p) {
-  if (!p.has_attr("seed")) return std::make_shared<RandomSource>();
-  return std::make_shared<RandomSource>(bits_of(p.attr_float("seed")));
+  return node_state<RandomSource>(p, "source", [&] {
+    return p.has_attr("seed") ? new RandomSource(bits_of(p.attr_float("seed"))) : new RandomSource();
+  });
 }
 
 // Fills y with draw(stream, index), a double, rounded to its type.

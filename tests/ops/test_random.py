@@ -1,9 +1,13 @@
 """Dropout and the random operators: shapes, types, moments, seeds."""
 
+import dataclasses
+import math
+
 import ml_dtypes
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import sardonyx as sx
 from tests.ops.harness import Case, check, raises, session
@@ -109,6 +113,160 @@ def test_global_seed():
     (next_one,) = run(case)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(again, next_one)
+
+
+def one_run(model, feeds=None, threads=0):
+    options = sx.SessionOptions()
+    options.intra_op_num_threads = threads
+    return sx.InferenceSession(model, options).run(None, feeds or {})
+
+
+def random_model(seeds=()):
+    """One node of each random operator, after one another; `seeds` gives them seeds of their own."""
+    nodes = [
+        ("RandomUniform", [], {"shape": [64, 65]}),
+        ("RandomNormal", [], {"shape": [64, 65]}),
+        ("RandomUniformLike", ["x"], {}),
+        ("RandomNormalLike", ["x"], {}),
+        ("Bernoulli", ["half"], {}),
+        ("Multinomial", ["zeros"], {"sample_size": 4160}),
+        ("Dropout", ["x", "ratio", "training"], {}),
+        ("RandomUniform", [], {"shape": [64, 65]}),
+    ]
+    made = []
+    for k, (op, inputs, attributes) in enumerate(nodes):
+        if seeds:
+            attributes["seed"] = int(seeds[k]) if op == "Dropout" else float(seeds[k])
+        made.append(helper.make_node(op, inputs, [f"y{k}"], **attributes))
+    constants = {
+        "half": np.full((64, 65), 0.5, np.float32),
+        "zeros": np.zeros((1, 2), np.float32),
+        "ratio": np.float32(0.5),
+        "training": np.array(True),
+    }
+    graph = helper.make_graph(
+        made,
+        "random",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["M", "N"])],
+        [onnx.ValueInfoProto(name=f"y{k}") for k in range(len(nodes))],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
+
+
+ONES = {"x": np.ones((64, 65), np.float32)}
+
+
+def test_all_operators_follow_the_global_seed():
+    sx.set_seed(21)
+    first = one_run(random_model(), ONES)
+    sx.set_seed(21)
+    session_ = sx.InferenceSession(random_model())
+    for a, b, c in zip(first, session_.run(None, ONES), session_.run(None, ONES)):
+        np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(b, c)
+    sx.set_seed(22)
+    for a, b in zip(first, one_run(random_model(), ONES)):
+        assert not np.array_equal(a, b)
+
+
+def test_nodes_draw_different_numbers():
+    y = one_run(random_model(), ONES)
+    uniform = [y[0], y[2], y[7]]
+    for i, a in enumerate(uniform):
+        for b in uniform[:i]:
+            assert not np.intersect1d(a, b).size > 40  # floats of 24 bits: about 1 of 4160 meets by chance
+            assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / a.size**0.5
+
+
+@pytest.mark.parametrize("seeds", [(), range(8)])
+def test_the_number_of_threads_changes_nothing(seeds):
+    large = {"x": np.ones((300, 301), np.float32)}
+    sx.set_seed(5)
+    one = one_run(random_model(seeds), large, threads=1)
+    sx.set_seed(5)
+    many = one_run(random_model(seeds), large, threads=2)
+    for a, b in zip(one, many):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_own_seeds_do_not_follow_the_global_one():
+    sx.set_seed(1)
+    first = one_run(random_model(range(8)), ONES)
+    sx.set_seed(2)
+    for a, b in zip(first, one_run(random_model(range(8)), ONES)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_other_shapes_in_between_do_not_start_a_sequence_again():
+    def draws(shapes):
+        session_ = sx.InferenceSession(random_model(range(8)))
+        return [session_.run(["y2", "y6"], {"x": np.ones(shape, np.float32)}) for shape in shapes]
+
+    a = draws([(4, 5), (4, 5), (4, 5)])
+    b = draws([(4, 5), (2, 10), (4, 5)])
+    for k in (0, 2):
+        for x, y in zip(a[k], b[k]):
+            np.testing.assert_array_equal(x, y)
+    assert not np.array_equal(a[0][0], a[2][0]) and not np.array_equal(a[0][1], a[2][1])
+
+
+def kolmogorov(sample, distribution):
+    """The greatest distance of the sample's distribution function from the given one, times the root of its size."""
+    x = np.sort(sample.ravel().astype(np.float64))
+    steps = np.arange(len(x) + 1) / len(x)
+    y = distribution(x)
+    return np.sqrt(len(x)) * max(np.max(steps[1:] - y), np.max(y - steps[:-1]))
+
+
+KOLMOGOROV_LIMIT = 1.95  # passed by one sample in a thousand
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40 + 7])
+def test_distributions(seed):
+    sx.set_seed(seed)
+    count = 200_000
+    for dtype in (np.float32, np.float64):
+        attributes = {"shape": [count], "dtype": number(dtype)}
+        (u,) = run(Case("RandomUniform", [], {**attributes, "low": -1.0, "high": 3.0}, id="u"))
+        (g,) = run(Case("RandomNormal", [], {**attributes, "mean": 2.0, "scale": 0.5}, id="g"))
+        assert kolmogorov(u, lambda x: (x + 1) / 4) < KOLMOGOROV_LIMIT
+        normal = np.vectorize(lambda x: (1 + math.erf((x - 2) / 0.5 / 2**0.5)) / 2)
+        assert kolmogorov(g, normal) < KOLMOGOROV_LIMIT
+        # Five standard deviations of the mean and of the variance of so many numbers.
+        assert abs(u.mean(dtype=float) - 1) < 5 * (16 / 12 / count) ** 0.5
+        assert abs(g.mean(dtype=float) - 2) < 5 * 0.5 / count**0.5
+        assert abs(g.var(dtype=float) / 0.25 - 1) < 5 * (2 / count) ** 0.5
+        assert abs(u.var(dtype=float) / (16 / 12) - 1) < 5 * (0.8 / count) ** 0.5
+    for p in (0.001, 0.3, 0.9):
+        (b,) = run(Case("Bernoulli", [np.full(count, p)], id=f"b{p}"))
+        assert abs(b.mean() - p) < 5 * (p * (1 - p) / count) ** 0.5
+
+
+def test_bodies_draw_anew_in_every_iteration():
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 22]> g (int64 n) => (float[K,3] y) {
+        go = Constant <value = bool {1}> ()
+        y = Loop (n, go) <body = b (int64 i, bool c) => (bool d, float[3] z) {
+            d = Identity(c) z = RandomNormal <shape = [3]> () }>
+    }""")
+    (y,) = one_run(model, {"n": np.array(50)})
+    assert len(np.unique(y)) == 150
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, 2**32 + 5, -1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dropout_with_a_seed_draws_as_the_reference_does(seed, dtype):
+    data = np.asarray(rng.standard_normal((123, 7)), dtype)
+    unsigned = seed % 2**64
+    state = np.random.RandomState(unsigned if unsigned < 2**32 else [unsigned % 2**32, unsigned >> 32])
+    case = Case("Dropout", [data, np.asarray(0.3, dtype), np.array(True)], {"seed": seed}, outputs=2)
+    for y, mask in run(case, 3):
+        expected = state.uniform(0, 1, data.shape) >= dtype(0.3)
+        np.testing.assert_array_equal(mask, expected)
+        np.testing.assert_allclose(y, expected * data / (1 - 0.3), rtol=1e-6)
+    (y,) = run(dataclasses.replace(case, outputs=1))
+    state = np.random.RandomState(unsigned if unsigned < 2**32 else [unsigned % 2**32, unsigned >> 32])
+    np.testing.assert_array_equal(y != 0, state.uniform(0, 1, data.shape) >= dtype(0.3))
 
 
 test_errors = check(
