@@ -50,23 +50,19 @@ void infer_dft(InferContext& c) {
 }
 
 // The tables for a length: those of the plan where the length was known, else new ones.
+template <typename R>
 class FftCache {
  public:
   void prepare(int64_t length) {
-    if (length > 0) known_ = std::make_shared<const Fft>(length);
+    if (length > 0) known_ = std::make_shared<const Fft<R>>(length);
   }
-  std::shared_ptr<const Fft> get(int64_t length) const {
-    return known_ && known_->length() == length ? known_ : std::make_shared<const Fft>(length);
+  std::shared_ptr<const Fft<R>> get(int64_t length) const {
+    return known_ && known_->length() == length ? known_ : std::make_shared<const Fft<R>>(length);
   }
 
  private:
-  std::shared_ptr<const Fft> known_;
+  std::shared_ptr<const Fft<R>> known_;
 };
-
-template <typename T>
-double number(T x) {
-  return static_cast<double>(static_cast<Arithmetic<T>>(x));
-}
 
 // How the elements of one line lie in memory: `stride` values apart, `parts` (1 or 2) values each.
 struct LineLayout {
@@ -75,45 +71,85 @@ struct LineLayout {
   int64_t length;  // elements that there are; missing ones are zero
 };
 
+template <typename R>
 struct Transform {
-  std::shared_ptr<const Fft> fft;
+  std::shared_ptr<const Fft<R>> fft;
   bool inverse = false;
   bool hermitian = false;  // the input is the first half of a spectrum of a real signal
-  const double* window = nullptr;
+  const R* window = nullptr;
 };
 
-template <typename T>
-void transform_line(const Transform& t, const T* from, LineLayout in, T* to, LineLayout out) {
-  const int64_t n = t.fft->length();
-  const auto bytes = static_cast<size_t>(n + t.fft->work_size()) * sizeof(Complex);
-  auto* x = static_cast<Complex*>(thread_scratch(ScratchSlot::kOperator, bytes));
-  const int64_t present = std::min(in.length, t.hermitian ? n / 2 + 1 : n);
-  for (int64_t i = 0; i < present; ++i) {
-    const T* element = from + i * in.stride;
-    const double weight = t.window != nullptr ? t.window[i] : 1.0;
-    x[i] = Complex(number(element[0]) * weight, in.parts == 2 ? number(element[1]) * weight : 0.0);
-  }
-  std::fill(x + present, x + n, Complex());
-  if (t.hermitian) {
-    x[0] = x[0].real();
-    if (n % 2 == 0) x[n / 2] = x[n / 2].real();
-    for (int64_t i = n / 2 + 1; i < n; ++i) x[i] = std::conj(x[n - i]);
-  }
-  t.fft->transform(x, x + n, t.inverse);
-  const double scale = t.inverse ? 1.0 / static_cast<double>(n) : 1.0;
-  for (int64_t i = 0; i < out.length; ++i) {
-    T* element = to + i * out.stride;
-    element[0] = T(static_cast<Arithmetic<T>>(x[i].real() * scale));
-    if (out.parts == 2) element[1] = T(static_cast<Arithmetic<T>>(x[i].imag() * scale));
+template <typename R, typename T>
+R number(T x) {
+  return static_cast<R>(static_cast<Arithmetic<T>>(x));
+}
+
+// So many lines are transformed side by side that the vector units have work and the cache holds them.
+int64_t lines_at_once(int64_t length) { return std::clamp<int64_t>(8192 / length, 1, 16); }
+
+// Gives spectra the symmetry of those of real signals: element n - i is the conjugate of element i.
+template <typename R>
+void mirror(R* re, R* im, int64_t n, int64_t lines) {
+  std::fill(im, im + lines, R{0});
+  if (n % 2 == 0) std::fill(im + n / 2 * lines, im + (n / 2 + 1) * lines, R{0});
+  for (int64_t i = n / 2 + 1; i < n; ++i) {
+    for (int64_t l = 0; l < lines; ++l) {
+      re[i * lines + l] = re[(n - i) * lines + l];
+      im[i * lines + l] = -im[(n - i) * lines + l];
+    }
   }
 }
 
-constexpr int64_t kLineGrain = 2048;  // elements of a transform that are worth a task
+// Transforms lines [begin, end); line i begins at from(i) and goes to to(i).
+template <typename R, typename T, typename From, typename To>
+void transform_lines(const Transform<R>& t, int64_t begin, int64_t end, From from, LineLayout in, To to,
+                     LineLayout out) {
+  const int64_t n = t.fft->length();
+  const int64_t present = std::min(in.length, t.hermitian ? n / 2 + 1 : n);
+  const R scale = t.inverse ? static_cast<R>(1.0 / static_cast<double>(n)) : R{1};
+  for (int64_t first = begin; first < end; first += lines_at_once(n)) {
+    const int64_t lines = std::min(lines_at_once(n), end - first);
+    const auto count = static_cast<size_t>(n * lines);
+    R* re = static_cast<R*>(thread_scratch(ScratchSlot::kOperator, 2 * count * sizeof(R)));
+    R* im = re + count;
+    void* work = thread_scratch(ScratchSlot::kOperator3, t.fft->work_bytes(lines));
+    std::fill(re, re + 2 * count, R{0});
+    for (int64_t l = 0; l < lines; ++l) {
+      const T* line = from(first + l);
+      for (int64_t i = 0; i < present; ++i) {
+        const T* element = line + i * in.stride;
+        const R weight = t.window != nullptr ? t.window[i] : R{1};
+        re[i * lines + l] = number<R>(element[0]) * weight;
+        if (in.parts == 2) im[i * lines + l] = number<R>(element[1]) * weight;
+      }
+    }
+    if (t.hermitian) mirror(re, im, n, lines);
+    t.fft->transform(re, im, lines, work, t.inverse);
+    // The spectrum of a real signal is as symmetric as it should be, whatever the rounding.
+    if (in.parts == 1) mirror(re, im, n, lines);
+    for (int64_t l = 0; l < lines; ++l) {
+      T* line = to(first + l);
+      for (int64_t i = 0; i < out.length; ++i) {
+        T* element = line + i * out.stride;
+        element[0] = T(static_cast<Arithmetic<T>>(re[i * lines + l] * scale));
+        if (out.parts == 2) element[1] = T(static_cast<Arithmetic<T>>(im[i * lines + l] * scale));
+      }
+    }
+  }
+}
 
-Kernel make_dft(Prepare& p) {
+// So many lines are worth a task: at least 2048 elements, and as many as go side by side.
+int64_t line_grain(int64_t length) { return std::max(2048 / length, lines_at_once(length)); }
+
+// Elements of f64 are transformed as such, narrower ones in f32.
+template <typename T, typename R>
+constexpr bool computed_in = !std::is_integral_v<T> && std::is_same_v<T, double> == std::is_same_v<R, double>;
+
+template <typename R>
+Kernel make_dft_in(Prepare& p) {
   const NodeView node(p.node());
   const bool inverse = node.attr_int("inverse") != 0, onesided = node.attr_int("onesided") != 0;
-  FftCache cache;
+  FftCache<R> cache;
   if (p.constant(1)) cache.prepare(p.constant(1)->scalar_as_int());
   else if (p.shape(0) && !p.has(1) && !p.has(2) && p.shape(0)->rank() >= 2 && !(inverse && onesided))
     cache.prepare((*p.shape(0))[p.shape(0)->rank() - 2]);
@@ -130,7 +166,7 @@ Kernel make_dft(Prepare& p) {
     shape[x.rank() - 1] = inverse && onesided ? 1 : 2;
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;
-    Transform transform;
+    Transform<R> transform;
     transform.fft = cache.get(length);
     transform.inverse = inverse;
     transform.hermitian = inverse && onesided;
@@ -139,19 +175,21 @@ Kernel make_dft(Prepare& p) {
     const LineLayout out{inner * shape.back(), shape.back(), shape[axis]};
     with_number(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      if constexpr (!std::is_integral_v<T>) {
-        parallel_for(shape.size(0, axis) * inner, std::max<int64_t>(kLineGrain / length, 1),
-                     [&](int64_t begin, int64_t end) {
-                       for (int64_t i = begin; i < end; ++i) {
-                         const T* from = x.data<T>() + i / inner * extent * in.stride + i % inner * in.parts;
-                         T* to = y.data<T>() + i / inner * out.length * out.stride + i % inner * out.parts;
-                         transform_line(transform, from, in, to, out);
-                       }
-                     });
+      if constexpr (computed_in<T, R>) {
+        const T* begin_x = x.data<T>();
+        T* begin_y = y.data<T>();
+        parallel_for(shape.size(0, axis) * inner, line_grain(length), [&](int64_t begin, int64_t end) {
+          transform_lines<R, T>(
+              transform, begin, end,
+              [&](int64_t i) { return begin_x + i / inner * extent * in.stride + i % inner * in.parts; }, in,
+              [&](int64_t i) { return begin_y + i / inner * out.length * out.stride + i % inner * out.parts; }, out);
+        });
       }
     });
   };
 }
+
+Kernel make_dft(Prepare& p) { return p.dtype(0) == DType::kFloat64 ? make_dft_in<double>(p) : make_dft_in<float>(p); }
 
 void infer_stft(InferContext& c) {
   SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 3, "the signal is ", c.type(0).str(), "; rank 3 expected");
@@ -168,9 +206,10 @@ void infer_stft(InferContext& c) {
                  c.attr_int("onesided") != 0 ? half(length) : length, Dim(2)});
 }
 
-Kernel make_stft(Prepare& p) {
+template <typename R>
+Kernel make_stft_in(Prepare& p) {
   const bool onesided = p.attr_int("onesided") != 0;
-  FftCache cache;
+  FftCache<R> cache;
   if (p.constant(3)) cache.prepare(p.constant(3)->scalar_as_int());
   else if (!p.has(3) && p.has(2) && p.shape(2) && p.shape(2)->rank() == 1) cache.prepare((*p.shape(2))[0]);
   return [onesided, cache](Run& run) {
@@ -188,28 +227,34 @@ Kernel make_stft(Prepare& p) {
     const int64_t bins = onesided ? length / 2 + 1 : length;
     Tensor& y = run.out(0, Shape{x.dim(0), frames, bins, 2});
     if (y.size() == 0) return;
-    Transform transform;
+    Transform<R> transform;
     transform.fft = cache.get(length);
     const LineLayout in{x.dim(2), x.dim(2), length};
     const LineLayout out{2, 2, bins};
     with_number(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      if constexpr (!std::is_integral_v<T>) {
+      if constexpr (computed_in<T, R>) {
         if (run.has(2)) {
-          auto* window = static_cast<double*>(
-              thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(length) * sizeof(double)));
-          for (int64_t i = 0; i < length; ++i) window[i] = number(run.in(2).data<T>()[i]);
+          auto* window =
+              static_cast<R*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(length) * sizeof(R)));
+          for (int64_t i = 0; i < length; ++i) window[i] = number<R>(run.in(2).data<T>()[i]);
           transform.window = window;
         }
-        parallel_for(x.dim(0) * frames, std::max<int64_t>(kLineGrain / length, 1), [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) {
-            const T* from = x.data<T>() + (i / frames * x.dim(1) + i % frames * step) * x.dim(2);
-            transform_line(transform, from, in, y.data<T>() + i * bins * 2, out);
-          }
+        const T* begin_x = x.data<T>();
+        T* begin_y = y.data<T>();
+        parallel_for(x.dim(0) * frames, line_grain(length), [&](int64_t begin, int64_t end) {
+          transform_lines<R, T>(
+              transform, begin, end,
+              [&](int64_t i) { return begin_x + (i / frames * x.dim(1) + i % frames * step) * x.dim(2); }, in,
+              [&](int64_t i) { return begin_y + i * bins * 2; }, out);
         });
       }
     });
   };
+}
+
+Kernel make_stft(Prepare& p) {
+  return p.dtype(0) == DType::kFloat64 ? make_stft_in<double>(p) : make_stft_in<float>(p);
 }
 
 // DFT-17 names the axis in an attribute and counts from axis 1.

@@ -2,8 +2,10 @@
 
 import ml_dtypes
 import numpy as np
+import pytest
 from onnx import TensorProto
 
+import sardonyx as sx
 from tests.ops.harness import Case, check, const, raises
 
 rng = np.random.default_rng(1)
@@ -79,6 +81,39 @@ test_dft = check(
         raises(case(data((2, 8, 3))), "last axis of 1"),
     ]
 )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("inverse", [0, 1])
+def test_accuracy(dtype, inverse):
+    """The error is at most half of epsilon * log2(length) of the spectrum's norm; most often a third."""
+    for n in [2, 9, 10, 25, 64, 97, 210, 400, 961, 1009, 1024, 6000, 8192]:
+        x = data((3, n, 2), dtype)
+        z = x[..., 0].astype(np.clongdouble) + 1j * x[..., 1]
+        expected = (np.fft.ifft if inverse else np.fft.fft)(z)
+        model = case(x, inverse=inverse).model(initializers=True, symbolic=False)
+        (y,) = sx.InferenceSession(model).run(None, {"x0": x})
+        error = np.linalg.norm(y[..., 0] + 1j * y[..., 1] - expected, axis=1) / np.linalg.norm(expected, axis=1)
+        assert error.max() <= 0.5 * np.finfo(dtype).eps * max(1, np.log2(n))
+
+
+@pytest.mark.parametrize("n", [2, 5, 12, 101])
+def test_spectra_of_real_signals_are_symmetric(n):
+    x = data((2, n, 1))
+    (y,) = sx.InferenceSession(case(x).model(initializers=True, symbolic=False)).run(None, {"x0": x})
+    z = y[..., 0] + 1j * y[..., 1]
+    np.testing.assert_array_equal(z[:, 1:], np.conj(z[:, :0:-1]))
+    assert not np.any(z[:, 0].imag)
+
+
+def test_a_line_does_not_depend_on_its_neighbours():
+    for n in (3, 8, 100, 1009):
+        x = data((40, n, 2))
+        model = case(x).model(initializers=True, symbolic=True)
+        session = sx.InferenceSession(model)
+        (whole,) = session.run(None, {"x0": x})
+        for k in (0, 7, 39):
+            np.testing.assert_array_equal(session.run(None, {"x0": x[k : k + 1]})[0][0], whole[k])
 
 
 def stft(x, step, window=None, length=None, onesided=True):
