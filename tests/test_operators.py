@@ -12,8 +12,8 @@ from sardonyx._core import operators
 
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRY = {(row["domain"], row["name"]): row for row in operators()}
-# The importer makes them into something else than nodes.
-IMPORTED = {("", "Constant"), ("ai.onnx.preview.training", "Gradient")}
+# The importer makes them into something else than nodes; ImageDecoder is a Python function.
+IMPORTED = {("", "Constant"), ("", "ImageDecoder"), ("ai.onnx.preview.training", "Gradient")}
 TYPES = {
     "float": "f32", "double": "f64", "float16": "f16", "bfloat16": "bf16", "string": "str", "bool": "bool",
     "complex64": "c64", "complex128": "c128", "float4e2m1": "f4e2m1", "float6e2m3": "f6e2m3", "float6e3m2": "f6e3m2",

@@ -43,6 +43,7 @@ FOLDERS = (
     ".ci/",
     *(f"cpp/{name}/" for name in MAY_INCLUDE),
     "bench/",
+    "examples/",
     "docs/",
     "licenses/",
     "python/sardonyx/",
@@ -50,7 +51,7 @@ FOLDERS = (
     "tools/",
 )
 
-CPP_SUFFIXES = {".cpp", ".h", ".cu", ".cuh"}
+CPP_SUFFIXES = {".cpp", ".h", ".hpp", ".cu", ".cuh"}
 COMMENT_STARTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(CPP_SUFFIXES, ("// ",)),
     ".def": ("// ",),

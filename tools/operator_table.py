@@ -33,7 +33,7 @@ DOMAINS = {
     "com.microsoft": "com.microsoft",
 }
 
-# What the importer turns into something else than a node.
+# What the importer turns into something else than a node, and what is a Python function.
 IMPORTED: dict[str, list[OperatorRow]] = {
     "": [
         {
@@ -41,7 +41,14 @@ IMPORTED: dict[str, list[OperatorRow]] = {
             "attributes": [], "inputs": [], "gradient": "zero", "gradient_note": None,
             "outputs": [{"name": "output", "variable": "T", "presence": "required", "any_kind": False,
                          "types": sorted(set().union(*FAMILIES.values()) | OTHERS)}],
-        }
+        },
+        {
+            "name": "ImageDecoder", "domain": "", "first_version": 20, "since_version": 20,
+            "attributes": ["pixel_format"], "gradient": "zero", "gradient_note": None,
+            "inputs": [{"name": "encoded_stream", "variable": "T1", "presence": "required", "any_kind": False,
+                        "types": ["u8"]}],
+            "outputs": [],
+        },
     ],
     "ai.onnx.preview.training": [
         {

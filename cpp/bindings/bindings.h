@@ -12,6 +12,7 @@ const char* error_class_name(ErrorKind kind);
 
 void bind_errors(pybind11::module_& module);
 void bind_value(pybind11::module_& module);
+void bind_user_ops(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
 void bind_operators(pybind11::module_& module);
 

@@ -3,7 +3,9 @@
 
 #include <pybind11/gil_safe_call_once.h>
 
+#include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
@@ -83,12 +85,6 @@ std::string text_of(const py::handle& object) {
   }
   if (PyBytes_Check(object.ptr())) return std::string(py::reinterpret_borrow<py::bytes>(object));
   fail(ErrorKind::kInvalidArgument, "a string tensor holds str or bytes, got ", Py_TYPE(object.ptr())->tp_name);
-}
-
-py::object str_of(const std::string& text) {
-  PyObject* object = PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape");
-  if (object == nullptr) throw py::error_already_set();
-  return py::reinterpret_steal<py::object>(object);
 }
 
 Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
@@ -246,7 +242,7 @@ Datum map_from_object(const std::string& name, const Type& type, const py::handl
 
 py::object item_at(const Tensor& tensor, int64_t index) {
   switch (tensor.dtype()) {
-    case DType::kString: return str_of(tensor.data<std::string>()[index]);
+    case DType::kString: return str_from(tensor.data<std::string>()[index]);
     case DType::kInt64: return py::int_(tensor.data<int64_t>()[index]);
     case DType::kFloat32: return py::float_(tensor.data<float>()[index]);
     case DType::kFloat64: return py::float_(tensor.data<double>()[index]);
@@ -285,6 +281,12 @@ Tensor canonical_narrow(const Tensor& tensor) {
 }
 
 }  // namespace
+
+py::object str_from(const std::string& text) {
+  PyObject* object = PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape");
+  if (object == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(object);
+}
 
 py::dtype numpy_dtype(DType dtype) {
   const py::object& plain = numpy_table()[static_cast<size_t>(dtype)];
@@ -360,7 +362,7 @@ py::array array_from_tensor(const Tensor& tensor, bool writeable) {
     const auto* from = tensor.data<std::string>();
     for (int64_t k = 0; k < tensor.size(); ++k) {
       PyObject* old = to[k];
-      to[k] = str_of(from[k]).release().ptr();
+      to[k] = str_from(from[k]).release().ptr();
       Py_XDECREF(old);
     }
     return array;
@@ -387,15 +389,15 @@ py::object object_from_result(Datum&& datum) {
   return list;
 }
 
-py::object object_from_datum(const Datum& datum) {
+py::object object_from_datum(const Datum& datum, bool writeable) {
   switch (datum.kind) {
     case Datum::Kind::kNone: return py::none();
     case Datum::Kind::kMap: return dict_from_map(*datum.map);
-    case Datum::Kind::kTensor: return array_from_tensor(datum.tensor);
+    case Datum::Kind::kTensor: return array_from_tensor(datum.tensor, writeable);
     case Datum::Kind::kSequence: break;
   }
   py::list list;
-  for (const Datum& item : *datum.sequence) list.append(object_from_datum(item));
+  for (const Datum& item : *datum.sequence) list.append(object_from_datum(item, writeable));
   return list;
 }
 
@@ -455,6 +457,54 @@ std::string session_type_name(const Datum& datum) {
     case Datum::Kind::kNone: break;
   }
   return "none";
+}
+
+Type type_from_session_name(const std::string& name) {
+  const auto inside = [&](const std::string& open) -> std::optional<std::string> {
+    if (name.compare(0, open.size(), open) != 0 || name.back() != ')') return std::nullopt;
+    return name.substr(open.size(), name.size() - open.size() - 1);
+  };
+  const auto dtype_named = [&](const std::string& wanted) {
+    for (int number = 1; number < kDTypeCount; ++number)
+      if (wanted == session_name_of(static_cast<DType>(number))) return static_cast<DType>(number);
+    fail(ErrorKind::kInvalidArgument, "'", name, "' is no type; as in 'tensor(float)' or 'seq(tensor(int64))'");
+  };
+  if (const auto element = inside("tensor(")) return Type::tensor(dtype_named(*element));
+  if (const auto element = inside("seq(")) return Type::sequence(type_from_session_name(*element));
+  if (const auto element = inside("optional(")) return Type::optional(type_from_session_name(*element));
+  if (const auto pair = inside("map(")) {
+    const size_t comma = std::min(pair->find(','), pair->size());
+    const Type value = type_from_session_name(pair->substr(std::min(comma + 1, pair->size())));
+    if (value.is_tensor()) return Type::map(dtype_named(pair->substr(0, comma)), value.dtype);
+  }
+  dtype_named("");
+  return {};
+}
+
+py::list dims_to_python(const SymShape& shape) {
+  py::list dims;
+  for (const Dim& dim : shape) {
+    if (dim.known()) dims.append(dim.value());
+    else if (dim.symbolic()) dims.append(dim.str());
+    else dims.append(py::none());
+  }
+  return dims;
+}
+
+SymShape dims_from_python(const py::handle& dims, const std::vector<Dim>& known) {
+  SymShape shape;
+  for (const py::handle item : py::reinterpret_borrow<py::sequence>(dims)) {
+    if (item.is_none()) {
+      shape.emplace_back();
+    } else if (PyUnicode_Check(item.ptr())) {
+      const auto name = item.cast<std::string>();
+      const auto found = std::find_if(known.begin(), known.end(), [&](const Dim& dim) { return dim.str() == name; });
+      shape.push_back(found != known.end() ? *found : Dim::symbol(name));
+    } else {
+      shape.emplace_back(item.cast<int64_t>());
+    }
+  }
+  return shape;
 }
 
 }  // namespace sx

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = SARDONYX_VERSION;
   sx::bind_errors(module);
   sx::bind_value(module);
+  sx::bind_user_ops(module);
   sx::bind_session(module);
   sx::bind_operators(module);
 }

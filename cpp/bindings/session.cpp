@@ -13,6 +13,7 @@
 #include "base/suggest.h"
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
+#include "bindings/user_op.h"
 #include "bindings/value.h"
 #include "onnx/exporter.h"
 
@@ -113,25 +114,11 @@ class BoundSession {
   std::unordered_map<std::string, const PortInfo*> by_name_;
 };
 
-py::list dims_of(const Type& type) {
-  py::list dims;
-  if (!type.shape) return dims;
-  for (const Dim& dim : *type.shape) {
-    if (dim.known()) {
-      dims.append(dim.value());
-    } else if (dim.symbolic()) {
-      dims.append(dim.str());
-    } else {
-      dims.append(py::none());
-    }
-  }
-  return dims;
-}
-
 py::list ports_to_python(const std::vector<PortInfo>& ports) {
   py::list list;
   for (const PortInfo& port : ports)
-    list.append(py::make_tuple(port.name, session_type_name(port.type), dims_of(port.type)));
+    list.append(py::make_tuple(port.name, session_type_name(port.type),
+                               port.type.shape ? dims_to_python(*port.type.shape) : py::list()));
   return list;
 }
 
@@ -152,6 +139,12 @@ SessionConfig config_from(const py::dict& options) {
   for (const auto& [name, value] : options["initializers"].cast<py::dict>()) {
     const auto key = name.cast<std::string>();
     config.import.initializers.emplace(key, datum_from_object(key, Type::tensor(DType::kUndefined), value).tensor);
+  }
+  const auto operators = options["operators"].cast<std::vector<std::shared_ptr<UserOp>>>();
+  if (!operators.empty()) {
+    auto own = std::make_shared<UserOps>();
+    for (const auto& op : operators) own->add(op->def);
+    config.import.operators = own;
   }
   return config;
 }
@@ -230,8 +223,14 @@ py::dict info_of(const BoundSession& self) {
 }
 
 py::list report_of(const BoundSession& self) {
+  std::vector<NodeReport> report;
+  {
+    // The session's locks may be held by a run that waits for the GIL.
+    const py::gil_scoped_release release;
+    report = self.session->report();
+  }
   py::list list;
-  for (const NodeReport& node : self.session->report()) {
+  for (const NodeReport& node : report) {
     py::dict row;
     row["name"] = node.node;
     row["op"] = node.op;

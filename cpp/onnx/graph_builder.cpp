@@ -49,6 +49,16 @@ std::string full_name(const proto::Node& node) {
   return node.domain.empty() ? node.op_type : node.domain + "::" + node.op_type;
 }
 
+bool is_standard(const std::string& domain) { return domain.empty() || domain.compare(0, 8, "ai.onnx.") == 0; }
+
+// What to do about an operator of another domain that nobody has registered in the version that the model asks for.
+std::string how_to_register(const proto::Node& node) {
+  const std::vector<int> versions = process_ops().versions(node.op_type, node.domain);
+  if (!versions.empty()) return join("; it is registered from version ", versions.front(), " of its domain on");
+  return join("; to provide it, register a Python function with sardonyx.register_operator('", node.domain, "', '",
+              node.op_type, "', function), or load a library that has it with sardonyx.load_operators(path)");
+}
+
 // What an input of a control-flow node tells of the body's formal input: the element type; extents may change from
 // step to step.
 Type formal_type(const Type& given, bool elementwise) {
@@ -71,6 +81,16 @@ int64_t ImportState::opset_of(const proto::Node& node) const {
   return 1;
 }
 
+const OpDef* ImportState::op_of(const proto::Node& node) {
+  if (const OpDef* op = find_op(node.op_type, node.domain)) return op;
+  const int64_t version = opset_of(node);
+  std::shared_ptr<const OpDef> op;
+  if (options.operators) op = options.operators->find(node.op_type, node.domain, version);
+  if (!op) op = process_ops().find(node.op_type, node.domain, version);
+  if (op && std::find(user_ops.begin(), user_ops.end(), op) == user_ops.end()) user_ops.push_back(op);
+  return op.get();
+}
+
 GraphBuilder::GraphBuilder(ImportState& state, const proto::Graph& from, GraphBuilder* parent)
     : state_(state),
       from_(from),
@@ -85,8 +105,9 @@ GraphBuilder::GraphBuilder(ImportState& state, const proto::Graph& from, GraphBu
 void GraphBuilder::record(const Error& error, const std::string& where) {
   // Messages of operators begin with the node's label.
   const std::string text = error.what();
-  record(error.kind(), where,
-         text.compare(0, 1, "[") == 0 || text.find(where) != std::string::npos ? text : where + ": " + text);
+  const bool named = text.compare(0, 1, "[") == 0 || text.find(where) != std::string::npos;
+  record(error.kind(), where, named ? text : where + ": " + text);
+  if (named) state_.problems.back().thrown = std::current_exception();
 }
 
 void GraphBuilder::build(const std::vector<Type>& formal_types) {
@@ -338,6 +359,7 @@ void GraphBuilder::unsupported(const proto::Node& from) {
       ErrorKind::kNotImplemented, where,
       join("operator ", op, " of ", where, " (", version, ", ", input, ") is not supported", known->second)};
   problem.unsupported = op + ", " + version + ", " + input;
+  if (!is_standard(from.domain)) problem.advice = how_to_register(from);
   state_.problems.push_back(std::move(problem));
 }
 
@@ -350,7 +372,7 @@ void GraphBuilder::add_node(const proto::Node& from, size_t index) {
   if (from.op_type == "Constant" && from.domain.empty()) return add_constant_node(from, index);
   if (is_gradient(from)) return add_gradient_node(from, index);
   Node draft;
-  draft.op = find_op(from.op_type, from.domain);
+  draft.op = state_.op_of(from);
   draft.name = from.name;
   draft.origin = proto::origin_of(from);
   bool usable = true;

@@ -23,9 +23,12 @@ struct ImportState {
   std::vector<Problem> problems;
   std::set<std::string> replaced;  // names of options.initializers that were found
   std::map<std::string, std::string> suggestions;
+  std::vector<std::shared_ptr<const OpDef>> user_ops;  // those in use
 
   // The version in which a node is written. Throws InvalidGraph where its domain is not imported.
   int64_t opset_of(const proto::Node& node) const;
+  // The operator of a node, built in or of a user; nullptr where there is none.
+  const OpDef* op_of(const proto::Node& node);
 };
 
 // ai.onnx.preview.training.Gradient is no operator but asks for nodes: it names, in attributes, the values of its graph

@@ -99,26 +99,37 @@ DimOverrides all_overrides(const proto::Graph& graph, const DimOverrides& given,
 // One line for each problem, the nodes of an operator that is not supported in one.
 std::vector<std::string> lines_of(const std::vector<Problem>& problems) {
   std::vector<std::string> lines;
-  std::map<std::string, std::pair<size_t, size_t>> groups;  // line and number of nodes, by operator
+  struct Group {
+    size_t line;
+    size_t nodes;
+    std::string advice;
+  };
+  std::map<std::string, Group> groups;  // by operator
   for (const Problem& problem : problems) {
     if (problem.unsupported.empty()) {
       lines.push_back(problem.message);
       continue;
     }
-    auto [group, added] = groups.emplace(problem.unsupported, std::make_pair(lines.size(), 0));
+    auto [group, added] = groups.emplace(problem.unsupported, Group{lines.size(), 0, problem.advice});
     if (added) {
       lines.push_back(problem.message);
-    } else if (++group->second.second < kShownNodes) {
-      lines[group->second.first] += ", also " + problem.where;
+    } else if (++group->second.nodes < kShownNodes) {
+      lines[group->second.line] += ", also " + problem.where;
     }
   }
-  for (const auto& [name, group] : groups)
-    if (group.second >= kShownNodes) lines[group.first] += join(" and ", group.second + 1 - kShownNodes, " more");
+  for (const auto& entry : groups) {
+    const Group& group = entry.second;
+    if (group.nodes >= kShownNodes) lines[group.line] += join(" and ", group.nodes + 1 - kShownNodes, " more");
+    lines[group.line] += group.advice;
+  }
   return lines;
 }
 
 [[noreturn]] void fail_with(const std::vector<Problem>& problems) {
-  if (problems.size() == 1) fail(problems[0].kind, problems[0].message);
+  if (problems.size() == 1) {
+    if (problems[0].thrown) std::rethrow_exception(problems[0].thrown);
+    fail(problems[0].kind, problems[0].message, problems[0].advice);
+  }
   ErrorKind kind = problems[0].kind;
   for (const Problem& problem : problems)
     if (!problem.unsupported.empty()) kind = ErrorKind::kNotImplemented;
@@ -135,7 +146,7 @@ ImportedModel build(std::string_view bytes, ExternalData external, const MappedF
   inline_functions(model);
   ImportedModel result;
   TensorReader tensors(std::move(external), file);
-  ImportState state{options, model, tensors, all_overrides(model.graph, options.dims, result.warnings), {}, {}, {}};
+  ImportState state{options, model, tensors, all_overrides(model.graph, options.dims, result.warnings), {}, {}, {}, {}};
   check_versions(model, state.problems);
   GraphBuilder builder(state, model.graph, nullptr);
   builder.build();
@@ -155,6 +166,7 @@ ImportedModel build(std::string_view bytes, ExternalData external, const MappedF
   result.doc = model.doc;
   result.graph_doc = model.graph.doc;
   result.metadata = model.metadata;
+  result.user_ops = std::move(state.user_ops);
   problems = std::move(state.problems);
   return result;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "ir/graph.h"
 #include "onnx/declared_types.h"
 #include "onnx/model_info.h"
+#include "ops/user_ops.h"
 
 namespace sx {
 
@@ -24,6 +26,8 @@ struct ImportOptions {
   DimOverrides dims;
   // The folder for external data; by default that of the model file, and none for a model given as bytes.
   std::optional<std::string> external_folder;
+  // Operators that the model may use besides the built-in ones and those of the process; may be nullptr.
+  std::shared_ptr<const UserOps> operators;
 };
 
 // An initializer that is also an input (from IR version 4 on): a constant of the graph that a caller may replace.
@@ -40,14 +44,18 @@ struct ImportedModel : ModelInfo {
   std::vector<Type> input_types;
   std::vector<Type> output_types;
   std::vector<std::string> warnings;
+  // Operators of users that nodes of the graph refer to.
+  std::vector<std::shared_ptr<const OpDef>> user_ops;
 };
 
 // Something that keeps a model from being loaded.
 struct Problem {
   ErrorKind kind;
-  std::string where;          // "Add 'encoder/add'", "input 'x'"; may be empty
-  std::string message;        // complete, names the place itself
-  std::string unsupported{};  // "com.acme::Foo, opset 1" where the fault is an operator that is not supported
+  std::string where;            // "Add 'encoder/add'", "input 'x'"; may be empty
+  std::string message;          // complete, names the place itself
+  std::string unsupported{};    // "com.acme::Foo, opset 1" where the fault is an operator that is not supported
+  std::string advice{};         // what to do about such an operator, to stand behind the message
+  std::exception_ptr thrown{};  // the error that said so, where there was one
 };
 
 // Throws NoSuchFile, InvalidProtobuf, InvalidGraph or NotImplemented. Operators that are not supported are listed all

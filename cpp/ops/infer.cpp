@@ -61,6 +61,7 @@ std::optional<std::vector<int64_t>> InferContext::integers(int i) const {
 
 void InferContext::out(int i, const Type& type) {
   if (i >= outputs()) return;
+  if (type.is_tensor() && type.dtype == DType::kUndefined) return;  // it follows from an input of unknown type
   if (type.shape) {
     require(type.shape->size() <= static_cast<size_t>(kMaxRank), "output ", i, " would have rank ", type.shape->size(),
             "; at most ", kMaxRank, " is supported");
@@ -150,11 +151,13 @@ static void infer_one(const Node& node, FunctionRef<Facts&(ValueId)> facts) {
   const NodeView view(node);
   std::vector<const Facts*> inputs;
   std::unordered_map<std::string, DType> variables;
+  bool reads_unknown = false;
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const ValueId input = node.inputs[i];
     inputs.push_back(input == kNone ? nullptr : &facts(input));
     const PortSpec* spec = node.op->input(i);
     if (input != kNone && spec != nullptr) check_type(view, *spec, inputs.back()->type, "input", variables);
+    reads_unknown = reads_unknown || (input != kNone && inputs.back()->type.kind == Type::Kind::kUnknown);
   }
   std::vector<Facts> outputs(node.outputs.size());
   InferContext context(node, std::move(inputs), outputs);
@@ -166,7 +169,15 @@ static void infer_one(const Node& node, FunctionRef<Facts&(ValueId)> facts) {
     }
     context.set_captures(std::move(captures));
   }
-  if (node.op->infer_function()) node.op->infer_function()(context);
+  if (node.op->infer_function()) {
+    try {
+      node.op->infer_function()(context);
+    } catch (const Error&) {
+      // An input whose type only a run tells may be what it fails at; it is called again then.
+      if (!reads_unknown) throw;
+      outputs.assign(node.outputs.size(), Facts());
+    }
+  }
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (node.outputs[i] == kNone) continue;
     Facts& to = facts(node.outputs[i]);

@@ -103,6 +103,8 @@ class Run {
   Tensor& out(int i, const Shape& shape);
   // The same with a dtype that only the kernel knows.
   Tensor& out(int i, DType dtype, const Shape& shape);
+  // Changes the dtype that out(i, shape) gives, where a plan could not tell it.
+  void expect(int i, DType dtype) { outputs_[static_cast<size_t>(i)].dtype = dtype; }
   // Makes output `i` an existing value. Only for operators that declare aliases() or retains(), and new memory.
   void set(int i, Datum value);
 

@@ -134,6 +134,11 @@ OpDef& OpDef::shape_only(std::vector<int> inputs) {
   return *this;
 }
 
+OpDef& OpDef::any_attributes() {
+  any_attributes_ = true;
+  return *this;
+}
+
 std::string OpDef::full_name() const { return domain_.empty() ? name_ : domain_ + "::" + name_; }
 
 const AttrSpec* OpDef::find_attr(const std::string& name) const {
@@ -191,6 +196,7 @@ void check_node(const Node& node) {
   for (const AttrSpec& spec : op.attrs()) known.push_back(spec.name);
   for (const auto& [name, value] : node.attributes) {
     const AttrSpec* spec = op.find_attr(name);
+    if (spec == nullptr && op.takes_any_attributes()) continue;
     view.require(spec != nullptr, "has an attribute '", name, "' that the operator does not know",
                  suggestion(name, known));
     view.require(kind_of(value) == spec->kind, "attribute '", name, "' is of kind ", kind_name(value), "; ",

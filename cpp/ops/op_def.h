@@ -95,6 +95,8 @@ class OpDef {
   OpDef& nondeterministic();
   // Reads only the shape, never the elements, of these inputs.
   OpDef& shape_only(std::vector<int> inputs);
+  // Takes any attribute but graphs; for operators of users.
+  OpDef& any_attributes();
 
   const std::string& name() const { return name_; }
   const std::string& domain() const { return domain_; }
@@ -120,6 +122,7 @@ class OpDef {
   bool retains_inputs() const { return retains_; }
   bool deterministic() const { return deterministic_; }
   const std::vector<int>& shape_only_inputs() const { return shape_only_; }
+  bool takes_any_attributes() const { return any_attributes_; }
 
  private:
   OpDef& add_attr(AttrSpec spec);
@@ -142,6 +145,7 @@ class OpDef {
   bool retains_ = false;
   bool deterministic_ = true;
   std::vector<int> shape_only_;
+  bool any_attributes_ = false;
 };
 
 // "[Softmax 'encoder/3']": how messages name a node.

@@ -64,11 +64,16 @@ std::shared_ptr<Plan> Executable::plan_for(const std::vector<Datum>& inputs) {
   Entry entry;
   for (const Datum& input : inputs)
     entry.keys.push_back(input.kind == Datum::Kind::kTensor ? Key{input.tensor.dtype(), input.tensor.shape()} : Key());
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    entry.plan = plan;
+    plans_.push_front(std::move(entry));
+    if (plans_.size() > plan_limit_) plans_.pop_back();
+    if (++made_ < kPlansBeforeGivingUp || found_ >= made_) return plan;
+  }
+  const std::shared_ptr<Plan> any_shape = make_plan(inputs, true);
   std::lock_guard<std::mutex> lock(mutex_);
-  entry.plan = plan;
-  plans_.push_front(std::move(entry));
-  if (plans_.size() > plan_limit_) plans_.pop_back();
-  if (++made_ >= kPlansBeforeGivingUp && found_ < made_) any_shape_plan_ = make_plan(inputs, true);
+  any_shape_plan_ = any_shape;
   return plan;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ops/evaluate.h"
+#include "plan/late_kernel.h"
 #include "plan/memory_planner.h"
 
 namespace sx {
@@ -100,10 +101,15 @@ struct Plan::Planner {
     for (ValueId input : node.inputs) inputs.push_back(input == kNone ? nullptr : &facts[static_cast<size_t>(input)]);
     for (ValueId output : node.outputs)
       outputs.push_back(output == kNone ? nullptr : &facts[static_cast<size_t>(output)]);
-    Prepare prepare(node, id, std::move(inputs), std::move(outputs), &host);
     SX_REQUIRE(node.op->kernel_factory(), kNotImplemented, label(node), " has no kernel");
-    step.kernel = node.op->kernel_factory()(prepare);
-    step.choice = prepare.choice();
+    if (has_unknown_input(node, facts)) {
+      step.kernel = make_late_kernel(graph, id, facts, host);
+      step.choice = "prepared when a run tells the types of its inputs";
+    } else {
+      Prepare prepare(node, id, std::move(inputs), std::move(outputs), &host);
+      step.kernel = node.op->kernel_factory()(prepare);
+      step.choice = prepare.choice();
+    }
     for (ValueId read : graph.reads(id)) step.inputs.push_back(read == kNone ? kNone : slot(read));
     for (ValueId output : node.outputs) {
       Step::Output place;

@@ -30,10 +30,11 @@ void own(Datum& datum) {
   }
 }
 
-// Names the node in an error that does not name one yet.
+// Called while `error` is handled: names the node in an error that does not name one yet.
 [[noreturn]] void throw_named(const Error& error, const Node& node) {
   const std::string text = error.what();
-  throw Error(error.kind(), !text.empty() && text[0] == '[' ? text : label(node) + " " + text);
+  if (!text.empty() && text[0] == '[') throw;
+  throw Error(error.kind(), label(node) + " " + text);
 }
 
 }  // namespace

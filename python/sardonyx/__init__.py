@@ -1,9 +1,19 @@
 """Runs, trains and converts ONNX models; `import sardonyx as rt` takes the place of onnxruntime."""
 
+from sardonyx import image_decoder
 from sardonyx._core import __version__
 from sardonyx.devices import OrtAllocatorType, OrtDevice, OrtDeviceVendorId, OrtMemoryInfo, OrtMemType
 from sardonyx.iobinding import IOBinding
 from sardonyx.nodes import ModelMetadata, NodeArg, NodePlacement
+from sardonyx.operators import (
+    TensorType,
+    get_include,
+    load_operators,
+    operator,
+    register_operator,
+    registered_operators,
+    unregister_operator,
+)
 from sardonyx.options import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, RunOptions, SessionOptions
 from sardonyx.ortvalue import OrtValue, copy_tensors
 from sardonyx.providers import get_all_providers, get_available_providers
@@ -24,6 +34,7 @@ from sardonyx.runtime import (
 from sardonyx.session import InferenceSession
 
 SessionIOBinding = IOBinding
+image_decoder.register()
 
 __all__ = [
     "ExecutionMode",
@@ -43,6 +54,7 @@ __all__ = [
     "RunOptions",
     "SessionIOBinding",
     "SessionOptions",
+    "TensorType",
     "__version__",
     "copy_tensors",
     "disable_telemetry_events",
@@ -51,12 +63,18 @@ __all__ = [
     "get_available_providers",
     "get_build_info",
     "get_device",
+    "get_include",
     "get_version_string",
     "has_collective_ops",
+    "load_operators",
+    "operator",
     "preload_dlls",
     "print_debug_info",
+    "register_operator",
+    "registered_operators",
     "set_default_logger_severity",
     "set_default_logger_verbosity",
     "set_global_thread_pool_sizes",
     "set_seed",
+    "unregister_operator",
 ]

@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from sardonyx import _core, errors
+from sardonyx import _core
 from sardonyx.errors import InvalidArgument, RuntimeException
+from sardonyx.operators import Operator
 from sardonyx.ortvalue import OrtValue
 
 _EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -142,6 +143,8 @@ class SessionOptions(_Checked):
         self._free_denotations: dict[str, int] = {}
         self._initializers: dict[str, OrtValue] = {}
         self._providers: list[tuple[str, dict[str, str]]] = []
+        self._operators: list[Operator] = []
+        self._operator_libraries: list[str] = []
 
     def add_free_dimension_override_by_name(self, dim_name: str, dim_value: int) -> None:
         """Fixes the symbolic extent `dim_name` of the model's inputs at `dim_value`."""
@@ -184,9 +187,29 @@ class SessionOptions(_Checked):
         """Whether `add_provider` was called."""
         return bool(self._providers)
 
-    def register_custom_ops_library(self, path: str) -> None:
-        """Raises NotImplemented: libraries of compiled onnxruntime operators cannot be loaded."""
-        raise errors.NotImplemented(f"'{path}' holds operators compiled for onnxruntime; Sardonyx cannot load them")
+    def register_operator(
+        self,
+        domain: str,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        since_version: int = 1,
+        infer: Callable[..., Any] | None = None,
+        pure: bool = False,
+    ) -> None:
+        """`sardonyx.register_operator` for the sessions made with these options alone."""
+        added = Operator(domain, name, function, since_version, infer, pure)
+        added._core_operator()
+        self._operators.append(added)
+
+    def register_custom_ops_library(self, path: str | os.PathLike[str]) -> None:
+        """`sardonyx.load_operators` for the sessions made with these options alone.
+
+        The library is one compiled against `sardonyx/custom_op.h`; those compiled for onnxruntime cannot be loaded.
+        """
+        _core.library_operators(os.fspath(path))
+        if os.fspath(path) not in self._operator_libraries:
+            self._operator_libraries.append(os.fspath(path))
 
     def _core_options(self) -> dict[str, Any]:
         return {
@@ -198,7 +221,14 @@ class SessionOptions(_Checked):
             "free_denotations": self._free_denotations,
             "external_folder": self._config.get(_EXTERNAL_DATA_FOLDER),
             "initializers": self._initializers,
+            "operators": self._core_operators(),
         }
+
+    def _core_operators(self) -> list[_core.Operator]:
+        operators = [added._core_operator() for added in self._operators]
+        for path in self._operator_libraries:
+            operators += _core.library_operators(path)
+        return operators
 
 
 class RunOptions(_Checked):
