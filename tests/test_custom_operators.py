@@ -507,23 +507,56 @@ def test_inside_bodies(level: int) -> None:
         assert z.tolist() == [7.0, 7.0]
 
 
-def test_many_threads() -> None:
-    sx.register_operator("t", "Op", lambda x: np.matmul(x, x.T))
-    session = sx.InferenceSession(one_node())
-    wrong = []
+@pytest.mark.parametrize("infer", [None, lambda x: sx.TensorType(x.dtype, (x.shape[0], x.shape[0]))])
+def test_many_threads(infer: Any) -> None:
+    sx.register_operator("t", "Op", lambda x: np.matmul(x, x.T), infer=infer, pure=True)
+    proto = model("g (float[N,4] x) => (float[N,N] y) { a = t.Op(x) y = Neg(a) }")
+    session = sx.InferenceSession(proto)
+    right = []
+    done = threading.Event()
 
     def work(k: int) -> None:
-        for n in range(1, 12):
+        for n in range(1, 90):  # more shapes than the session makes plans for
             x = np.full((n, 4), k, np.float32)
-            if not np.array_equal(session.run(None, [x])[0], x @ x.T):
-                wrong.append((k, n))
+            right.append(np.array_equal(session.run(None, [x])[0], -(x @ x.T)))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for thread in threads:
+    def look() -> None:
+        while not done.wait(0.001):
+            session.get_provider_report()
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    looker = threading.Thread(target=look)
+    for thread in [*threads, looker]:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not wrong
+    done.set()
+    looker.join()
+    assert right == [True] * 6 * 89
+
+
+def test_infer_waits_for_shapes() -> None:
+    """A function that counts on a shape is called again when there is one."""
+    sx.register_operator("t", "Op", lambda x: x[0], infer=lambda x: sx.TensorType(x.dtype, x.shape[1:]))
+    proto = model("g (float[M,N] x, int64[K] s) => (y) { a = Reshape(x, s) b = t.Op(a) y = Neg(b) }")
+    proto.graph.output[0].ClearField("type")
+    for level in LEVELS:
+        (y,) = call(proto, X, np.array([3, 1, 2]), level=level)
+        np.testing.assert_array_equal(y, -X.reshape(3, 1, 2)[0])
+
+
+def test_between_convolutions() -> None:
+    w = np.random.default_rng(1).standard_normal((16, 16, 3, 3)).astype(np.float32)
+    sx.register_operator("t", "Op", lambda x: 2 * x, infer=lambda x: x)
+    proto = model("""g (float[1,16,20,20] x, float[16,16,3,3] w) => (float[1,16,18,18] y) {
+        a = Conv <pads = [1,1,1,1]> (x, w) b = Relu(a) c = t.Op(b) d = Conv(c, w) y = Relu(d)
+    }""")
+    proto.graph.initializer.append(numpy_helper.from_array(w, "w"))
+    del proto.graph.input[1]
+    x = np.random.default_rng(2).standard_normal((1, 16, 20, 20)).astype(np.float32)
+    plain, fused = (call(proto, x, level=level)[0] for level in (0, 99))
+    np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-3)
+    assert np.abs(plain).max() > 1
 
 
 def test_a_function_may_run_a_session() -> None:

@@ -60,6 +60,7 @@ Type type_described(const py::handle& description, const std::vector<Dim>& known
 
 void infer_types(const Functions& functions, InferContext& c) {
   const py::gil_scoped_acquire gil;
+  bool ranked = true;
   try {
     const py::dict attributes = dict_of(c.node().attributes);
     functions.check.get()(c.inputs(), attributes, c.outputs());
@@ -68,6 +69,7 @@ void infer_types(const Functions& functions, InferContext& c) {
     std::vector<Dim> known;
     for (int i = 0; i < c.inputs(); ++i) {
       inputs.append(c.has(i) ? description_of(c.type(i)) : py::none());
+      ranked = ranked && !(c.has(i) && c.type(i).is_tensor() && !c.has_shape(i));
       if (c.has_shape(i)) known.insert(known.end(), c.shape(i).begin(), c.shape(i).end());
     }
     const py::list types = functions.infer.get()(inputs, attributes);
@@ -75,6 +77,8 @@ void infer_types(const Functions& functions, InferContext& c) {
               " outputs; the node has ", c.outputs());
     for (int i = 0; i < c.outputs(); ++i) c.out(i, type_described(types[static_cast<size_t>(i)], known));
   } catch (py::error_already_set& error) {
+    // A function that counts on a shape where none is known yet; it is called again when there is.
+    if (!ranked && error.matches(PyExc_Exception)) return;
     throw_python_error(error, label(c.node()) + " cannot be typed: ");
   }
 }

@@ -7,6 +7,18 @@ namespace {
 // After this many plans with fewer than one reuse each, planning by shape is given up.
 constexpr size_t kPlansBeforeGivingUp = 64;
 
+// Element type and rank, which a plan for any shape is made for; {kUndefined, 0} for what is no tensor.
+std::pair<DType, int> kind_of(const Datum& input) {
+  if (input.kind != Datum::Kind::kTensor) return {DType::kUndefined, 0};
+  return {input.tensor.dtype(), input.tensor.rank()};
+}
+
+bool same_kinds(const std::vector<std::pair<DType, int>>& kinds, const std::vector<Datum>& inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (kinds[i] != kind_of(inputs[i])) return false;
+  return true;
+}
+
 class BodyExecutable : public BodyRunner {
  public:
   BodyExecutable(const Body& body, size_t first_capture, size_t plan_limit)
@@ -42,7 +54,7 @@ std::shared_ptr<Plan> Executable::make_plan(const std::vector<Datum>& inputs, bo
   for (const Datum& input : inputs) {
     const bool tensor = input.kind == Datum::Kind::kTensor;
     types.push_back(!tensor     ? Type()
-                    : any_shape ? Type::tensor(input.tensor.dtype())
+                    : any_shape ? Type::tensor(input.tensor.dtype(), SymShape(static_cast<size_t>(input.tensor.rank())))
                                 : Type::tensor(input.tensor.dtype(), input.tensor.shape()));
   }
   return std::make_shared<Plan>(graph_, types, *this);
@@ -57,7 +69,7 @@ std::shared_ptr<Plan> Executable::plan_for(const std::vector<Datum>& inputs) {
       if (entry != plans_.begin()) plans_.splice(plans_.begin(), plans_, entry);
       return plans_.front().plan;
     }
-    if (any_shape_plan_) return any_shape_plan_;
+    if (any_shape_plan_ && same_kinds(any_shape_kinds_, inputs)) return any_shape_plan_;
   }
   // Made outside of the lock, so that runs with known shapes go on; two threads may make the same plan once.
   std::shared_ptr<Plan> plan = make_plan(inputs, false);
@@ -74,6 +86,8 @@ std::shared_ptr<Plan> Executable::plan_for(const std::vector<Datum>& inputs) {
   const std::shared_ptr<Plan> any_shape = make_plan(inputs, true);
   std::lock_guard<std::mutex> lock(mutex_);
   any_shape_plan_ = any_shape;
+  any_shape_kinds_.clear();
+  for (const Datum& input : inputs) any_shape_kinds_.push_back(kind_of(input));
   return plan;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "plan/plan.h"
@@ -51,6 +52,7 @@ class Executable : public PrepareHost {
   size_t made_ = 0;
   size_t found_ = 0;
   std::shared_ptr<Plan> any_shape_plan_;
+  std::vector<std::pair<DType, int>> any_shape_kinds_;  // element types and ranks that it is for
 
   std::mutex shared_mutex_;
   std::map<std::string, Tensor> shared_;
