@@ -133,28 +133,29 @@ void Trees<T>::walk(int32_t depth, const T* const* rows, int32_t* at) const {
 }
 
 template <typename T>
-void Trees<T>::vote(int32_t leaf, T* sums, uint8_t* seen) const {
+void Trees<T>::vote(int32_t leaf, double* sums, uint8_t* seen) const {
   if (one_vote_ && aggregate_ <= TreeAggregate::kSum) {
-    *sums += value_[static_cast<size_t>(leaf)];
+    *sums += static_cast<double>(value_[static_cast<size_t>(leaf)]);
     return;
   }
   const Leaf votes = leaves_[static_cast<size_t>(leaf)];
   for (int32_t v = votes.begin; v < votes.end; ++v) {
     const Vote vote = votes_[static_cast<size_t>(v)];
-    T& sum = sums[vote.target];
-    if (aggregate_ <= TreeAggregate::kSum) sum += vote.weight;
-    else if (seen[vote.target] == 0) sum = vote.weight;
-    else sum = aggregate_ == TreeAggregate::kMin ? std::min(sum, vote.weight) : std::max(sum, vote.weight);
+    const double weight = vote.weight;
+    double& sum = sums[vote.target];
+    if (aggregate_ <= TreeAggregate::kSum) sum += weight;
+    else if (seen[vote.target] == 0) sum = weight;
+    else sum = aggregate_ == TreeAggregate::kMin ? std::min(sum, weight) : std::max(sum, weight);
     seen[vote.target] = 1;
   }
 }
 
 template <typename T>
 template <bool kPlain>
-void Trees<T>::run_rows(const T* x, int64_t rows, int64_t width, T* sums, uint8_t* seen) const {
+void Trees<T>::run_rows(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const {
   int32_t at[kLanes];
   const T* lanes[kLanes];
-  std::fill_n(sums, rows * targets_, T(0));
+  std::fill_n(sums, rows * targets_, 0.0);
   const bool whole = one_vote_ && aggregate_ <= TreeAggregate::kSum && !roots_.empty();
   std::fill_n(seen, rows * targets_, static_cast<uint8_t>(whole));
   int64_t row = 0;
@@ -183,7 +184,7 @@ void Trees<T>::run_rows(const T* x, int64_t rows, int64_t width, T* sums, uint8_
 }
 
 template <typename T>
-void Trees<T>::run(const T* x, int64_t rows, int64_t width, T* sums, uint8_t* seen) const {
+void Trees<T>::run(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const {
   if (plain_) run_rows<true>(x, rows, width, sums, seen);
   else run_rows<false>(x, rows, width, sums, seen);
 }

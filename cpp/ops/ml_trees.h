@@ -43,8 +43,9 @@ class Trees {
   // The number of features that a row must have at least.
   int64_t features() const { return features_; }
   // The aggregate over all trees (without averaging) of `rows` rows of `width` features each into sums[rows][targets];
-  // seen[rows][targets] says which targets met a leaf, the others' sums are 0. On the calling thread.
-  void run(const T* x, int64_t rows, int64_t width, T* sums, uint8_t* seen) const;
+  // seen[rows][targets] says which targets met a leaf, the others' sums are 0. On the calling thread. Sums are f64, so
+  // that equal numbers of votes for two classes stay a tie once they are rounded to f32.
+  void run(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const;
   // Rows that are worth a thread of their own.
   int64_t grain() const;
 
@@ -70,9 +71,9 @@ class Trees {
   bool takes_yes(int32_t node, const T* x) const;
   template <bool kPlain>
   void walk(int32_t depth, const T* const* rows, int32_t* at) const;
-  void vote(int32_t leaf, T* sums, uint8_t* seen) const;
+  void vote(int32_t leaf, double* sums, uint8_t* seen) const;
   template <bool kPlain>
-  void run_rows(const T* x, int64_t rows, int64_t width, T* sums, uint8_t* seen) const;
+  void run_rows(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const;
 
   int64_t targets_;
   TreeAggregate aggregate_;
