@@ -51,8 +51,8 @@ Broadcast plan_broadcast(const Run& run, std::initializer_list<const Shape*> sha
     for (int i = 0; i < shape.rank(); ++i) {
       int64_t& to = plan.shape[lead + i];
       if (shape[i] == to || shape[i] == 1) continue;
-      run.require(to == 1, "the shapes ", plan.shape.str(), " and ", shape.str(), " do not broadcast: ", to,
-                  " against ", shape[i]);
+      SX_CHECK(run, to == 1, "the shapes ", plan.shape.str(), " and ", shape.str(), " do not broadcast: ", to,
+               " against ", shape[i]);
       to = shape[i];
     }
   };

@@ -227,6 +227,13 @@ struct Plan::Planner {
     for (const Step& step : plan.steps_)
       for (const Step::Output& output : step.outputs)
         if (output.planned) placed[static_cast<size_t>(output.slot)] = true;
+    plan.output_moves_.assign(plan.output_slots_.size(), false);
+    std::vector<bool> stays = constant;
+    for (size_t i = plan.output_slots_.size(); i-- > 0;) {
+      const auto slot = static_cast<size_t>(plan.output_slots_[i]);
+      plan.output_moves_[i] = !stays[slot];
+      stays[slot] = true;
+    }
     for (size_t slot = 0; slot < plan.slots_; ++slot) {
       if (constant[slot] || placed[slot]) continue;
       plan.transient_.push_back(static_cast<int>(slot));

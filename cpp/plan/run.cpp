@@ -119,7 +119,7 @@ void Plan::run_steps(RunContext& context, const RunState& state) const {
   }
 }
 
-std::vector<Datum> Plan::run(const std::vector<Datum>& inputs, const RunState& state, bool exclusive) {
+std::vector<Datum> Plan::run(std::vector<Datum> inputs, const RunState& state, bool exclusive) {
   std::unique_ptr<RunContext> context;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -129,7 +129,8 @@ std::vector<Datum> Plan::run(const std::vector<Datum>& inputs, const RunState& s
     }
   }
   if (!context) context = make_context();
-  for (size_t i = 0; i < inputs.size(); ++i) context->values[static_cast<size_t>(input_slots_[i])] = inputs[i];
+  for (size_t i = 0; i < inputs.size(); ++i)
+    context->values[static_cast<size_t>(input_slots_[i])] = std::move(inputs[i]);
   // The context goes back clean whether the run ends well or not.
   struct Return {
     Plan& plan;
@@ -145,7 +146,11 @@ std::vector<Datum> Plan::run(const std::vector<Datum>& inputs, const RunState& s
   {
     const Return when_done{*this, context};
     run_steps(*context, state);
-    for (int slot : output_slots_) outputs.push_back(context->values[static_cast<size_t>(slot)]);
+    for (size_t i = 0; i < output_slots_.size(); ++i) {
+      Datum& value = context->values[static_cast<size_t>(output_slots_[i])];
+      if (output_moves_[i]) outputs.push_back(std::move(value));
+      else outputs.push_back(value);
+    }
   }
   if (exclusive)
     for (Datum& output : outputs) own(output);
