@@ -33,8 +33,9 @@ Trees<T>::Trees(const NodeView& node, const TreeSource& source, int64_t targets,
     const TreeSource::Node& from = source.nodes[static_cast<size_t>(i)];
     node.require(from.feature >= 0 && from.feature < kMaxCount, "node ", i, " tests feature ", from.feature);
     features_ = std::max(features_, from.feature + 1);
-    nodes_[static_cast<size_t>(i)] = {static_cast<T>(from.split), static_cast<int32_t>(from.feature),
-                                      place(from.yes, "the true child", i), place(from.no, "the false child", i)};
+    nodes_[static_cast<size_t>(i)] = {static_cast<T>(from.split),
+                                      static_cast<int32_t>(from.feature),
+                                      {place(from.yes, "the true child", i), place(from.no, "the false child", i)}};
     Special& special = special_[static_cast<size_t>(i)];
     special = {from.mode, from.missing_is_true, static_cast<int32_t>(from.set_begin),
                static_cast<int32_t>(from.set_begin + from.set_count)};
@@ -45,7 +46,7 @@ Trees<T>::Trees(const NodeView& node, const TreeSource& source, int64_t targets,
   for (int64_t l = 0; l < leaves; ++l) {
     const auto at = static_cast<size_t>(count + l);
     const auto self = static_cast<int32_t>(at);
-    nodes_[at] = {T(0), 0, self, self};
+    nodes_[at] = {T(0), 0, {self, self}};
     const auto begin = static_cast<int32_t>(votes_.size());
     for (const TreeSource::Vote& vote : source.leaves[static_cast<size_t>(l)]) {
       node.require(vote.target >= 0 && vote.target < targets, "a leaf votes for target ", vote.target, " of ", targets);
@@ -68,20 +69,20 @@ Trees<T>::Trees(const NodeView& node, const TreeSource& source, int64_t targets,
       const int32_t at = path.back();
       const auto i = static_cast<size_t>(at);
       const Node& n = nodes_[i];
-      if (state[i] == kDone || n.yes == at) {
+      if (state[i] == kDone || n.child[0] == at) {
         node.require(at >= count || state[i] == kDone, "its nodes form a cycle through node ", at);
         state[i] = kDone;
         path.pop_back();
         continue;
       }
       if (state[i] == kOpen) {
-        height[i] = 1 + std::max(height[static_cast<size_t>(n.yes)], height[static_cast<size_t>(n.no)]);
+        height[i] = 1 + std::max(height[static_cast<size_t>(n.child[0])], height[static_cast<size_t>(n.child[1])]);
         state[i] = kDone;
         path.pop_back();
         continue;
       }
       state[i] = kOpen;
-      for (int32_t child : {n.yes, n.no}) {
+      for (int32_t child : n.child) {
         node.require(state[static_cast<size_t>(child)] != kOpen, "its nodes form a cycle through node ", child);
         if (state[static_cast<size_t>(child)] == kNew) path.push_back(child);
       }
@@ -121,10 +122,11 @@ void Trees<T>::walk(int32_t depth, const T* const* rows, int32_t* at) const {
   const Node* nodes = nodes_.data();
   for (int32_t level = 0; level < depth; ++level) {
     int32_t moved = 0;
+#pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) {
       const Node& node = nodes[at[i]];
       const bool yes = kPlain ? rows[i][node.feature] <= node.split : takes_yes(at[i], rows[i]);
-      const int32_t next = yes ? node.yes : node.no;
+      const int32_t next = node.child[yes ? 0 : 1];
       moved |= next ^ at[i];
       at[i] = next;
     }

@@ -54,7 +54,7 @@ class Trees {
   struct Node {
     T split;
     int32_t feature;
-    int32_t yes, no;
+    int32_t child[2];  // where the test holds, where not: an index, for compilers would make a branch of a choice
   };
   struct Special {  // what kinds of node other than x <= split need
     TreeMode mode;
