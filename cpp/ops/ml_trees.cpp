@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace sx {
 namespace {
@@ -33,15 +34,22 @@ Trees<T>::Trees(const NodeView& node, const TreeSource& source, int64_t targets,
     const TreeSource::Node& from = source.nodes[static_cast<size_t>(i)];
     node.require(from.feature >= 0 && from.feature < kMaxCount, "node ", i, " tests feature ", from.feature);
     features_ = std::max(features_, from.feature + 1);
-    nodes_[static_cast<size_t>(i)] = {static_cast<T>(from.split),
-                                      static_cast<int32_t>(from.feature),
-                                      {place(from.yes, "the true child", i), place(from.no, "the false child", i)}};
+    Node& to = nodes_[static_cast<size_t>(i)];
+    to = {static_cast<T>(from.split),
+          static_cast<uint32_t>(from.feature) * 2 + (from.missing_is_true ? 0 : 1),
+          {place(from.yes, "the true child", i), place(from.no, "the false child", i)}};
     Special& special = special_[static_cast<size_t>(i)];
     special = {from.mode, from.missing_is_true, static_cast<int32_t>(from.set_begin),
                static_cast<int32_t>(from.set_begin + from.set_count)};
     if (from.mode == TreeMode::kMember) std::sort(sets_.begin() + special.set_begin, sets_.begin() + special.set_end);
-    plain_ = plain_ && from.mode == TreeMode::kLeq && !from.missing_is_true;
   }
+  std::vector<Node> told = nodes_;
+  for (int64_t i = 0; i < count && test_ != Test::kSpecial; ++i) {
+    Node& node = told[static_cast<size_t>(i)];
+    if (!told_as_leq(source.nodes[static_cast<size_t>(i)], node)) test_ = Test::kSpecial;
+    else if (node.feature % 2 == 0) test_ = Test::kTracksMissing;
+  }
+  if (test_ != Test::kSpecial) nodes_ = std::move(told);
   one_vote_ = targets == 1;
   for (int64_t l = 0; l < leaves; ++l) {
     const auto at = static_cast<size_t>(count + l);
@@ -89,7 +97,7 @@ Trees<T>::Trees(const NodeView& node, const TreeSource& source, int64_t targets,
     }
     depths_.push_back(height[static_cast<size_t>(root)]);
   }
-  if (plain_) special_.clear();
+  if (test_ != Test::kSpecial) special_.clear();
   if (one_vote_) {
     value_.resize(nodes_.size(), T(0));
     for (int64_t l = 0; l < leaves; ++l) value_[static_cast<size_t>(count + l)] = votes_[static_cast<size_t>(l)].weight;
@@ -97,10 +105,26 @@ Trees<T>::Trees(const NodeView& node, const TreeSource& source, int64_t targets,
 }
 
 template <typename T>
+bool Trees<T>::told_as_leq(const TreeSource::Node& from, Node& node) const {
+  const bool strict = from.mode == TreeMode::kLt || from.mode == TreeMode::kGte;
+  const bool negated = from.mode == TreeMode::kGt || from.mode == TreeMode::kGte;
+  if (!strict && !negated && from.mode != TreeMode::kLeq) return false;
+  constexpr T kLowest = -std::numeric_limits<T>::infinity();
+  if (std::isnan(node.split) || (strict && node.split == kLowest)) return false;
+  // x < split is x <= the number below split; x > split is the contrary of x <= split, but for NaN.
+  if (strict) node.split = std::nextafter(node.split, kLowest);
+  if (negated) {
+    std::swap(node.child[0], node.child[1]);
+    node.feature ^= 1;
+  }
+  return true;
+}
+
+template <typename T>
 bool Trees<T>::takes_yes(int32_t at, const T* x) const {
   const Node& node = nodes_[static_cast<size_t>(at)];
   const Special& special = special_[static_cast<size_t>(at)];
-  const T value = x[node.feature];
+  const T value = x[node.feature / 2];
   if (special.missing_is_true && std::isnan(value)) return true;
   switch (special.mode) {
     case TreeMode::kLeq: return value <= node.split;
@@ -117,7 +141,7 @@ bool Trees<T>::takes_yes(int32_t at, const T* x) const {
 }
 
 template <typename T>
-template <bool kPlain>
+template <typename Trees<T>::Test kTest>
 void Trees<T>::walk(int32_t depth, const T* const* rows, int32_t* at) const {
   const Node* nodes = nodes_.data();
   for (int32_t level = 0; level < depth; ++level) {
@@ -125,8 +149,13 @@ void Trees<T>::walk(int32_t depth, const T* const* rows, int32_t* at) const {
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) {
       const Node& node = nodes[at[i]];
-      const bool yes = kPlain ? rows[i][node.feature] <= node.split : takes_yes(at[i], rows[i]);
-      const int32_t next = node.child[yes ? 0 : 1];
+      const T x = rows[i][node.feature / 2];
+      uint32_t which;
+      if constexpr (kTest == Test::kPlain) which = x <= node.split ? 0 : 1;
+      else if constexpr (kTest == Test::kTracksMissing)
+        which = static_cast<uint32_t>(x > node.split) | (static_cast<uint32_t>(x != x) & node.feature);
+      else which = takes_yes(at[i], rows[i]) ? 0 : 1;
+      const int32_t next = node.child[which];
       moved |= next ^ at[i];
       at[i] = next;
     }
@@ -153,7 +182,7 @@ void Trees<T>::vote(int32_t leaf, double* sums, uint8_t* seen) const {
 }
 
 template <typename T>
-template <bool kPlain>
+template <typename Trees<T>::Test kTest>
 void Trees<T>::run_rows(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const {
   int32_t at[kLanes];
   const T* lanes[kLanes];
@@ -165,7 +194,7 @@ void Trees<T>::run_rows(const T* x, int64_t rows, int64_t width, double* sums, u
     for (int i = 0; i < kLanes; ++i) lanes[i] = x + (row + i) * width;
     for (size_t tree = 0; tree < roots_.size(); ++tree) {
       std::fill_n(at, kLanes, roots_[tree]);
-      walk<kPlain>(depths_[tree], lanes, at);
+      walk<kTest>(depths_[tree], lanes, at);
       for (int i = 0; i < kLanes; ++i) vote(at[i], sums + (row + i) * targets_, seen + (row + i) * targets_);
     }
   }
@@ -179,7 +208,7 @@ void Trees<T>::run_rows(const T* x, int64_t rows, int64_t width, double* sums, u
         at[i] = roots_[tree + std::min(i, count - 1)];
         if (i < count) depth = std::max(depth, depths_[tree + i]);
       }
-      walk<kPlain>(depth, lanes, at);
+      walk<kTest>(depth, lanes, at);
       for (size_t i = 0; i < count; ++i) vote(at[i], sums + row * targets_, seen + row * targets_);
     }
   }
@@ -187,8 +216,11 @@ void Trees<T>::run_rows(const T* x, int64_t rows, int64_t width, double* sums, u
 
 template <typename T>
 void Trees<T>::run(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const {
-  if (plain_) run_rows<true>(x, rows, width, sums, seen);
-  else run_rows<false>(x, rows, width, sums, seen);
+  switch (test_) {
+    case Test::kPlain: return run_rows<Test::kPlain>(x, rows, width, sums, seen);
+    case Test::kTracksMissing: return run_rows<Test::kTracksMissing>(x, rows, width, sums, seen);
+    case Test::kSpecial: return run_rows<Test::kSpecial>(x, rows, width, sums, seen);
+  }
 }
 
 template <typename T>
