@@ -8,7 +8,8 @@
 namespace sx {
 namespace {
 
-constexpr int kLanes = 16;  // rows that walk one tree, or trees that one row walks, in step
+constexpr int kLanes = 16;      // rows that walk one tree, or trees that one row walks, in step
+constexpr int64_t kBlock = 64;  // rows for which a tree is read from memory once
 constexpr int64_t kMaxCount = INT32_MAX;
 // Rows times nodes visited that are worth a chunk of their own.
 constexpr int64_t kGrainVisits = 20000;
@@ -185,18 +186,25 @@ template <typename T>
 template <typename Trees<T>::Test kTest>
 void Trees<T>::run_rows(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const {
   int32_t at[kLanes];
-  const T* lanes[kLanes];
+  const T* lanes[kBlock];
   std::fill_n(sums, rows * targets_, 0.0);
   const bool whole = one_vote_ && aggregate_ <= TreeAggregate::kSum && !roots_.empty();
   std::fill_n(seen, rows * targets_, static_cast<uint8_t>(whole));
   int64_t row = 0;
-  for (; row + kLanes <= rows; row += kLanes) {
-    for (int i = 0; i < kLanes; ++i) lanes[i] = x + (row + i) * width;
+  while (row + kLanes <= rows) {
+    const int64_t block = std::min(kBlock, rows - row) / kLanes * kLanes;
+    for (int64_t i = 0; i < block; ++i) lanes[i] = x + (row + i) * width;
     for (size_t tree = 0; tree < roots_.size(); ++tree) {
-      std::fill_n(at, kLanes, roots_[tree]);
-      walk<kTest>(depths_[tree], lanes, at);
-      for (int i = 0; i < kLanes; ++i) vote(at[i], sums + (row + i) * targets_, seen + (row + i) * targets_);
+      for (int64_t first = 0; first < block; first += kLanes) {
+        std::fill_n(at, kLanes, roots_[tree]);
+        walk<kTest>(depths_[tree], lanes + first, at);
+        for (int i = 0; i < kLanes; ++i) {
+          const int64_t to = (row + first + i) * targets_;
+          vote(at[i], sums + to, seen + to);
+        }
+      }
     }
+    row += block;
   }
   // For the rows that are left, the lanes are trees.
   for (; row < rows; ++row) {
