@@ -13,6 +13,7 @@ class BodyExecutable : public BodyRunner {
       : executable_(*body.graph, plan_limit), first_capture_(first_capture), captures_(body.captures.size()) {}
 
   std::vector<Datum> run(const Run& run, std::vector<Datum> inputs) const override {
+    inputs.reserve(inputs.size() + captures_);
     for (size_t k = 0; k < captures_; ++k) inputs.push_back(run.capture(first_capture_ + k));
     return executable_.run(std::move(inputs), *static_cast<const RunState*>(run.state()), false);
   }

@@ -30,6 +30,10 @@ void own(Datum& datum) {
   }
 }
 
+void clear(Datum& datum) {
+  if (datum.kind != Datum::Kind::kNone) datum = Datum();
+}
+
 // Names the node in an error that does not name one yet.
 [[noreturn]] void throw_named(const Error& error, const Node& node) {
   const std::string text = error.what();
@@ -115,7 +119,7 @@ void Plan::run_steps(RunContext& context, const RunState& state) const {
       }
       state.profile->add(std::move(event));
     }
-    for (int slot : step.release) context.values[static_cast<size_t>(slot)] = Datum();
+    for (int slot : step.release) clear(context.values[static_cast<size_t>(slot)]);
   }
 }
 
@@ -136,7 +140,7 @@ std::vector<Datum> Plan::run(std::vector<Datum> inputs, const RunState& state, b
     Plan& plan;
     std::unique_ptr<RunContext>& context;
     ~Return() {
-      for (int slot : plan.transient_) context->values[static_cast<size_t>(slot)] = Datum();
+      for (int slot : plan.transient_) clear(context->values[static_cast<size_t>(slot)]);
       std::lock_guard<std::mutex> lock(plan.mutex_);
       if (plan.idle_.size() < kIdleContexts) plan.idle_.push_back(std::move(context));
     }
@@ -148,8 +152,12 @@ std::vector<Datum> Plan::run(std::vector<Datum> inputs, const RunState& state, b
     run_steps(*context, state);
     for (size_t i = 0; i < output_slots_.size(); ++i) {
       Datum& value = context->values[static_cast<size_t>(output_slots_[i])];
-      if (output_moves_[i]) outputs.push_back(std::move(value));
-      else outputs.push_back(value);
+      if (!output_moves_[i]) {
+        outputs.push_back(value);
+        continue;
+      }
+      outputs.push_back(std::move(value));
+      value.kind = Datum::Kind::kNone;
     }
   }
   if (exclusive)
