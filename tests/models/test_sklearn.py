@@ -258,6 +258,7 @@ def transformers() -> list[Fit]:
         neighbors.NeighborhoodComponentsAnalysis(2, random_state=0),
     ):
         fits.append(Fit(model, "wine"))
+    fits.append(Fit(feature_extraction.text.TfidfTransformer(), "digits"))
     fits.append(Fit(preprocessing.QuantileTransformer(n_quantiles=20), "wine", empty=False))
     fits.append(
         Fit(preprocessing.Normalizer(norm="max"), "wine", other="the converter takes the largest value, signed")
