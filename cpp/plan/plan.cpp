@@ -28,7 +28,8 @@ struct Plan::Planner {
   const Graph& graph;
   Plan& plan;
   FactTable facts;
-  std::vector<int> slot_of;  // per ValueId
+  std::vector<int> slot_of;         // per ValueId
+  std::vector<NodeId> last_reader;  // per ValueId; kNone for outputs of the graph
   // Values that share memory form a block: views of one another, or written in place.
   std::vector<int> block_of;  // per slot; kNone: not planned
   std::vector<Lifetime> blocks;
@@ -72,7 +73,8 @@ struct Plan::Planner {
     }
   }
 
-  std::vector<NodeId> needed_nodes() const {
+  // In order; notes who reads a value last.
+  std::vector<NodeId> needed_nodes() {
     std::vector<bool> wanted(graph.value_limit(), false);
     for (ValueId output : graph.outputs) wanted[static_cast<size_t>(output)] = true;
     std::vector<NodeId> needed;
@@ -87,7 +89,27 @@ struct Plan::Planner {
         if (read != kNone) wanted[static_cast<size_t>(read)] = true;
     }
     std::reverse(needed.begin(), needed.end());
+    last_reader.assign(graph.value_limit(), kNone);
+    for (NodeId id : needed)
+      for (ValueId read : graph.reads(id))
+        if (read != kNone) last_reader[static_cast<size_t>(read)] = id;
+    for (ValueId output : graph.outputs) last_reader[static_cast<size_t>(output)] = kNone;
     return needed;
+  }
+
+  // The sequence that output 0 of the node may take the place of, or kNone.
+  ValueId replaced_sequence(NodeId id) const {
+    const Node& node = graph.node(id);
+    for (int i : node.op->in_place_inputs()) {
+      if (static_cast<size_t>(i) >= node.inputs.size() || node.inputs[static_cast<size_t>(i)] == kNone) continue;
+      const ValueId read = node.inputs[static_cast<size_t>(i)];
+      const auto at = static_cast<size_t>(read);
+      const std::vector<ValueId> reads = graph.reads(id);
+      if (facts[at].type.kind == Type::Kind::kSequence && last_reader[at] == id &&
+          std::count(reads.begin(), reads.end(), read) == 1)
+        return read;
+    }
+    return kNone;
   }
 
   void make_step(NodeId id, PrepareHost& host) {
@@ -105,6 +127,9 @@ struct Plan::Planner {
     step.kernel = node.op->kernel_factory()(prepare);
     step.choice = prepare.choice();
     for (ValueId read : graph.reads(id)) step.inputs.push_back(read == kNone ? kNone : slot(read));
+    const ValueId replaced = replaced_sequence(id);
+    if (replaced != kNone && node.outputs[0] != kNone)
+      slot_of[static_cast<size_t>(node.outputs[0])] = slot_of[static_cast<size_t>(replaced)];
     for (ValueId output : node.outputs) {
       Step::Output place;
       if (output != kNone) {
