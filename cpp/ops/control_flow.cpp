@@ -68,7 +68,7 @@ std::vector<Facts> infer_iterated(const InferContext& c, const std::string& attr
   }
 }
 
-void Stack::add(const Run& run, const Tensor& item, const std::string& what) {
+void Stack::add(const Run& run, const Tensor& item, const char* what, size_t k) {
   if (capacity_ == 0) {
     const int64_t bytes = std::max<int64_t>(1, static_cast<int64_t>(item.bytes()));
     capacity_ = std::max<int64_t>(1, std::min(limit_, kFirstReserve / bytes));
@@ -77,9 +77,9 @@ void Stack::add(const Run& run, const Tensor& item, const std::string& what) {
     shape.insert(0, capacity_);
     memory_ = Tensor(item.dtype(), shape);
   }
-  run.require(item.dtype() == memory_.dtype() && item.shape() == item_, what, " is ", name_of(item.dtype()),
-              item.shape().str(), " in iteration ", count_, " and ", name_of(memory_.dtype()), item_.str(),
-              " in the first; all iterations must give one shape");
+  SX_CHECK(run, item.dtype() == memory_.dtype() && item.shape() == item_, what, ' ', k, " is ", name_of(item.dtype()),
+           item.shape().str(), " in iteration ", count_, " and ", name_of(memory_.dtype()), item_.str(),
+           " in the first; all iterations must give one shape");
   if (count_ == capacity_) {
     capacity_ = std::min(limit_, checked_mul(capacity_, 2));
     Shape shape = item_;

@@ -24,8 +24,9 @@ class Stack {
  public:
   // `limit` is the most that will come, `INT64_MAX` where nobody knows; it reserves little in advance.
   explicit Stack(int64_t limit = INT64_MAX) : limit_(limit) {}
-  // Appends; fails in the node's name, saying `what`, when dtype or shape differ from the first tensor's.
-  void add(const Run& run, const Tensor& item, const std::string& what);
+  // Appends; fails in the node's name, saying `what` and its number `k`, when dtype or shape differ from the first
+  // tensor's.
+  void add(const Run& run, const Tensor& item, const char* what, size_t k);
   int64_t count() const { return count_; }
   // All that was added, [count, ...]; at least one tensor must have been added.
   Tensor take() const;

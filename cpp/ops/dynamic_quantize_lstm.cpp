@@ -4,7 +4,6 @@
 #include "base/scratch.h"
 #include "ops/int8_product.h"
 #include "ops/lstm.h"
-#include "ops/registry.h"
 
 namespace sx {
 namespace {
@@ -138,11 +137,7 @@ class QuantizedProducts : public RecurrentProducts<float> {
 class DynamicQuantizeLstm {
  public:
   explicit DynamicQuantizeLstm(Prepare& p)
-      : spec_(p, 4, {"Sigmoid", "Tanh", "Tanh"}),
-        input_forget_(p.attr_int("input_forget") != 0),
-        w_(p, 1, kWScale, kWZero),
-        r_(p, 2, kRScale, kRZero),
-        bias_(p, spec_, 0) {}
+      : form_(p), spec_(p, form_), w_(p, 1, kWScale, kWZero), r_(p, 2, kRScale, kRZero), biases_(p, spec_, 0) {}
 
   void operator()(Run& run) const {
     const Shape& w = run.in(1).shape();
@@ -154,46 +149,41 @@ class DynamicQuantizeLstm {
         r_expected{sizes.directions, sizes.hidden, sizes.width()};
     SX_CHECK(run, w == w_expected, "W is ", w.str(), "; ", w_expected.str(), " expected");
     SX_CHECK(run, r == r_expected, "R is ", r.str(), "; ", r_expected.str(), " expected");
-    check_lstm_inputs(run, sizes);
+    check_recurrent_inputs(run, sizes);
     const QuantizedProducts products(sizes, run.in(0).data<float>(), w_.bind(run, sizes.directions),
                                      r_.bind(run, sizes.directions));
-    RecurrentIo<float> io(run, sizes, 6);
-    const Tensor bias = bias_.get(run);
-    const LstmCell<float> cell(spec_, input_forget_, io.input(7));
-    run_recurrent<float>(spec_, sizes, products, cell, io.data(static_cast<const float*>(bias.raw())));
-    io.store();
+    run_cell<float, LstmCell>(run, spec_, form_, sizes, products, biases_);
   }
 
  private:
+  LstmForm form_;
   RecurrentSpec spec_;
-  bool input_forget_;
   QuantizedMatrices w_, r_;
-  BiasCache bias_;
+  BiasCache biases_;
 };
 
 }  // namespace
 
 void define_dynamic_quantize_lstm(OpList& ops) {
-  add_recurrent_attrs(ops.add(
-      OpDef("DynamicQuantizeLSTM", "com.microsoft")
-          .attr("input_forget", 0)
-          .in("X", "T", DType::kFloat32)
-          .in("W", "T2", kBytes)
-          .in("R", "T2", kBytes)
-          .optional_in("B", "T", DType::kFloat32)
-          .optional_in("sequence_lens", "T1", DType::kInt32)
-          .optional_in("initial_h", "T", DType::kFloat32)
-          .optional_in("initial_c", "T", DType::kFloat32)
-          .optional_in("P", "T", DType::kFloat32)
-          .in("W_scale", "T", DType::kFloat32)
-          .in("W_zero_point", "T2", kBytes)
-          .in("R_scale", "T", DType::kFloat32)
-          .in("R_zero_point", "T2", kBytes)
-          .optional_out("Y", "T")
-          .optional_out("Y_h", "T")
-          .optional_out("Y_c", "T")
-          .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, 4, {"Sigmoid", "Tanh", "Tanh"}), 1); })
-          .kernel([](Prepare& p) -> Kernel { return DynamicQuantizeLstm(p); })));
+  add_recurrent_attrs(ops.add(OpDef("DynamicQuantizeLSTM", "com.microsoft")
+                                  .attr("input_forget", 0)
+                                  .in("X", "T", DType::kFloat32)
+                                  .in("W", "T2", kBytes)
+                                  .in("R", "T2", kBytes)
+                                  .optional_in("B", "T", DType::kFloat32)
+                                  .optional_in("sequence_lens", "T1", DType::kInt32)
+                                  .optional_in("initial_h", "T", DType::kFloat32)
+                                  .optional_in("initial_c", "T", DType::kFloat32)
+                                  .optional_in("P", "T", DType::kFloat32)
+                                  .in("W_scale", "T", DType::kFloat32)
+                                  .in("W_zero_point", "T2", kBytes)
+                                  .in("R_scale", "T", DType::kFloat32)
+                                  .in("R_zero_point", "T2", kBytes)
+                                  .optional_out("Y", "T")
+                                  .optional_out("Y_h", "T")
+                                  .optional_out("Y_c", "T")
+                                  .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, LstmForm(c)), 1); })
+                                  .kernel([](Prepare& p) -> Kernel { return DynamicQuantizeLstm(p); })));
 }
 
 }  // namespace sx

@@ -43,6 +43,17 @@ void map_floats(const Tensor& x, Tensor& y, int64_t grain, FunctionRef<void(cons
 
 Broadcast plan_broadcast(const Run& run, std::initializer_list<const Shape*> shapes, const Shape* at_least) {
   Broadcast plan;
+  const Shape& first = **shapes.begin();
+  const auto equals_first = [&](const Shape* shape) { return *shape == first; };
+  if (at_least == nullptr && std::all_of(shapes.begin(), shapes.end(), equals_first)) {
+    plan.shape = first;
+    plan.size = first.size();
+    plan.inputs = static_cast<int>(shapes.size());
+    plan.rank = 1;
+    plan.extent[0] = plan.size;
+    for (int i = 0; i < plan.inputs; ++i) plan.stride[i][0] = 1;
+    return plan;
+  }
   int rank = at_least ? at_least->rank() : 0;
   for (const Shape* shape : shapes) rank = std::max(rank, shape->rank());
   plan.shape = Shape::filled(rank, 1);
@@ -51,8 +62,8 @@ Broadcast plan_broadcast(const Run& run, std::initializer_list<const Shape*> sha
     for (int i = 0; i < shape.rank(); ++i) {
       int64_t& to = plan.shape[lead + i];
       if (shape[i] == to || shape[i] == 1) continue;
-      run.require(to == 1, "the shapes ", plan.shape.str(), " and ", shape.str(), " do not broadcast: ", to,
-                  " against ", shape[i]);
+      SX_CHECK(run, to == 1, "the shapes ", plan.shape.str(), " and ", shape.str(), " do not broadcast: ", to,
+               " against ", shape[i]);
       to = shape[i];
     }
   };

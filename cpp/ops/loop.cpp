@@ -63,12 +63,21 @@ void infer_loop(InferContext& c) {
   }
 }
 
-Tensor filled(DType dtype, const Shape& shape, int64_t value) {
-  Tensor tensor(dtype, shape);
-  if (dtype == DType::kBool) *tensor.data<bool>() = value != 0;
-  else *tensor.data<int64_t>() = value;
-  return tensor;
-}
+// A tensor of one element for each iteration, in the memory of the last one's unless that was kept.
+template <typename T>
+class Formal {
+ public:
+  explicit Formal(const Shape& shape) : shape_(shape) {}
+  const Tensor& set(T value) {
+    if (!tensor_.defined() || tensor_.buffer().use_count() > 1) tensor_ = Tensor(dtype_of<T>, shape_);
+    *tensor_.data<T>() = value;
+    return tensor_;
+  }
+
+ private:
+  Shape shape_;
+  Tensor tensor_;
+};
 
 Kernel make_loop(Prepare& p) {
   const Graph& body = *p.body("body");
@@ -86,45 +95,48 @@ Kernel make_loop(Prepare& p) {
     }
     items.push_back(std::move(item));
   }
-  return [runner = p.body_runner("body"), iteration_shape = formal_shape(body, 0),
-          condition_shape = formal_shape(body, 1), carried, items](Run& run) {
-    int64_t trips = INT64_MAX;
-    if (run.has(0)) {
-      run.require(run.in(0).size() == 1, "the trip count is ", run.in(0).shape().str(), "; one number expected");
-      trips = std::max<int64_t>(0, run.in(0).scalar_as_int());
-    }
-    bool condition = !run.has(1) || condition_of(run, run.datum(1), "the condition");
-    std::vector<Datum> state(carried);
-    for (size_t i = 0; i < carried; ++i)
-      if (run.has(static_cast<int>(2 + i))) state[i] = run.datum(static_cast<int>(2 + i));
-    std::vector<Stack> stacks(items.size(), Stack(std::max<int64_t>(1, trips)));
-    for (int64_t i = 0; i < trips && condition; ++i) {
-      std::vector<Datum> inputs;
-      inputs.reserve(2 + carried);
-      inputs.emplace_back(filled(DType::kInt64, iteration_shape, i));
-      inputs.emplace_back(filled(DType::kBool, condition_shape, 1));
-      for (Datum& value : state) inputs.push_back(std::move(value));
-      std::vector<Datum> results = runner->run(run, std::move(inputs));
-      condition = condition_of(run, results[0], "the condition that its body gives");
-      for (size_t k = 0; k < carried; ++k) state[k] = std::move(results[1 + k]);
-      for (size_t k = 0; k < stacks.size(); ++k) {
-        if (run.wants(static_cast<int>(carried + k)))
-          stacks[k].add(run, results[1 + carried + k].tensor, join("scan output ", carried + k));
-      }
-    }
-    for (size_t i = 0; i < carried; ++i) run.set(static_cast<int>(i), std::move(state[i]));
-    for (size_t k = 0; k < stacks.size(); ++k) {
-      const int output = static_cast<int>(carried + k);
-      if (!run.wants(output)) continue;
-      if (stacks[k].count() > 0) {
-        run.set(output, stacks[k].take());
-        continue;
-      }
-      Shape shape = empty_shape(items[k], 0);
-      shape.insert(0, 0);
-      run.out(output, items[k].dtype, shape);
-    }
-  };
+  return
+      [runner = p.body_runner("body"), iteration_shape = formal_shape(body, 0), condition_shape = formal_shape(body, 1),
+       carried, captures = p.node().bodies[0].captures.size(), items](Run& run) {
+        int64_t trips = INT64_MAX;
+        if (run.has(0)) {
+          run.require(run.in(0).size() == 1, "the trip count is ", run.in(0).shape().str(), "; one number expected");
+          trips = std::max<int64_t>(0, run.in(0).scalar_as_int());
+        }
+        bool condition = !run.has(1) || condition_of(run, run.datum(1), "the condition");
+        std::vector<Datum> state(carried);
+        for (size_t i = 0; i < carried; ++i)
+          if (run.has(static_cast<int>(2 + i))) state[i] = run.datum(static_cast<int>(2 + i));
+        std::vector<Stack> stacks(items.size(), Stack(std::max<int64_t>(1, trips)));
+        Formal<int64_t> iteration(iteration_shape);
+        Formal<bool> always(condition_shape);
+        for (int64_t i = 0; i < trips && condition; ++i) {
+          std::vector<Datum> inputs;
+          inputs.reserve(2 + carried + captures);
+          inputs.emplace_back(iteration.set(i));
+          inputs.emplace_back(always.set(true));
+          for (Datum& value : state) inputs.push_back(std::move(value));
+          std::vector<Datum> results = runner->run(run, std::move(inputs));
+          condition = condition_of(run, results[0], "the condition that its body gives");
+          for (size_t k = 0; k < carried; ++k) state[k] = std::move(results[1 + k]);
+          for (size_t k = 0; k < stacks.size(); ++k) {
+            if (run.wants(static_cast<int>(carried + k)))
+              stacks[k].add(run, results[1 + carried + k].tensor, "scan output", carried + k);
+          }
+        }
+        for (size_t i = 0; i < carried; ++i) run.set(static_cast<int>(i), std::move(state[i]));
+        for (size_t k = 0; k < stacks.size(); ++k) {
+          const int output = static_cast<int>(carried + k);
+          if (!run.wants(output)) continue;
+          if (stacks[k].count() > 0) {
+            run.set(output, stacks[k].take());
+            continue;
+          }
+          Shape shape = empty_shape(items[k], 0);
+          shape.insert(0, 0);
+          run.out(output, items[k].dtype, shape);
+        }
+      };
 }
 
 }  // namespace

@@ -2,10 +2,11 @@
 #include <algorithm>
 
 #include "ops/lstm.h"
-#include "ops/registry.h"
-#include "ops/upgrade.h"
 
 namespace sx {
+
+LstmForm::LstmForm(const NodeView& node)
+    : RecurrentForm{4, {"Sigmoid", "Tanh", "Tanh"}, {4}}, input_forget(node.attr_int("input_forget") != 0) {}
 
 template <typename T>
 void LstmCell<T>::step(const RecurrentStep<T>& s) const {
@@ -52,72 +53,12 @@ void LstmCell<T>::step(const RecurrentStep<T>& s) const {
 template class LstmCell<float>;
 template class LstmCell<double>;
 
-void check_lstm_inputs(const Run& run, const RecurrentSizes& sizes) {
-  check_recurrent_inputs(run, sizes);
-  if (run.has(6))
-    SX_CHECK(run, run.in(6).shape() == sizes.state_shape(), "initial_c is ", run.in(6).shape().str(), "; ",
-             sizes.state_shape().str(), " expected");
-  const Shape peepholes{sizes.directions, 3 * sizes.hidden};
-  if (run.has(7))
-    SX_CHECK(run, run.in(7).shape() == peepholes, "P is ", run.in(7).shape().str(), "; ", peepholes.str(), " expected");
-}
-
-namespace {
-
-class Lstm {
- public:
-  explicit Lstm(Prepare& p)
-      : spec_(p, 4, {"Sigmoid", "Tanh", "Tanh"}),
-        input_forget_(p.attr_int("input_forget") != 0),
-        weights_(p, {4}),
-        bias_(p, spec_, 0) {}
-
-  void operator()(Run& run) const {
-    const Shape& r = run.in(2).shape();
-    SX_CHECK(run, r.rank() == 3, "R is ", r.str(), "; three axes expected");
-    const RecurrentSizes sizes(run, spec_, r[2]);
-    check_lstm_inputs(run, sizes);
-    if (run.in(0).dtype() == DType::kFloat64) compute<double>(run, sizes, *weights_.doubles(run, sizes));
-    else compute<float>(run, sizes, *weights_.floats(run, sizes));
-  }
-
- private:
-  template <typename T>
-  void compute(Run& run, const RecurrentSizes& sizes, const RecurrentProducts<T>& products) const {
-    RecurrentIo<T> io(run, sizes, 6);
-    const Tensor bias = bias_.get(run);
-    const LstmCell<T> cell(spec_, input_forget_, io.input(7));
-    run_recurrent<T>(spec_, sizes, products, cell, io.data(static_cast<const T*>(bias.raw())));
-    io.store();
-  }
-
-  RecurrentSpec spec_;
-  bool input_forget_;
-  WeightCache weights_;
-  BiasCache bias_;
-};
-
-}  // namespace
-
 void define_lstm(OpList& ops) {
-  add_recurrent_attrs(
-      ops.add(OpDef("LSTM")
-                  .since(22)
-                  .attr("input_forget", 0)
-                  .in("X", "T", kFloats)
-                  .in("W", "T", kFloats)
-                  .in("R", "T", kFloats)
-                  .optional_in("B", "T", kFloats)
-                  .optional_in("sequence_lens", "T1", DType::kInt32)
-                  .optional_in("initial_h", "T", kFloats)
-                  .optional_in("initial_c", "T", kFloats)
-                  .optional_in("P", "T", kFloats)
-                  .optional_out("Y", "T")
-                  .optional_out("Y_h", "T")
-                  .optional_out("Y_c", "T")
-                  .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, 4, {"Sigmoid", "Tanh", "Tanh"})); })
-                  .kernel([](Prepare& p) -> Kernel { return Lstm(p); })
-                  .upgrade(7, [](UpgradeContext& c) { c.take<int64_t>("output_sequence", 0); })));
+  add_recurrent<LstmCell, LstmForm>(ops, "LSTM")
+      .attr("input_forget", 0)
+      .optional_in("initial_c", "T", kFloats)
+      .optional_in("P", "T", kFloats)
+      .optional_out("Y_c", "T");
 }
 
 }  // namespace sx

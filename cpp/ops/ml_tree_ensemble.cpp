@@ -160,7 +160,7 @@ TreeSource read_indexed(const NodeView& node) {
 
 // --- Running
 
-// Calls finish(row, sums, seen) for every row; sums and seen hold one entry for each target.
+// Calls finish(row, sums, seen) for every row; sums, rounded to T, and seen hold one entry for each target.
 template <typename T, typename Finish>
 void for_each_row(const Run& run, const Trees<T>& trees, const Tensor& x, Rows rows, const Finish& finish) {
   run.require(rows.width >= trees.features(), "its trees test feature ", trees.features() - 1, " but ", x.shape().str(),
@@ -169,17 +169,21 @@ void for_each_row(const Run& run, const Trees<T>& trees, const Tensor& x, Rows r
   const int64_t targets = trees.targets();
   parallel_for(rows.count, trees.grain(), [&](int64_t begin, int64_t end) {
     const int64_t block = std::min(kBlock, end - begin);
-    const int64_t numbers = checked_add(checked_mul(block, targets), direct ? 0 : checked_mul(block, rows.width));
-    auto* sums =
-        static_cast<T*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(checked_mul(numbers, sizeof(T)))));
+    // Exact sums, then the same rounded, then features as T.
+    const int64_t exact_bytes = checked_mul(checked_mul(block, targets), sizeof(double) + sizeof(T));
+    const int64_t features_bytes = direct ? 0 : checked_mul(checked_mul(block, rows.width), sizeof(T));
+    auto* exact = static_cast<double*>(
+        thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(checked_add(exact_bytes, features_bytes))));
     auto* seen = static_cast<uint8_t*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(block * targets)));
+    auto* sums = reinterpret_cast<T*>(exact + block * targets);
     T* converted = sums + block * targets;
     for (int64_t first = begin; first < end; first += block) {
       const int64_t count = std::min(block, end - first);
       const T* data = converted;
       if (direct) data = static_cast<const T*>(x.raw()) + first * rows.width;
       else read_as(x, first * rows.width, count * rows.width, converted);
-      trees.run(data, count, rows.width, sums, seen);
+      trees.run(data, count, rows.width, exact, seen);
+      std::transform(exact, exact + count * targets, sums, [](double sum) { return static_cast<T>(sum); });
       for (int64_t i = 0; i < count; ++i) finish(first + i, sums + i * targets, seen + i * targets);
     }
   });

@@ -43,8 +43,9 @@ class Trees {
   // The number of features that a row must have at least.
   int64_t features() const { return features_; }
   // The aggregate over all trees (without averaging) of `rows` rows of `width` features each into sums[rows][targets];
-  // seen[rows][targets] says which targets met a leaf, the others' sums are 0. On the calling thread.
-  void run(const T* x, int64_t rows, int64_t width, T* sums, uint8_t* seen) const;
+  // seen[rows][targets] says which targets met a leaf, the others' sums are 0. On the calling thread. Sums are f64, so
+  // that equal numbers of votes for two classes stay a tie once they are rounded to f32.
+  void run(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const;
   // Rows that are worth a thread of their own.
   int64_t grain() const;
 
@@ -52,10 +53,10 @@ class Trees {
   // A leaf has both children equal to itself, so that rows of one block may walk in step.
   struct Node {
     T split;
-    int32_t feature;
-    int32_t yes, no;
+    uint32_t feature;  // times two, plus one where NaN takes child[1]
+    int32_t child[2];  // where x <= split, where not: an index, for compilers would make a branch of a choice
   };
-  struct Special {  // what kinds of node other than x <= split need
+  struct Special {  // what the node says, where some node cannot be told as x <= split
     TreeMode mode;
     bool missing_is_true;
     int32_t set_begin, set_end;
@@ -67,20 +68,23 @@ class Trees {
     int32_t target;
     T weight;
   };
+  enum class Test { kPlain, kTracksMissing, kSpecial };
+  // The node as the test x <= split, where it can be told so.
+  bool told_as_leq(const TreeSource::Node& from, Node& node) const;
   bool takes_yes(int32_t node, const T* x) const;
-  template <bool kPlain>
+  template <Test kTest>
   void walk(int32_t depth, const T* const* rows, int32_t* at) const;
-  void vote(int32_t leaf, T* sums, uint8_t* seen) const;
-  template <bool kPlain>
-  void run_rows(const T* x, int64_t rows, int64_t width, T* sums, uint8_t* seen) const;
+  void vote(int32_t leaf, double* sums, uint8_t* seen) const;
+  template <Test kTest>
+  void run_rows(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const;
 
   int64_t targets_;
   TreeAggregate aggregate_;
   int64_t features_ = 0;
-  bool plain_ = true;     // all nodes are x <= split, NaN taking the false branch
-  bool one_vote_ = true;  // one target, and every leaf votes for it once
+  Test test_ = Test::kPlain;  // kPlain: NaN takes child[1] everywhere
+  bool one_vote_ = true;      // one target, and every leaf votes for it once
   std::vector<Node> nodes_;
-  std::vector<Special> special_;  // per node, empty where plain_
+  std::vector<Special> special_;  // per node, of Test::kSpecial
   std::vector<Leaf> leaves_;      // per node
   std::vector<T> value_;          // per node, where one_vote_
   std::vector<Vote> votes_;

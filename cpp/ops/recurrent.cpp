@@ -11,6 +11,7 @@
 #include "kernels/unary.h"
 #include "ops/float_io.h"
 #include "ops/matmul.h"
+#include "ops/upgrade.h"
 
 namespace sx {
 namespace {
@@ -77,8 +78,8 @@ void activate(const CellActivation& f, double* x, int64_t n) {
     x[i] = static_cast<double>(f.out_scale) * activated(f, static_cast<double>(f.in_scale) * x[i]);
 }
 
-RecurrentSpec::RecurrentSpec(const NodeView& node, int gate_count, const std::vector<std::string>& functions)
-    : gates(gate_count) {
+RecurrentSpec::RecurrentSpec(const NodeView& node, const RecurrentForm& form) : gates(form.gates) {
+  const std::vector<std::string>& functions = form.functions;
   const std::string& direction = node.attr_string("direction");
   SX_CHECK(node, direction == "forward" || direction == "reverse" || direction == "bidirectional",
            "attribute 'direction' is '", direction, "'; expected forward, reverse or bidirectional");
@@ -125,6 +126,20 @@ OpDef& add_recurrent_attrs(OpDef& op) {
       .optional_attr("activations", AttrKind::kStrings)
       .optional_attr("clip", AttrKind::kFloat)
       .optional_attr("hidden_size", AttrKind::kInt);
+}
+
+OpDef& add_recurrent_ports(OpDef& op) {
+  return add_recurrent_attrs(op)
+      .since(22)
+      .in("X", "T", kFloats)
+      .in("W", "T", kFloats)
+      .in("R", "T", kFloats)
+      .optional_in("B", "T", kFloats)
+      .optional_in("sequence_lens", "T1", DType::kInt32)
+      .optional_in("initial_h", "T", kFloats)
+      .optional_out("Y", "T")
+      .optional_out("Y_h", "T")
+      .upgrade(7, [](UpgradeContext& c) { c.take<int64_t>("output_sequence", 0); });
 }
 
 void infer_recurrent(InferContext& c, const RecurrentSpec& spec, size_t hidden_axis) {
@@ -174,11 +189,21 @@ void check_recurrent_inputs(const Run& run, const RecurrentSizes& s) {
   check(3, "B", Shape{s.directions, 2 * s.width()});
   check(4, "sequence_lens", Shape{s.batch});
   check(5, "initial_h", s.state_shape());
+  check(6, "initial_c", s.state_shape());
+  check(7, "P", Shape{s.directions, 3 * s.hidden});
   if (!run.has(4)) return;
   const int32_t* lengths = run.in(4).data<int32_t>();
   for (int64_t i = 0; i < s.batch; ++i)
     SX_CHECK(run, lengths[i] >= 0 && lengths[i] <= s.steps, "sequence_lens[", i, "] is ", lengths[i], "; 0..", s.steps,
              " expected");
+}
+
+RecurrentSizes checked_sizes(const Run& run, const RecurrentSpec& spec) {
+  const Shape& r = run.in(2).shape();
+  SX_CHECK(run, r.rank() == 3, "R is ", r.str(), "; three axes expected");
+  const RecurrentSizes sizes(run, spec, r[2]);
+  check_recurrent_inputs(run, sizes);
+  return sizes;
 }
 
 // --- weights
@@ -420,8 +445,7 @@ template void run_recurrent(const RecurrentSpec&, const RecurrentSizes&, const R
 // --- inputs and outputs
 
 template <typename T>
-RecurrentIo<T>::RecurrentIo(Run& run, const RecurrentSizes& sizes, int initial_c_input)
-    : run_(run), sizes_(sizes), initial_c_input_(initial_c_input) {
+RecurrentIo<T>::RecurrentIo(Run& run, const RecurrentSizes& sizes) : run_(run), sizes_(sizes) {
   held_.reserve(8);
 }
 
@@ -454,7 +478,7 @@ RecurrentData<T> RecurrentIo<T>::data(const T* bias) {
   data.bias = bias;
   data.lengths = run_.has(4) ? run_.in(4).template data<int32_t>() : nullptr;
   data.initial_h = input(5);
-  data.initial_c = initial_c_input_ == kNone ? nullptr : input(initial_c_input_);
+  data.initial_c = input(6);
   data.y = output(0, sizes_.y_shape());
   data.last_h = output(1, sizes_.state_shape());
   data.last_c = output(2, sizes_.state_shape());

@@ -1,4 +1,5 @@
-// What RNN, GRU and LSTM share: attributes, shapes, weights, and the walk over directions, batch rows and time.
+// What RNN, GRU and LSTM share, everything but their cells: attributes, shapes, weights, biases, the kernel, and the
+// walk over directions, batch rows and time.
 #pragma once
 
 #include <memory>
@@ -8,6 +9,7 @@
 #include "kernels/epilogue.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
+#include "ops/registry.h"
 
 namespace sx {
 
@@ -20,6 +22,15 @@ struct CellActivation {
 void activate(const CellActivation& activation, float* x, int64_t n);
 void activate(const CellActivation& activation, double* x, int64_t n);
 
+// What tells one recurrent operator from another besides its cell. An operator derives a form of its own that adds the
+// attributes of its cell and is read from a node by its constructor.
+struct RecurrentForm {
+  int gates = 1;
+  std::vector<std::string> functions;  // the default activations of one direction
+  std::vector<int> parts;              // of R, see WeightCache
+  int kept = 0;                        // see joined_bias()
+};
+
 struct RecurrentSpec {
   int gates = 1;
   int directions = 1;
@@ -29,8 +40,7 @@ struct RecurrentSpec {
   int64_t hidden = 0;                                    // 0: as the weights say
   std::vector<std::vector<CellActivation>> activations;  // [direction][function]
 
-  // `functions` are the default activations of one direction.
-  RecurrentSpec(const NodeView& node, int gates, const std::vector<std::string>& functions);
+  RecurrentSpec(const NodeView& node, const RecurrentForm& form);
   bool backward(int direction) const { return backward_first || direction == 1; }
   template <typename T>
   void clip_values(T* x, int64_t n) const {
@@ -42,8 +52,10 @@ struct RecurrentSpec {
 
 // `hidden_axis` is the axis of R that measures the hidden state.
 void infer_recurrent(InferContext& c, const RecurrentSpec& spec, size_t hidden_axis = 2);
-// direction, hidden_size, layout, activations ... and the inputs X, W, R, B, sequence_lens, initial_h.
+// direction, hidden_size, layout, activations ...
 OpDef& add_recurrent_attrs(OpDef& op);
+// The same with the inputs X, W, R, B, sequence_lens, initial_h and the outputs Y, Y_h of the ONNX operators.
+OpDef& add_recurrent_ports(OpDef& op);
 
 // The extents of one run and where things stand in memory.
 struct RecurrentSizes {
@@ -144,8 +156,11 @@ class BiasCache {
   Tensor bias_;
 };
 
-// Checks inputs 3 (bias), 4 (lengths) and 5 (initial h) against the sizes.
+// Checks inputs 3 (bias), 4 (lengths), 5 (initial h), 6 (initial c) and 7 (peepholes), where there are such, against
+// the sizes.
 void check_recurrent_inputs(const Run& run, const RecurrentSizes& sizes);
+// The sizes of a run whose hidden state is measured by the last axis of R, with its inputs checked.
+RecurrentSizes checked_sizes(const Run& run, const RecurrentSpec& spec);
 template <typename T>
 void run_recurrent(const RecurrentSpec& spec, const RecurrentSizes& sizes, const RecurrentProducts<T>& products,
                    const RecurrentCell<T>& cell, const RecurrentData<T>& data);
@@ -158,7 +173,8 @@ extern template void run_recurrent(const RecurrentSpec&, const RecurrentSizes&, 
 template <typename T>
 class RecurrentIo {
  public:
-  RecurrentIo(Run& run, const RecurrentSizes& sizes, int initial_c_input);
+  RecurrentIo(Run& run, const RecurrentSizes& sizes);
+  const RecurrentSizes& sizes() const { return sizes_; }
   const T* input(int i);  // null where it is absent
   RecurrentData<T> data(const T* bias);
   void store() const;
@@ -168,12 +184,51 @@ class RecurrentIo {
 
   Run& run_;
   const RecurrentSizes& sizes_;
-  int initial_c_input_;
   std::vector<Tensor> held_;
   Tensor results_[3];  // f32 results of a half-precision run, and where they go
   const Tensor* targets_[3] = {nullptr, nullptr, nullptr};
 };
 extern template class RecurrentIo<float>;
 extern template class RecurrentIo<double>;
+
+// One run of a cell, which is made of the spec, the operator's form and the run's inputs.
+template <typename T, template <typename> class Cell, typename Form>
+void run_cell(Run& run, const RecurrentSpec& spec, const Form& form, const RecurrentSizes& sizes,
+              const RecurrentProducts<T>& products, const BiasCache& biases) {
+  RecurrentIo<T> io(run, sizes);
+  const Tensor bias = biases.get(run);
+  const Cell<T> cell(spec, form, io);
+  run_recurrent<T>(spec, sizes, products, cell, io.data(static_cast<const T*>(bias.raw())));
+  io.store();
+}
+
+// The kernel of an operator whose weights are floating-point numbers.
+template <template <typename> class Cell, typename Form>
+class RecurrentKernel {
+ public:
+  explicit RecurrentKernel(Prepare& p)
+      : form_(p), spec_(p, form_), weights_(p, form_.parts), biases_(p, spec_, form_.kept) {}
+
+  void operator()(Run& run) const {
+    const RecurrentSizes sizes = checked_sizes(run, spec_);
+    if (run.in(0).dtype() == DType::kFloat64)
+      run_cell<double, Cell>(run, spec_, form_, sizes, *weights_.doubles(run, sizes), biases_);
+    else run_cell<float, Cell>(run, spec_, form_, sizes, *weights_.floats(run, sizes), biases_);
+  }
+
+ private:
+  Form form_;
+  RecurrentSpec spec_;
+  WeightCache weights_;
+  BiasCache biases_;
+};
+
+// Defines an ONNX operator by its cell.
+template <template <typename> class Cell, typename Form>
+OpDef& add_recurrent(OpList& ops, const char* name) {
+  return add_recurrent_ports(ops.add(OpDef(name)))
+      .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, Form(c))); })
+      .kernel([](Prepare& p) -> Kernel { return RecurrentKernel<Cell, Form>(p); });
+}
 
 }  // namespace sx

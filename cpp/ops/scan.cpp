@@ -122,14 +122,14 @@ void walk(const Run& run, const BodyRunner& body, const ScanLayout& layout, int6
           const std::vector<Tensor>& scans, std::vector<Stack>& outputs) {
   for (int64_t t = 0; t < length; ++t) {
     std::vector<Datum> inputs;
-    inputs.reserve(states.size() + scans.size());
+    inputs.reserve(states.size() + scans.size() + run.node().bodies[0].captures.size());
     for (Datum& state : states) inputs.push_back(std::move(state));
     for (size_t i = 0; i < scans.size(); ++i)
       inputs.emplace_back(item_of(scans[i], layout.input_directions[i] != 0 ? length - 1 - t : t));
     std::vector<Datum> results = body.run(run, std::move(inputs));
     for (size_t i = 0; i < states.size(); ++i) states[i] = std::move(results[i]);
     for (size_t k = 0; k < outputs.size(); ++k)
-      outputs[k].add(run, results[states.size() + k].tensor, join("scan output ", states.size() + k));
+      outputs[k].add(run, results[states.size() + k].tensor, "scan output", states.size() + k);
   }
 }
 
@@ -222,7 +222,7 @@ Kernel make_batch_scan(Prepare& p) {
         scans.push_back(item_of(run.in(static_cast<int>(1 + layout.states + i)), b));
       std::vector<Stack> stacks(layout.outputs, Stack(std::max<int64_t>(1, length)));
       walk(run, *body, layout, length, states, scans, stacks);
-      for (size_t i = 0; i < layout.states; ++i) finals[i].add(run, states[i].tensor, join("state ", i));
+      for (size_t i = 0; i < layout.states; ++i) finals[i].add(run, states[i].tensor, "state", i);
       for (size_t k = 0; k < layout.outputs; ++k) {
         // Behind the end of a short sequence stand zeros.
         Shape shape = length > 0 ? stacks[k].take().shape() : empty_shape(types[layout.states + k], 1);
@@ -230,7 +230,7 @@ Kernel make_batch_scan(Prepare& p) {
         Tensor padded(length > 0 ? stacks[k].take().dtype() : types[layout.states + k].dtype, shape);
         clear(padded);
         if (length > 0) copy_elements(stacks[k].take(), 0, padded, 0, stacks[k].take().size());
-        results[k].add(run, padded, join("scan output ", layout.states + k));
+        results[k].add(run, padded, "scan output", layout.states + k);
       }
     }
     for (int i = 0; i < run.outputs(); ++i) {

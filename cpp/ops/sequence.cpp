@@ -72,11 +72,19 @@ void infer_insert(InferContext& c) {
   if (element.kind != Type::Kind::kUnknown) c.out(0, Type::sequence(element));
 }
 
+// A sequence to be changed into output 0. Where the plan puts the output in the place of input 0 and nobody else holds
+// the items, they move, so that a loop that appends copies none.
+std::vector<Datum> take_items(Run& run) {
+  const std::shared_ptr<std::vector<Datum>> sequence = run.datum(0).sequence;
+  run.set(0, Datum());
+  return sequence.use_count() == 1 ? std::move(*sequence) : *sequence;
+}
+
 Kernel make_insert(Prepare&) {
   return [](Run& run) {
-    std::vector<Datum> changed = items(run, 0);
-    const auto count = static_cast<int64_t>(changed.size());
+    const auto count = static_cast<int64_t>(items(run, 0).size());
     const int64_t at = run.has(2) ? position(run, 2, count + 1, count) : count;
+    std::vector<Datum> changed = take_items(run);
     changed.insert(changed.begin() + at, run.datum(1));
     run.set(0, Datum::of_sequence(std::move(changed)));
   };
@@ -84,10 +92,11 @@ Kernel make_insert(Prepare&) {
 
 Kernel make_erase(Prepare&) {
   return [](Run& run) {
-    std::vector<Datum> changed = items(run, 0);
-    const auto count = static_cast<int64_t>(changed.size());
+    const auto count = static_cast<int64_t>(items(run, 0).size());
     SX_CHECK(run, count > 0, "erases from an empty sequence");
-    changed.erase(changed.begin() + (run.has(1) ? position(run, 1, count, count) : count - 1));
+    const int64_t at = run.has(1) ? position(run, 1, count, count) : count - 1;
+    std::vector<Datum> changed = take_items(run);
+    changed.erase(changed.begin() + at);
     run.set(0, Datum::of_sequence(std::move(changed)));
   };
 }
@@ -243,6 +252,7 @@ void define_sequence(OpList& ops) {
               .optional_in("position", "I", index)
               .any_out("output_sequence")
               .retains()
+              .in_place({0})
               .infer(infer_insert)
               .kernel(make_insert));
   ops.add(OpDef("SequenceErase")
@@ -251,6 +261,7 @@ void define_sequence(OpList& ops) {
               .optional_in("position", "I", index)
               .any_out("output_sequence")
               .retains()
+              .in_place({0})
               .infer([](InferContext& c) { c.out(0, c.type(0)); })
               .kernel(make_erase));
   ops.add(OpDef("SequenceAt")

@@ -25,8 +25,9 @@ class BodyExecutable : public BodyRunner {
       : executable_(*body.graph, plan_limit), first_capture_(first_capture), captures_(body.captures.size()) {}
 
   std::vector<Datum> run(const Run& run, std::vector<Datum> inputs) const override {
+    inputs.reserve(inputs.size() + captures_);
     for (size_t k = 0; k < captures_; ++k) inputs.push_back(run.capture(first_capture_ + k));
-    return executable_.run(inputs, *static_cast<const RunState*>(run.state()), false);
+    return executable_.run(std::move(inputs), *static_cast<const RunState*>(run.state()), false);
   }
 
  private:
@@ -96,8 +97,9 @@ std::shared_ptr<Plan> Executable::newest_plan() {
   return plans_.empty() ? nullptr : plans_.front().plan;
 }
 
-std::vector<Datum> Executable::run(const std::vector<Datum>& inputs, const RunState& state, bool exclusive) {
-  return plan_for(inputs)->run(inputs, state, exclusive);
+std::vector<Datum> Executable::run(std::vector<Datum> inputs, const RunState& state, bool exclusive) {
+  const std::shared_ptr<Plan> plan = plan_for(inputs);
+  return plan->run(std::move(inputs), state, exclusive);
 }
 
 Tensor Executable::shared(const std::string& key, FunctionRef<Tensor()> make) {

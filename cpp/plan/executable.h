@@ -20,7 +20,7 @@ class Executable : public PrepareHost {
 
   // Runs the plan for the shapes of `inputs` (in the order of graph.inputs), making it where there is none.
   // Thread-safe.
-  std::vector<Datum> run(const std::vector<Datum>& inputs, const RunState& state, bool exclusive);
+  std::vector<Datum> run(std::vector<Datum> inputs, const RunState& state, bool exclusive);
   // The plan for inputs like these.
   std::shared_ptr<Plan> plan_for(const std::vector<Datum>& inputs);
   // The plan that ran last, or nullptr before the first run.

@@ -29,7 +29,8 @@ struct Plan::Planner {
   const Graph& graph;
   Plan& plan;
   FactTable facts;
-  std::vector<int> slot_of;  // per ValueId
+  std::vector<int> slot_of;         // per ValueId
+  std::vector<NodeId> last_reader;  // per ValueId; kNone for outputs of the graph
   // Values that share memory form a block: views of one another, or written in place.
   std::vector<int> block_of;  // per slot; kNone: not planned
   std::vector<Lifetime> blocks;
@@ -73,7 +74,8 @@ struct Plan::Planner {
     }
   }
 
-  std::vector<NodeId> needed_nodes() const {
+  // In order; notes who reads a value last.
+  std::vector<NodeId> needed_nodes() {
     std::vector<bool> wanted(graph.value_limit(), false);
     for (ValueId output : graph.outputs) wanted[static_cast<size_t>(output)] = true;
     std::vector<NodeId> needed;
@@ -88,7 +90,27 @@ struct Plan::Planner {
         if (read != kNone) wanted[static_cast<size_t>(read)] = true;
     }
     std::reverse(needed.begin(), needed.end());
+    last_reader.assign(graph.value_limit(), kNone);
+    for (NodeId id : needed)
+      for (ValueId read : graph.reads(id))
+        if (read != kNone) last_reader[static_cast<size_t>(read)] = id;
+    for (ValueId output : graph.outputs) last_reader[static_cast<size_t>(output)] = kNone;
     return needed;
+  }
+
+  // The sequence that output 0 of the node may take the place of, or kNone.
+  ValueId replaced_sequence(NodeId id) const {
+    const Node& node = graph.node(id);
+    for (int i : node.op->in_place_inputs()) {
+      if (static_cast<size_t>(i) >= node.inputs.size() || node.inputs[static_cast<size_t>(i)] == kNone) continue;
+      const ValueId read = node.inputs[static_cast<size_t>(i)];
+      const auto at = static_cast<size_t>(read);
+      const std::vector<ValueId> reads = graph.reads(id);
+      if (facts[at].type.kind == Type::Kind::kSequence && last_reader[at] == id &&
+          std::count(reads.begin(), reads.end(), read) == 1)
+        return read;
+    }
+    return kNone;
   }
 
   void make_step(NodeId id, PrepareHost& host) {
@@ -111,6 +133,9 @@ struct Plan::Planner {
       step.choice = prepare.choice();
     }
     for (ValueId read : graph.reads(id)) step.inputs.push_back(read == kNone ? kNone : slot(read));
+    const ValueId replaced = replaced_sequence(id);
+    if (replaced != kNone && node.outputs[0] != kNone)
+      slot_of[static_cast<size_t>(node.outputs[0])] = slot_of[static_cast<size_t>(replaced)];
     for (ValueId output : node.outputs) {
       Step::Output place;
       if (output != kNone) {
@@ -233,6 +258,13 @@ struct Plan::Planner {
     for (const Step& step : plan.steps_)
       for (const Step::Output& output : step.outputs)
         if (output.planned) placed[static_cast<size_t>(output.slot)] = true;
+    plan.output_moves_.assign(plan.output_slots_.size(), false);
+    std::vector<bool> stays = constant;
+    for (size_t i = plan.output_slots_.size(); i-- > 0;) {
+      const auto slot = static_cast<size_t>(plan.output_slots_[i]);
+      plan.output_moves_[i] = !stays[slot];
+      stays[slot] = true;
+    }
     for (size_t slot = 0; slot < plan.slots_; ++slot) {
       if (constant[slot] || placed[slot]) continue;
       plan.transient_.push_back(static_cast<int>(slot));

@@ -82,7 +82,7 @@ class Plan {
 
   // Runs the steps. Thread-safe: each run takes a context of its own. With `exclusive`, outputs share their memory with
   // nothing; otherwise they may share it with inputs and constants.
-  std::vector<Datum> run(const std::vector<Datum>& inputs, const RunState& state, bool exclusive);
+  std::vector<Datum> run(std::vector<Datum> inputs, const RunState& state, bool exclusive);
 
   const std::vector<Step>& steps() const { return steps_; }
   size_t arena_bytes() const { return arena_bytes_; }
@@ -97,7 +97,8 @@ class Plan {
   std::vector<std::pair<int, Tensor>> constants_;  // slot, value
   std::vector<int> input_slots_;                   // kNone where nothing reads the input
   std::vector<int> output_slots_;
-  std::vector<int> transient_;  // slots to clear after a run
+  std::vector<bool> output_moves_;  // the value leaves the context: no constant, and no later output is the same
+  std::vector<int> transient_;      // slots to clear after a run
   size_t arena_bytes_ = 0;
   std::mutex mutex_;
   std::vector<std::unique_ptr<RunContext>> idle_;

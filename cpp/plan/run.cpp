@@ -30,6 +30,10 @@ void own(Datum& datum) {
   }
 }
 
+void clear(Datum& datum) {
+  if (datum.kind != Datum::Kind::kNone) datum = Datum();
+}
+
 // Called while `error` is handled: names the node in an error that does not name one yet.
 [[noreturn]] void throw_named(const Error& error, const Node& node) {
   const std::string text = error.what();
@@ -116,11 +120,11 @@ void Plan::run_steps(RunContext& context, const RunState& state) const {
       }
       state.profile->add(std::move(event));
     }
-    for (int slot : step.release) context.values[static_cast<size_t>(slot)] = Datum();
+    for (int slot : step.release) clear(context.values[static_cast<size_t>(slot)]);
   }
 }
 
-std::vector<Datum> Plan::run(const std::vector<Datum>& inputs, const RunState& state, bool exclusive) {
+std::vector<Datum> Plan::run(std::vector<Datum> inputs, const RunState& state, bool exclusive) {
   std::unique_ptr<RunContext> context;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -130,13 +134,14 @@ std::vector<Datum> Plan::run(const std::vector<Datum>& inputs, const RunState& s
     }
   }
   if (!context) context = make_context();
-  for (size_t i = 0; i < inputs.size(); ++i) context->values[static_cast<size_t>(input_slots_[i])] = inputs[i];
+  for (size_t i = 0; i < inputs.size(); ++i)
+    context->values[static_cast<size_t>(input_slots_[i])] = std::move(inputs[i]);
   // The context goes back clean whether the run ends well or not.
   struct Return {
     Plan& plan;
     std::unique_ptr<RunContext>& context;
     ~Return() {
-      for (int slot : plan.transient_) context->values[static_cast<size_t>(slot)] = Datum();
+      for (int slot : plan.transient_) clear(context->values[static_cast<size_t>(slot)]);
       std::lock_guard<std::mutex> lock(plan.mutex_);
       if (plan.idle_.size() < kIdleContexts) plan.idle_.push_back(std::move(context));
     }
@@ -146,7 +151,15 @@ std::vector<Datum> Plan::run(const std::vector<Datum>& inputs, const RunState& s
   {
     const Return when_done{*this, context};
     run_steps(*context, state);
-    for (int slot : output_slots_) outputs.push_back(context->values[static_cast<size_t>(slot)]);
+    for (size_t i = 0; i < output_slots_.size(); ++i) {
+      Datum& value = context->values[static_cast<size_t>(output_slots_[i])];
+      if (!output_moves_[i]) {
+        outputs.push_back(value);
+        continue;
+      }
+      outputs.push_back(std::move(value));
+      value.kind = Datum::Kind::kNone;
+    }
   }
   if (exclusive)
     for (Datum& output : outputs) own(output);

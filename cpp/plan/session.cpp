@@ -170,7 +170,7 @@ std::vector<Datum> Session::run(const std::vector<std::string>& fetches,
                                                             std::chrono::duration<double>(config.timeout_seconds));
   state.profile = profiling_ ? &profile_ : nullptr;
   const ThreadLimit limit(config_.threads);
-  std::vector<Datum> outputs = variant->executable->run(inputs, state, true);
+  std::vector<Datum> outputs = variant->executable->run(std::move(inputs), state, true);
   if (fetches.empty() || variant->fetches == fetches) return outputs;
   std::vector<Datum> picked;
   for (const std::string& name : fetches) {

@@ -15,7 +15,25 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kCacheFrom = size_t{64} << 10;
 constexpr size_t kCacheLimit = size_t{256} << 20;
 
+// Blocks up to this size come from malloc, whose fast path knows no alignment; the word before them is malloc's
+// address, for which its own alignment leaves room.
+constexpr size_t kSmall = 896;
+
 size_t block_size(size_t bytes) { return (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment; }
+
+void* allocate_small(size_t size) {
+  char* base = static_cast<char*>(std::malloc(size + kAlignment));
+  if (base == nullptr) return nullptr;
+  char* data = base + (kAlignment - reinterpret_cast<uintptr_t>(base) % kAlignment);
+  std::memcpy(data - sizeof(base), &base, sizeof(base));
+  return data;
+}
+
+void free_small(void* data) {
+  void* base;
+  std::memcpy(&base, static_cast<char*>(data) - sizeof(base), sizeof(base));
+  std::free(base);
+}
 
 class BlockCache {
  public:
@@ -68,8 +86,8 @@ BlockCache& cache() {
 std::shared_ptr<Buffer> Buffer::allocate(size_t bytes) {
   const size_t size = block_size(bytes);
   SX_REQUIRE(size >= bytes, kInvalidArgument, "a tensor of ", bytes, " bytes is too large");
-  void* data = cache().take(size);
-  if (data == nullptr) data = std::aligned_alloc(kAlignment, size);
+  void* data = size <= kSmall ? allocate_small(size) : cache().take(size);
+  if (data == nullptr && size > kSmall) data = std::aligned_alloc(kAlignment, size);
   SX_REQUIRE(data != nullptr, kRuntimeException, "out of memory: a tensor of ", bytes, " bytes cannot be allocated");
   return std::shared_ptr<Buffer>(new Buffer(Kind::kPlain, data, bytes));
 }
@@ -89,7 +107,8 @@ std::shared_ptr<Buffer> Buffer::wrap(void* data, size_t bytes, std::function<voi
 Buffer::~Buffer() {
   switch (kind_) {
     case Kind::kPlain:
-      if (!cache().keep(data_, block_size(bytes_))) std::free(data_);
+      if (block_size(bytes_) <= kSmall) free_small(data_);
+      else if (!cache().keep(data_, block_size(bytes_))) std::free(data_);
       break;
     case Kind::kStrings: delete[] static_cast<std::string*>(data_); break;
     case Kind::kForeign:

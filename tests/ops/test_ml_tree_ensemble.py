@@ -68,7 +68,7 @@ def classifiers():
 def regressors():
     for aggregate in ("SUM", "AVERAGE", "MIN", "MAX"):
         for targets in (1, 3):
-            for modes in (MODES[:1], MODES):
+            for modes in (MODES[:1], MODES[1:2], MODES[2:3], MODES[3:4], MODES[:4], MODES):
                 for dtype in (np.float32, np.float64):
                     for missing in (False, True):
                         attrs = forest("target", 9, 5, 5, targets, modes)
@@ -77,7 +77,7 @@ def regressors():
                             tracks = rng.integers(2, size=len(attrs["nodes_modes"]))
                             attrs["nodes_missing_value_tracks_true"] = tracks.tolist()
                             attrs["base_values"] = [float(np.float32(v)) for v in rng.normal(size=targets)]
-                        name = f"{aggregate}-{targets}-{len(modes)}-{np.dtype(dtype)}-{missing}"
+                        name = f"{aggregate}-{targets}-{modes[0]}-{len(modes)}-{np.dtype(dtype)}-{missing}"
                         x = inputs(37, 5, dtype, missing)
                         yield PeerCase(
                             "TreeEnsembleRegressor", [x], attrs, domain=DOMAIN, id=name, rtol=1e-4, atol=1e-5
@@ -122,6 +122,36 @@ test_integers = check(
         for dtype in (np.int32, np.int64)
     ]
 )
+
+COMPARE = dict(zip(MODES, (np.less_equal, np.less, np.greater_equal, np.greater, np.equal, np.not_equal)))
+TINY = 1e-45
+EXTREMES = [-np.inf, -3.4028235e38, -1.0, -TINY, -0.0, 0.0, TINY, 1.0, 1.0000001, 3.4028235e38, np.inf, np.nan]
+
+
+def extremes(dtype):
+    """Stumps of every mode at the ends of the number range, next to zero and at NaN."""
+    x = np.array([[0, value] for value in EXTREMES], dtype)
+    for mode, holds in COMPARE.items():
+        for split in EXTREMES:
+            for missing in (0, 1):
+                taken = holds(x[:, 1:], dtype(np.float32(split))) | (np.isnan(x[:, 1:]) & bool(missing))
+                attrs = STUMP | {"nodes_values": [split, 0.0, 0.0], "nodes_modes": [mode, "LEAF", "LEAF"]}
+                yield Case(
+                    "TreeEnsembleRegressor",
+                    [x],
+                    attrs | {"nodes_missing_value_tracks_true": [missing, 0, 0]},
+                    domain=DOMAIN,
+                    opset=3,
+                    expect=np.where(taken, 1, 2).astype(np.float32),
+                    id=f"{mode}-{split}-{missing}-{np.dtype(dtype)}",
+                )
+
+
+def test_extremes() -> None:
+    for dtype in (np.float32, np.float64):
+        for case in extremes(dtype):
+            case.run()
+
 
 test_stump = check(
     [

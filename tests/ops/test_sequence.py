@@ -3,7 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, parser
+from onnx.reference import ReferenceEvaluator
 
 from tests.ops.harness import Case, check, compare, const, raises, session
 
@@ -105,3 +106,36 @@ def test_sequence_of_intermediate_values(level: str) -> None:
         y, z = ready.run(None, {"x": b})
         compare(y, np.concatenate([2 * b, 3 * b, 4 * b, 8 * b]))
         compare(z, 56 * b * b)
+
+
+CHAINS = [
+    # Appended to twice, read in between.
+    "q1 = SequenceInsert(q, x)  n = SequenceLength(q1)  q2 = SequenceInsert(q1, x)",
+    # Two readers of one sequence, one of which changes it.
+    "q1 = SequenceInsert(q, x)  q2 = SequenceErase(q1)  n = SequenceLength(q1)",
+    # A loop that appends to a sequence that lives on.
+    """q1 = SequenceInsert(q, x)  n = SequenceLength(q1)
+       q2 = Loop(three, yes, q1) <body = b (int64 i, bool c, seq(float[2]) s) => (bool c2, seq(float[2]) s2)
+         { c2 = Identity(c)  t = Identity(s)  s1 = SequenceErase(s)  u = SequenceInsert(t, x)
+           k = SequenceLength(s1)  even = Mod(k, two)  l = Equal(even, zero)
+           s2 = If(l) <then_branch = y () => (seq(float[2]) a) { a = SequenceInsert(u, x) },
+                       else_branch = z () => (seq(float[2]) a) { a = Identity(u) }> }>""",
+]
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=["append", "two-readers", "loop"])
+@pytest.mark.parametrize("outputs", ["seq(float[2]) q2, int64 n", "seq(float[2]) q1, seq(float[2]) q2, int64 n"])
+def test_a_sequence_that_is_read_again_stays(chain: str, outputs: str) -> None:
+    model = parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 21]>
+        g (seq(float[2]) q, float[2] x) => ({outputs})
+        <int64 three = {{3}}, bool yes = {{1}}, int64 two = {{2}}, int64 zero = {{0}}> {{ {chain} }}"""
+    )
+    given = [np.float32([1, 2]), np.float32([3, 4])]
+    feeds = {"q": list(given), "x": np.float32([5, 6])}
+    expected = ReferenceEvaluator(model).run(None, feeds)
+    for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL"):
+        run = session(model, level)
+        for _ in range(3):
+            compare(run.run(None, feeds), expected)
+    compare(feeds["q"], given)

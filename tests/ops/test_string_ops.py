@@ -212,6 +212,21 @@ test_normalizer = check(
             {"case_change_action": "LOWER", "locale": "en_US"},
             expect=strings([normalized(days, (), "LOWER")]),
         ),
+        # No locale need be installed, and none changes the result: one letter maps to one letter everywhere.
+        *(
+            Case(
+                "StringNormalizer",
+                [strings(["İstanbul", "ISPARTA", "I\u0307rmak", "\u0131rmak", "Straße", "GRÖẞE", "Ÿ", "ΣΊΣΥΦΟΣ"])],
+                {"case_change_action": action, "locale": locale},
+                expect=strings(expected),
+                id=f"{action}-{locale}",
+            )
+            for locale in ("tr_TR.UTF-8", "de_DE", "C", "no_such_locale", "")
+            for action, expected in (
+                ("LOWER", ["istanbul", "isparta", "i\u0307rmak", "\u0131rmak", "straße", "größe", "ÿ", "σίσυφοσ"]),
+                ("UPPER", ["İSTANBUL", "ISPARTA", "I\u0307RMAK", "IRMAK", "STRAßE", "GRÖẞE", "Ÿ", "ΣΊΣΥΦΟΣ"]),
+            )
+        ),
         Case("StringNormalizer", [strings(["a", "b"])], {"stopwords": ["a", "b"]}, expect=strings([""])),
         Case("StringNormalizer", [strings([["a", "b"]])], {"stopwords": ["A", "b"]}, expect=strings([[""]])),
         raises(
