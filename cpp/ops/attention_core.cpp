@@ -7,9 +7,12 @@
 #include "base/scratch.h"
 #include "base/shape.h"
 #include "kernels/dot_rows.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/gemm_kernel.h"
 #include "kernels/unary.h"
 #include "ops/matmul.h"
 #include "ops/softmax_scores.h"
+#include "tensor/tensor.h"
 
 namespace sx {
 namespace {
@@ -18,6 +21,9 @@ namespace {
 constexpr int64_t kTaskScores = 1 << 16;
 // Up to this many queries, keys are read where they stand.
 constexpr int64_t kFewRows = 4;
+// The rows of a block are a multiple of the first, which is one of the heights of the GEMM's tiles, and at most the
+// second, but for the last block of a head.
+constexpr int64_t kTileRows = 12, kMostRows = 132;
 
 void cap(float* x, int64_t n, float limit) {
   apply(Activation::kAffine, x, x, n, 1.0f / limit, 0.0f);
@@ -28,32 +34,77 @@ void cap(double* x, int64_t n, float limit) {
   for (int64_t i = 0; i < n; ++i) x[i] = static_cast<double>(limit) * std::tanh(x[i] / static_cast<double>(limit));
 }
 
-void multiply_keys(const DenseProduct<float>& p) {
-  if (p.m > kFewRows) return multiply(p);
-  dot_rows({p.m, p.n, p.k, p.a, p.lda, p.b, p.ldb, p.c, p.ldc, p.scale});
+// Keys and values of every head packed for the GEMM, so that the blocks of queries share that work.
+class PackedHeads {
+ public:
+  PackedHeads() = default;
+  explicit PackedHeads(const Attention<float>& a) {
+    const auto line_up = [](int64_t floats) { return checked_add(floats, 15) / 16 * 16; };
+    key_step_ = line_up(packed_b_size(a.size, a.keys));
+    value_step_ = line_up(packed_b_size(a.keys, a.value_size));
+    const int64_t heads = a.batch * a.kv_heads;
+    memory_ = Tensor(DType::kFloat32, Shape{heads, checked_add(key_step_, value_step_)});
+    parallel_for(heads, 1, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t b = i / a.kv_heads, h = i % a.kv_heads;
+        pack_b(a.size, a.keys, a.k.at(b, h, 0), a.k.row_step, true, keys(i));
+        pack_b(a.keys, a.value_size, a.v.at(b, h, 0), a.v.row_step, false, keys(i) + key_step_);
+      }
+    });
+  }
+  bool defined() const { return memory_.defined(); }
+  float* keys(int64_t head) const { return memory_.data<float>() + head * (key_step_ + value_step_); }
+  const float* values(int64_t head) const { return keys(head) + key_step_; }
+
+ private:
+  Tensor memory_;
+  int64_t key_step_ = 0, value_step_ = 0;
+};
+
+Gemm gemm_of(const DenseProduct<float>& p) {
+  Gemm g;
+  g.m = p.m, g.n = p.n, g.k = p.k;
+  g.a = p.a, g.lda = p.lda;
+  g.c = p.c, g.ldc = p.ldc;
+  g.epilogue.scale = p.scale;
+  return g;
 }
-void multiply_keys(const DenseProduct<double>& p) { multiply(p); }
+
+// The product with keys (values) from `first` on, of head `head` counted over all images. `first` is a multiple of the
+// panel's width where keys are packed.
+void multiply_keys(const DenseProduct<float>& p, const PackedHeads& packed, int64_t head, int64_t first) {
+  if (packed.defined()) {
+    Gemm g = gemm_of(p);
+    g.packed_b = packed.keys(head) + first * p.k;
+    gemm(g);
+  } else if (p.m > kFewRows) {
+    multiply(p);
+  } else {
+    dot_rows({p.m, p.n, p.k, p.a, p.lda, p.b, p.ldb, p.c, p.ldc, p.scale});
+  }
+}
+void multiply_values(const DenseProduct<float>& p, const PackedHeads& packed, int64_t head, int64_t first,
+                     int64_t keys) {
+  if (!packed.defined()) return multiply(p);
+  Gemm g = gemm_of(p);
+  g.packed_b = packed.values(head);
+  g.packed_b_rows = keys, g.packed_b_first = first;
+  gemm(g);
+}
+void multiply_keys(const DenseProduct<double>& p, const PackedHeads&, int64_t, int64_t) { multiply(p); }
+void multiply_values(const DenseProduct<double>& p, const PackedHeads&, int64_t, int64_t, int64_t) { multiply(p); }
 
 // Queries of one image that read the same keys and values: rows of one head, or, when there is one row, the heads that
 // share their keys.
 template <typename T>
 class Block {
  public:
-  Block(const Attention<T>& a, int64_t b, int64_t head, int64_t row, int64_t count, bool stacked)
-      : a_(a), b_(b), head_(head), row_(row), count_(count), stacked_(stacked) {}
+  Block(const Attention<T>& a, const PackedHeads& packed, int64_t b, int64_t head, int64_t row, int64_t count,
+        bool stacked)
+      : a_(a), packed_(packed), b_(b), head_(head), row_(row), count_(count), stacked_(stacked) {}
 
   void compute() {
-    // Shown scores are wanted of all keys.
-    KeyRange span{0, a_.keys};
-    if (a_.shown == nullptr && a_.range != nullptr) {
-      span = range(0);
-      for (int64_t i = 1; i < (stacked_ ? 1 : count_); ++i) {
-        const KeyRange next = range(i);
-        if (next.first == next.last) continue;
-        span =
-            span.first == span.last ? next : KeyRange{std::min(span.first, next.first), std::max(span.last, next.last)};
-      }
-    }
+    const KeyRange span = needed();
     T* y = a_.y.at(b_, head_, row_);
     const int64_t y_step = stacked_ ? a_.y.head_step : a_.y.row_step;
     const int64_t keys = span.last - span.first;
@@ -68,9 +119,11 @@ class Block {
     const int64_t kv_head = head_ / (a_.heads / a_.kv_heads);
     const float scale =
         a_.scale != 0.0f ? a_.scale : 1.0f / std::sqrt(static_cast<float>(std::max<int64_t>(a_.size, 1)));
-    multiply_keys(DenseProduct<T>{count_, keys, a_.size, a_.q.at(b_, head_, row_),
-                                  stacked_ ? a_.q.head_step : a_.q.row_step, a_.k.at(b_, kv_head, span.first),
-                                  a_.k.row_step, true, scores, step, scale});
+    const int64_t packed_head = b_ * a_.kv_heads + kv_head;
+    multiply_keys(
+        DenseProduct<T>{count_, keys, a_.size, a_.q.at(b_, head_, row_), stacked_ ? a_.q.head_step : a_.q.row_step,
+                        a_.k.at(b_, kv_head, span.first), a_.k.row_step, true, scores, step, scale},
+        packed_, packed_head, span.first);
     show(ScoreStage::kRaw, scores, step);
     if (a_.softcap > 0.0f)
       for (int64_t i = 0; i < count_; ++i) cap(scores + i * step, keys, a_.softcap);
@@ -88,14 +141,30 @@ class Block {
     normalize(span, scores, step);
     show(ScoreStage::kSoftmax, scores, step);
     if (a_.value_size > 0)
-      multiply(DenseProduct<T>{count_, a_.value_size, keys, scores, step, a_.v.at(b_, kv_head, span.first),
-                               a_.v.row_step, false, y, y_step});
+      multiply_values(DenseProduct<T>{count_, a_.value_size, keys, scores, step, a_.v.at(b_, kv_head, span.first),
+                                      a_.v.row_step, false, y, y_step},
+                      packed_, packed_head, span.first, a_.keys);
   }
 
  private:
   int64_t head(int64_t i) const { return stacked_ ? head_ + i : head_; }
   int64_t row(int64_t i) const { return stacked_ ? row_ : row_ + i; }
   KeyRange range(int64_t i) const { return a_.range != nullptr ? (*a_.range)(b_, row(i)) : KeyRange{0, a_.keys}; }
+
+  // The keys that any query of the block sees, out to whole panels; all of them where scores are shown.
+  KeyRange needed() const {
+    if (a_.shown != nullptr || a_.range == nullptr) return {0, a_.keys};
+    KeyRange span = range(0);
+    for (int64_t i = 1; i < (stacked_ ? 1 : count_); ++i) {
+      const KeyRange next = range(i);
+      if (next.first == next.last) continue;
+      const bool none = span.first == span.last;
+      span = none ? next : KeyRange{std::min(span.first, next.first), std::max(span.last, next.last)};
+    }
+    if (!packed_.defined() || span.first == span.last) return span;
+    const int64_t width = gemm_kernel(active_isa()).nr;
+    return {span.first / width * width, std::min(a_.keys, (span.last + width - 1) / width * width)};
+  }
 
   void hide(int64_t i, KeyRange span, T* scores, T value) const {
     const KeyRange seen = range(i);
@@ -124,6 +193,7 @@ class Block {
   }
 
   const Attention<T>& a_;
+  const PackedHeads& packed_;
   const int64_t b_, head_, row_, count_;
   const bool stacked_;
 };
@@ -132,9 +202,16 @@ template <typename T>
 void attend_all(const Attention<T>& a) {
   if (a.batch == 0 || a.heads == 0 || a.rows == 0 || (a.value_size == 0 && a.shown == nullptr)) return;
   const bool stacked = a.rows == 1;
-  const int64_t heads_each = stacked ? a.heads / a.kv_heads : 1;
-  const int64_t rows_each = std::min(a.rows, std::clamp<int64_t>(kTaskScores / std::max<int64_t>(a.keys, 1), 8, 128));
+  const int64_t group = a.heads / a.kv_heads;
+  const int64_t heads_each = stacked ? group : 1;
+  // Whole tiles of the GEMM.
+  const int64_t fitting = kTaskScores / std::max<int64_t>(a.keys, 1) / kTileRows * kTileRows;
+  const int64_t rows_each = std::min(a.rows, std::clamp<int64_t>(fitting, kTileRows, kMostRows));
   const int64_t blocks = (a.rows + rows_each - 1) / rows_each;
+  PackedHeads packed;
+  if constexpr (std::is_same_v<T, float>) {
+    if (a.rows > kFewRows && blocks * group > 1 && a.keys > 0) packed = PackedHeads(a);
+  }
   const int64_t head_tasks = a.heads / heads_each * blocks;
   // Multiply-adds of a task; tasks of a few microseconds are not worth a thread each.
   const double work = static_cast<double>(rows_each * heads_each) * static_cast<double>(a.keys) *
@@ -144,7 +221,7 @@ void attend_all(const Attention<T>& a) {
     for (int64_t task = from; task < to; ++task) {
       const int64_t within = task % head_tasks;
       const int64_t row = within % blocks * rows_each;
-      Block<T>(a, task / head_tasks, within / blocks * heads_each, row,
+      Block<T>(a, packed, task / head_tasks, within / blocks * heads_each, row,
                stacked ? heads_each : std::min(rows_each, a.rows - row), stacked)
           .compute();
     }
