@@ -9,6 +9,7 @@
 #include "kernels/dot_rows.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/gemm_kernel.h"
+#include "kernels/softmax_panels.h"
 #include "kernels/unary.h"
 #include "ops/matmul.h"
 #include "ops/softmax_scores.h"
@@ -65,6 +66,7 @@ Gemm gemm_of(const DenseProduct<float>& p) {
   Gemm g;
   g.m = p.m, g.n = p.n, g.k = p.k;
   g.a = p.a, g.lda = p.lda;
+  g.b = p.b, g.ldb = p.ldb, g.trans_b = p.trans_b;
   g.c = p.c, g.ldc = p.ldc;
   g.epilogue.scale = p.scale;
   return g;
@@ -73,26 +75,35 @@ Gemm gemm_of(const DenseProduct<float>& p) {
 // The product with keys (values) from `first` on, of head `head` counted over all images. `first` is a multiple of the
 // panel's width where keys are packed.
 void multiply_keys(const DenseProduct<float>& p, const PackedHeads& packed, int64_t head, int64_t first) {
-  if (packed.defined()) {
-    Gemm g = gemm_of(p);
-    g.packed_b = packed.keys(head) + first * p.k;
-    gemm(g);
-  } else if (p.m > kFewRows) {
-    multiply(p);
-  } else {
-    dot_rows({p.m, p.n, p.k, p.a, p.lda, p.b, p.ldb, p.c, p.ldc, p.scale});
-  }
-}
-void multiply_values(const DenseProduct<float>& p, const PackedHeads& packed, int64_t head, int64_t first,
-                     int64_t keys) {
-  if (!packed.defined()) return multiply(p);
+  if (!packed.defined() && p.m <= kFewRows)
+    return dot_rows({p.m, p.n, p.k, p.a, p.lda, p.b, p.ldb, p.c, p.ldc, p.scale});
   Gemm g = gemm_of(p);
-  g.packed_b = packed.values(head);
-  g.packed_b_rows = keys, g.packed_b_first = first;
+  if (packed.defined()) g.packed_b = packed.keys(head) + first * p.k;
+  gemm(g);
+}
+void multiply_values(Gemm g, const PackedHeads& packed, int64_t head, int64_t first, int64_t keys) {
+  if (packed.defined()) {
+    g.packed_b = packed.values(head);
+    g.packed_b_rows = keys, g.packed_b_first = first;
+  }
   gemm(g);
 }
 void multiply_keys(const DenseProduct<double>& p, const PackedHeads&, int64_t, int64_t) { multiply(p); }
-void multiply_values(const DenseProduct<double>& p, const PackedHeads&, int64_t, int64_t, int64_t) { multiply(p); }
+
+// y = softmax(scores) V for rows of scores, by which p.a has them; hidden scores are -inf. `sinks` holds one per row or
+// is null.
+void weigh_values(const DenseProduct<float>& p, const float* sinks, const PackedHeads& packed, int64_t head,
+                  int64_t first, int64_t keys) {
+  const auto bytes = static_cast<size_t>(checked_mul(p.m, p.k + 1)) * sizeof(float);
+  auto* panels = static_cast<float*>(thread_scratch(ScratchSlot::kOperator2, bytes));
+  float* factors = panels + p.m * p.k;
+  softmax_panels({p.m, p.k, p.a, p.lda, sinks, panels, factors});
+  Gemm g = gemm_of(p);
+  g.packed_a = panels;
+  multiply_values(g, packed, head, first, keys);
+  for (int64_t i = 0; i < p.m; ++i)
+    for (int64_t j = 0; j < p.n; ++j) p.c[i * p.ldc + j] *= factors[i];
+}
 
 // Queries of one image that read the same keys and values: rows of one head, or, when there is one row, the heads that
 // share their keys.
@@ -114,7 +125,7 @@ class Block {
     }
     // A sink is one more score behind the keys.
     const int64_t step = keys + (a_.sinks != nullptr ? 1 : 0);
-    const auto bytes = static_cast<size_t>(checked_mul(count_, step)) * sizeof(T);
+    const auto bytes = static_cast<size_t>(checked_mul(count_, step + 1)) * sizeof(T);
     T* scores = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
     const int64_t kv_head = head_ / (a_.heads / a_.kv_heads);
     const float scale =
@@ -138,12 +149,21 @@ class Block {
       for (int64_t i = 0; i < count_; ++i) hide(i, span, scores + i * step, a_.unseen);
       show(ScoreStage::kMasked, scores, step);
     }
+    DenseProduct<T> product{count_,        a_.value_size, keys, scores, step, a_.v.at(b_, kv_head, span.first),
+                            a_.v.row_step, false,         y,    y_step};
+    if constexpr (std::is_same_v<T, float>) {
+      if (a_.shown == nullptr && count_ > kFewRows) {
+        for (int64_t i = 0; i < count_ && a_.range != nullptr; ++i)
+          hide(i, span, scores + i * step, -std::numeric_limits<float>::infinity());
+        return weigh_values(product, sinks(scores, step), packed_, packed_head, span.first, a_.keys);
+      }
+    }
     normalize(span, scores, step);
     show(ScoreStage::kSoftmax, scores, step);
-    if (a_.value_size > 0)
-      multiply_values(DenseProduct<T>{count_, a_.value_size, keys, scores, step, a_.v.at(b_, kv_head, span.first),
-                                      a_.v.row_step, false, y, y_step},
-                      packed_, packed_head, span.first, a_.keys);
+    if (a_.value_size == 0) return;
+    if constexpr (std::is_same_v<T, float>)
+      multiply_values(gemm_of(product), packed_, packed_head, span.first, a_.keys);
+    else multiply(product);
   }
 
  private:
@@ -176,6 +196,14 @@ class Block {
     if (a_.shown == nullptr || a_.stage != stage) return;
     for (int64_t i = 0; i < count_; ++i)
       std::copy_n(scores + i * step, a_.keys, a_.shown + ((b_ * a_.heads + head(i)) * a_.rows + row(i)) * a_.keys);
+  }
+
+  // One sink for each row, in the memory behind the scores; null where there are none.
+  const T* sinks(T* scores, int64_t step) const {
+    if (a_.sinks == nullptr) return nullptr;
+    T* gathered = scores + count_ * step;
+    for (int64_t i = 0; i < count_; ++i) gathered[i] = a_.sinks[head(i)];
+    return gathered;
   }
 
   void normalize(KeyRange span, T* scores, int64_t step) const {

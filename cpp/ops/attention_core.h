@@ -54,7 +54,8 @@ struct Attention {
   T unseen = -std::numeric_limits<T>::infinity();
 };
 
-// Splits images, heads and blocks of rows over the thread pool. Takes ScratchSlot::kOperator of every thread.
+// Splits images, heads and blocks of rows over the thread pool. Takes ScratchSlot::kOperator and kOperator2 of every
+// thread.
 void attend(const Attention<float>& problem);
 void attend(const Attention<double>& problem);
 
