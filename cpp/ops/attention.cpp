@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 
+#include "kernels/attention_rows.h"
 #include "ops/attention_core.h"
 #include "ops/float_io.h"
 #include "ops/infer.h"
@@ -137,9 +138,13 @@ class Mask {
     const T* mask = held_.data<T>() + b * steps_[0] + h * steps_[1] + row * steps_[2];
     constexpr T kDead = -std::numeric_limits<T>::infinity();
     const int64_t known = std::clamp(width_, range.first, range.last);
-    for (int64_t j = range.first; j < known; ++j) {
-      T& score = scores[j - range.first];
-      score = mask[j] == kDead ? kDead : score + mask[j];
+    if constexpr (std::is_same_v<T, float>) {
+      add_mask(mask + range.first, scores, known - range.first);
+    } else {
+      for (int64_t j = range.first; j < known; ++j) {
+        T& score = scores[j - range.first];
+        score = mask[j] == kDead ? kDead : score + mask[j];
+      }
     }
     std::fill(scores + (known - range.first), scores + (range.last - range.first), kDead);
   }

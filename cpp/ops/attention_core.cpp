@@ -6,7 +6,7 @@
 
 #include "base/scratch.h"
 #include "base/shape.h"
-#include "kernels/dot_rows.h"
+#include "kernels/attention_rows.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/gemm_kernel.h"
 #include "kernels/softmax_panels.h"
@@ -101,8 +101,7 @@ void weigh_values(const DenseProduct<float>& p, const float* sinks, const Packed
   Gemm g = gemm_of(p);
   g.packed_a = panels;
   multiply_values(g, packed, head, first, keys);
-  for (int64_t i = 0; i < p.m; ++i)
-    for (int64_t j = 0; j < p.n; ++j) p.c[i * p.ldc + j] *= factors[i];
+  scale_rows(p.c, p.m, p.n, p.ldc, factors);
 }
 
 // Queries of one image that read the same keys and values: rows of one head, or, when there is one row, the heads that

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "kernels/attention_rows.h"
+
 namespace sx {
 
 void ScoreMask::set_padding(int index, float filter, int64_t past) {
@@ -10,32 +12,48 @@ void ScoreMask::set_padding(int index, float filter, int64_t past) {
   const Tensor& mask = run_.in(index);
   const Shape& shape = mask.shape();
   const int64_t batch = extents_.batch, rows = extents_.rows, keys = extents_.keys;
-  filter_ = filter;
   const int32_t* data = mask.data<int32_t>();
   if (shape.rank() == 1) {
-    const bool ranges = shape[0] == 2 * batch;
+    const bool ranges = shape[0] == 2 * batch && shape[0] != batch;
     SX_CHECK(run_, shape[0] == batch || ranges || shape[0] == 3 * batch + 2, "the mask is ", shape.str(),
              "; one axis of ", batch, " lengths, ", 2 * batch, " ends and starts or ", 3 * batch + 2,
              " lengths and offsets expected");
-    ends_ = data;
-    if (ranges && shape[0] != batch) starts_ = data + batch;
-    for (int64_t i = 0; i < batch; ++i)
-      SX_CHECK(run_, data[i] >= 0, "the mask says that image ", i, " has ", data[i], " keys; 0 or more expected");
+    make_padding(1, keys);
+    for (int64_t b = 0; b < batch; ++b) {
+      const int64_t end = data[b], start = ranges ? data[batch + b] : 0;
+      SX_CHECK(run_, end >= 0, "the mask says that image ", b, " has ", end, " keys; 0 or more expected");
+      float* row = padding_.data<float>() + b * keys;
+      for (int64_t j = 0; j < keys; ++j) row[j] = j < end && j >= start ? 0.0f : filter;
+    }
     return;
   }
+  int64_t image_step = rows * keys, row_step = keys;
   if (shape.rank() == 4) {
     SX_CHECK(run_,
              shape[0] == batch && shape[1] == 1 && shape[2] == shape[3] && shape[2] >= keys && past + rows <= keys,
              "the mask is ", shape.str(), "; [", batch, ",1,n,n] with n of ", keys, " or more expected");
-    padding_ = data + past * shape[3];
-    padding_batch_ = shape[2] * shape[3], padding_row_ = shape[3];
-    return;
+    data += past * shape[3];
+    image_step = shape[2] * shape[3], row_step = shape[3];
+  } else {
+    SX_CHECK(run_, shape == Shape({batch, keys}) || shape == Shape({batch, rows, keys}), "the mask is ", shape.str(),
+             "; [", batch, ",", keys, "] or [", batch, ",", rows, ",", keys, "] expected");
+    if (shape.rank() == 2) image_step = keys;
   }
-  SX_CHECK(run_, shape == Shape({batch, keys}) || shape == Shape({batch, rows, keys}), "the mask is ", shape.str(),
-           "; [", batch, ",", keys, "] or [", batch, ",", rows, ",", keys, "] expected");
-  padding_ = data;
-  padding_row_ = shape.rank() == 3 ? keys : 0;
-  padding_batch_ = shape.rank() == 3 ? rows * keys : keys;
+  const int64_t held = shape.rank() == 2 ? 1 : rows;
+  make_padding(held, keys);
+  parallel_for(batch * held, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, keys)), [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      const int32_t* raw = data + i / held * image_step + i % held * row_step;
+      float* row = padding_.data<float>() + i * keys;
+      for (int64_t j = 0; j < keys; ++j) row[j] = raw[j] > 0 ? 0.0f : filter;
+    }
+  });
+}
+
+void ScoreMask::make_padding(int64_t rows, int64_t keys) {
+  padding_ = Tensor(DType::kFloat32, Shape{extents_.batch, rows, keys});
+  padding_batch_ = rows * keys;
+  padding_row_ = rows > 1 ? keys : 0;
 }
 
 void ScoreMask::set_bias(int index) {
@@ -53,25 +71,9 @@ void ScoreMask::set_bias(int index) {
 
 void ScoreMask::add(int64_t b, int64_t h, int64_t row, KeyRange range, float* scores) const {
   const int64_t n = range.last - range.first;
-  const float* bias = nullptr;
-  if (bias_) bias = bias_->data() + b * bias_batch_ + h * bias_head_ + row * extents_.keys + range.first;
-  if (padding_ != nullptr) {
-    const int32_t* padding = padding_ + b * padding_batch_ + row * padding_row_ + range.first;
-    if (bias != nullptr) {
-      for (int64_t j = 0; j < n; ++j) scores[j] += bias[j] + (padding[j] > 0 ? 0.0f : filter_);
-    } else {
-      for (int64_t j = 0; j < n; ++j) scores[j] += padding[j] > 0 ? 0.0f : filter_;
-    }
-  } else if (ends_ != nullptr) {
-    const int64_t end = ends_[b];
-    const int64_t start = starts_ != nullptr ? starts_[b] : 0;
-    for (int64_t j = 0; j < n; ++j) {
-      const float hidden = range.first + j < end && range.first + j >= start ? 0.0f : filter_;
-      scores[j] += bias != nullptr ? bias[j] + hidden : hidden;
-    }
-  } else if (bias != nullptr) {
-    for (int64_t j = 0; j < n; ++j) scores[j] += bias[j];
-  }
+  if (bias_) add_mask(bias_->data() + b * bias_batch_ + h * bias_head_ + row * extents_.keys + range.first, scores, n);
+  if (padding_.defined())
+    add_mask(padding_.data<float>() + b * padding_batch_ + row * padding_row_ + range.first, scores, n);
 }
 
 void copy_heads(const HeadBlock& block, const HeadRows<const float>& from, const float* bias,

@@ -27,16 +27,16 @@ class ScoreMask {
   // Adds input `index`, [batch or 1, heads or 1, rows, keys]. Nothing where the input is absent.
   void set_bias(int index);
 
-  bool defined() const { return padding_ != nullptr || ends_ != nullptr || bias_.has_value(); }
+  bool defined() const { return padding_.defined() || bias_.has_value(); }
   void add(int64_t b, int64_t h, int64_t row, KeyRange range, float* scores) const;
 
  private:
+  void make_padding(int64_t rows, int64_t keys);
+
   const Run& run_;
   const AttentionExtents extents_;
-  float filter_ = 0.0f;
-  const int32_t* ends_ = nullptr;
-  const int32_t* starts_ = nullptr;
-  const int32_t* padding_ = nullptr;
+  // What is added to the keys, for each image or each of its queries.
+  Tensor padding_;
   int64_t padding_batch_ = 0, padding_row_ = 0;
   std::optional<FloatIn> bias_;
   int64_t bias_batch_ = 0, bias_head_ = 0;

@@ -1,10 +1,10 @@
-// Dot products of a few rows with many, for one ISA.
+// Dot products of a few rows with many, masks and factors of rows, for one ISA.
 namespace sx {
 namespace SX_ISA {
 
 #include "kernels/vec.h"
 
-namespace dots {
+namespace attention_rows {
 
 // `count` rows of b against one row of a; the tail of k is padded with zeros.
 template <int count>
@@ -39,9 +39,36 @@ void dot_rows(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, co
   }
 }
 
-}  // namespace dots
+SX_INLINE F masked(F score, F mask) {
+  const F hidden = splat(-__builtin_inff());
+  return mask == hidden ? hidden : score + mask;
+}
 
-constexpr DotRowsTable kDotRows{dots::dot_rows};
+void add_mask(const float* mask, float* scores, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(scores + i, masked(load(scores + i), load(mask + i)));
+  if (i < n) {
+    const int rest = static_cast<int>(n - i);
+    store_n(scores + i, masked(load_n(scores + i, rest), load_n(mask + i, rest)), rest);
+  }
+}
+
+void scale_rows(float* y, int64_t rows, int64_t n, int64_t stride, const float* factors) {
+  for (int64_t row = 0; row < rows; ++row, y += stride) {
+    const F factor = splat(factors[row]);
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) store(y + i, load(y + i) * factor);
+    if (i < n) {
+      const int rest = static_cast<int>(n - i);
+      store_n(y + i, load_n(y + i, rest) * factor, rest);
+    }
+  }
+}
+
+}  // namespace attention_rows
+
+constexpr AttentionRowsTable kAttentionRows{attention_rows::dot_rows, attention_rows::add_mask,
+                                            attention_rows::scale_rows};
 
 }  // namespace SX_ISA
 }  // namespace sx
