@@ -80,9 +80,14 @@ void copy_heads(const HeadBlock& block, const HeadRows<const float>& from, const
                 const HeadRows<float>& to) {
   const int64_t heads = block.heads, rows = block.rows, size = block.size;
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, rows * size));
+  const bool whole = bias == nullptr && from.row_step == size && to.row_step == size;
   parallel_for(block.batch * heads, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t b = i / heads, h = i % heads;
+      if (whole) {
+        std::copy_n(from.at(b, h, 0), rows * size, to.at(b, h, 0));
+        continue;
+      }
       for (int64_t row = 0; row < rows; ++row) {
         const float* x = from.at(b, h, row);
         float* y = to.at(b, h, row);

@@ -176,7 +176,7 @@ class GroupQuery {
              "; one value expected");
     total_ = run_.in(kTotal).data<int32_t>()[0];
     SX_CHECK(run_, total_ >= rows_, "total_sequence_length is ", total_, ", but there are ", rows_, " queries");
-    SX_CHECK(run_, total_ <= std::max(capacity_, checked_add(capacity_, rows_)) || spec_.sliding,
+    SX_CHECK(run_, total_ <= checked_add(capacity_, rows_) || spec_.sliding,
              "total_sequence_length is ", total_, ", but the past holds ", capacity_, " keys and ", rows_, " are new");
     first_ = rows_ == total_;
     SX_CHECK(run_, !spec_.sliding || capacity_ >= spec_.window, "the cache has room for ", capacity_,
