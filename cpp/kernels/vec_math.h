@@ -7,12 +7,11 @@ SX_INLINE F scale_by_power(F v, I n) {
   return v * from_bits((half + 127) << 23) * from_bits((n - half + 127) << 23);
 }
 
-// n = round(x / log(2)) and r = x - n * log(2), whose product terms are exact also without a fused multiply-add.
-SX_INLINE F reduce_log2(F x, I* n) {
-  const F k = round_even(x * 1.44269504088896341f);
-  *n = to_int_nearest(k);
-  F r = fma(k, splat(-0.693359375f), x);
-  return fma(k, splat(2.12194440e-4f), r);
+// k = round(x / log(2)) and r = x - k * log(2), whose product terms are exact also without a fused multiply-add.
+SX_INLINE F reduce_log2(F x, F* k) {
+  *k = round_even(x * 1.44269504088896341f);
+  F r = fma(*k, splat(-0.693359375f), x);
+  return fma(*k, splat(2.12194440e-4f), r);
 }
 
 // (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2.
@@ -26,19 +25,24 @@ SX_INLINE F exp_tail(F r) {
 }
 
 SX_INLINE F exp(F x) {
-  I n;
+  F k;
   // min and max return their second argument for NaN, so NaN stays.
   const F clamped = max(splat(-104.0f), min(splat(89.0f), x));
-  const F r = reduce_log2(clamped, &n);
+  const F r = reduce_log2(clamped, &k);
   const F p = fma(exp_tail(r), r * r, r) + 1.0f;
-  const F y = scale_by_power(p, n);
+#if SX_ISA_LEVEL >= 2
+  return _mm512_maskz_scalef_ps(kAllLanes, p, k);
+#else
+  const F y = scale_by_power(p, to_int_nearest(k));
   return x != x ? x : y;
+#endif
 }
 
 SX_INLINE F expm1(F x) {
-  I n;
+  F k;
   const F clamped = max(splat(-104.0f), min(splat(89.0f), x));
-  const F r = reduce_log2(clamped, &n);
+  const F r = reduce_log2(clamped, &k);
+  const I n = to_int_nearest(k);
   const F q = fma(exp_tail(r), r * r, r);
   const F power = scale_by_power(splat(1.0f), n);
   F y = fma(power, q, power - 1.0f);

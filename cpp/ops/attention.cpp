@@ -5,14 +5,12 @@
 #include <limits>
 #include <optional>
 
-#include "base/scratch.h"
-#include "kernels/unary.h"
+#include "kernels/attention_rows.h"
+#include "ops/attention_core.h"
 #include "ops/float_io.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
-#include "ops/matmul.h"
 #include "ops/registry.h"
-#include "ops/softmax_scores.h"
 
 namespace sx {
 namespace {
@@ -20,11 +18,6 @@ namespace {
 // Inputs and outputs by place.
 enum : int { kQ, kK, kV, kMask, kPastKey, kPastValue, kValidKeys };
 enum : int { kY, kPresentKey, kPresentValue, kScores };
-// What the fourth output shows.
-enum class Shown { kRaw, kCapped, kBiased, kSoftmax };
-
-// Scores that one task holds at a time, about.
-constexpr int64_t kTaskScores = 1 << 16;
 
 struct AttentionSpec {
   int64_t q_heads = 0, kv_heads = 0;
@@ -32,7 +25,7 @@ struct AttentionSpec {
   float softcap = 0.0f;
   bool causal = false;
   int64_t left = -1, right = -1;
-  Shown shown = Shown::kRaw;
+  ScoreStage shown = ScoreStage::kRaw;
 
   explicit AttentionSpec(const NodeView& node) {
     q_heads = node.attr_or<int64_t>("q_num_heads", 0);
@@ -45,7 +38,7 @@ struct AttentionSpec {
     SX_CHECK(node, left >= -1 && right >= -1, "the window sizes are ", left, " and ", right, "; at least -1 expected");
     const int64_t mode = node.attr_int("qk_matmul_output_mode");
     SX_CHECK(node, mode >= 0 && mode <= 3, "attribute 'qk_matmul_output_mode' is ", mode, "; expected 0..3");
-    shown = static_cast<Shown>(mode);
+    shown = static_cast<ScoreStage>(mode);
   }
 };
 
@@ -98,16 +91,11 @@ struct Heads {
     }
   }
   int64_t at(int64_t b, int64_t h, int64_t row) const { return b * batch_step + h * head_step + row * row_step; }
+  template <typename T>
+  HeadRows<T> rows_of(T* data) const {
+    return {data, batch_step, head_step, row_step};
+  }
 };
-
-void cap(float* x, int64_t n, float limit) {
-  apply(Activation::kAffine, x, x, n, 1.0f / limit, 0.0f);
-  apply(Activation::kTanh, x, x, n);
-  apply(Activation::kAffine, x, x, n, limit, 0.0f);
-}
-void cap(double* x, int64_t n, float limit) {
-  for (int64_t i = 0; i < n; ++i) x[i] = static_cast<double>(limit) * std::tanh(x[i] / static_cast<double>(limit));
-}
 
 // The mask as values to add, broadcast over batch, head and query; keys that it does not name are masked out.
 template <typename T>
@@ -145,13 +133,20 @@ class Mask {
   }
 
   bool defined() const { return held_.defined(); }
-  // Adds the mask of one row to its scores; a masked score becomes -inf whatever it was.
-  void add(int64_t b, int64_t h, int64_t row, T* scores, int64_t keys) const {
+  // Adds the mask of one row to the scores of some keys; a masked score becomes -inf whatever it was.
+  void add(int64_t b, int64_t h, int64_t row, KeyRange range, T* scores) const {
     const T* mask = held_.data<T>() + b * steps_[0] + h * steps_[1] + row * steps_[2];
     constexpr T kDead = -std::numeric_limits<T>::infinity();
-    const int64_t known = std::min(keys, width_);
-    for (int64_t j = 0; j < known; ++j) scores[j] = mask[j] == kDead ? kDead : scores[j] + mask[j];
-    std::fill(scores + known, scores + keys, kDead);
+    const int64_t known = std::clamp(width_, range.first, range.last);
+    if constexpr (std::is_same_v<T, float>) {
+      add_mask(mask + range.first, scores, known - range.first);
+    } else {
+      for (int64_t j = range.first; j < known; ++j) {
+        T& score = scores[j - range.first];
+        score = mask[j] == kDead ? kDead : score + mask[j];
+      }
+    }
+    std::fill(scores + (known - range.first), scores + (range.last - range.first), kDead);
   }
 
  private:
@@ -197,18 +192,26 @@ class AttentionRun {
     const Tensor* wanted = run_.wants(kScores) ? &run_.out(kScores, score_shape) : nullptr;
     Tensor shown;
     if (wanted != nullptr) shown = wanted->dtype() == dtype_of<T> ? *wanted : Tensor(dtype_of<T>, score_shape);
-    const int64_t block = std::min(q_.rows, std::clamp<int64_t>(kTaskScores / std::max<int64_t>(keys_, 1), 8, 128));
-    if (y.size() > 0 || shown.defined()) {
-      const int64_t blocks = block == 0 ? 0 : (q_.rows + block - 1) / block;
-      parallel_for(q_.batch * q_.heads * blocks, 1, [&](int64_t from, int64_t to) {
-        for (int64_t task = from; task < to; ++task) {
-          const int64_t head = task / blocks;
-          const int64_t first = task % blocks * block;
-          attend(head / q_.heads, head % q_.heads, first, std::min(block, q_.rows - first), q.data<T>(), k.data<T>(),
-                 v.data<T>(), mask, result.template data<T>(), out, shown.defined() ? shown.data<T>() : nullptr);
-        }
-      });
-    }
+    Attention<T> problem;
+    problem.batch = q_.batch, problem.heads = q_.heads, problem.kv_heads = k_.heads;
+    problem.rows = q_.rows, problem.keys = keys_;
+    problem.size = q_.size, problem.value_size = v_.size;
+    problem.q = q_.rows_of<const T>(q.data<T>());
+    problem.k = k_.rows_of<const T>(k.data<T>());
+    problem.v = v_.rows_of<const T>(v.data<T>());
+    problem.y = out.rows_of(result.template data<T>());
+    problem.scale = spec_.scale, problem.softcap = spec_.softcap;
+    const auto seen = [&](int64_t b, int64_t row) { return range(b, row); };
+    const FunctionRef<KeyRange(int64_t, int64_t)> seen_ref(seen);
+    if (spec_.causal || spec_.left >= 0 || spec_.right >= 0 || valid_ != nullptr) problem.range = &seen_ref;
+    const auto add = [&](int64_t b, int64_t h, int64_t row, KeyRange keys, T* scores) {
+      mask.add(b, h, row, keys, scores);
+    };
+    const FunctionRef<void(int64_t, int64_t, int64_t, KeyRange, T*)> add_ref(add);
+    if (mask.defined()) problem.mask = &add_ref;
+    if (wanted != nullptr) problem.shown = shown.data<T>();
+    problem.stage = spec_.shown;
+    attend(problem);
     if (y.dtype() != dtype_of<T>) store_f32(static_cast<const float*>(result.raw()), y);
     if (wanted != nullptr && wanted->dtype() != dtype_of<T>) store_f32(static_cast<const float*>(shown.raw()), *wanted);
   }
@@ -251,7 +254,7 @@ class AttentionRun {
   }
 
   // The keys [first, last) that the query `row` of image `b` may see.
-  std::pair<int64_t, int64_t> range(int64_t b, int64_t row) const {
+  KeyRange range(int64_t b, int64_t row) const {
     int64_t first = 0, last = keys_;
     if (valid_ != nullptr) last = std::min(last, std::max<int64_t>(valid_[b], 0));
     const int64_t offset = run_.has(kPastKey)  ? past_
@@ -263,51 +266,6 @@ class AttentionRun {
     if (spec_.left >= 0 && spec_.left < keys_ + q_.rows) first = std::max(first, position - spec_.left);
     last = std::max<int64_t>(last, 0);
     return {std::min(first, last), last};
-  }
-
-  void attend(int64_t b, int64_t h, int64_t first, int64_t rows, const T* q, const T* k, const T* v,
-              const Mask<T>& mask, T* y, const Heads& out, T* shown) const {
-    // Without the fourth output, keys that no row of the block sees need no score.
-    int64_t keys = keys_;
-    if (shown == nullptr) {
-      keys = 0;
-      for (int64_t i = 0; i < rows; ++i) keys = std::max(keys, range(b, first + i).second);
-    }
-    const int64_t group = q_.heads / k_.heads;
-    const auto bytes = static_cast<size_t>(checked_mul(rows, keys_)) * sizeof(T);
-    T* scores = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
-    if (keys > 0) {
-      multiply(DenseProduct<T>{rows, keys, q_.size, q + q_.at(b, h, first), q_.row_step, k + k_.at(b, h / group, 0),
-                               k_.row_step, true, scores, keys,
-                               spec_.scale != 0.0f ? spec_.scale : 1.0f / std::sqrt(static_cast<float>(q_.size))});
-    }
-    const auto show = [&](Shown stage) {
-      if (shown != nullptr && spec_.shown == stage)
-        std::copy_n(scores, rows * keys, shown + ((b * q_.heads + h) * q_.rows + first) * keys_);
-    };
-    show(Shown::kRaw);
-    if (spec_.softcap > 0.0f) cap(scores, rows * keys, spec_.softcap);
-    show(Shown::kCapped);
-    for (int64_t i = 0; i < rows; ++i) {
-      T* row = scores + i * keys;
-      if (mask.defined()) mask.add(b, h, first + i, row, keys);
-      const auto [from, to] = range(b, first + i);
-      constexpr T kDead = -std::numeric_limits<T>::infinity();
-      std::fill(row, row + std::min(from, keys), kDead);
-      std::fill(row + std::min(to, keys), row + keys, kDead);
-    }
-    show(Shown::kBiased);
-    softmax_scores(scores, rows, keys, true);
-    show(Shown::kSoftmax);
-    if (v_.size > 0) {
-      T* to = y + out.at(b, h, first);
-      if (keys == 0) {
-        for (int64_t i = 0; i < rows; ++i) std::fill_n(to + i * out.row_step, v_.size, T{0});
-      } else {
-        multiply(DenseProduct<T>{rows, v_.size, keys, scores, keys, v + v_.at(b, h / group, 0), v_.row_step, false, to,
-                                 out.row_step});
-      }
-    }
   }
 
   Run& run_;

@@ -1,5 +1,5 @@
-// SkipLayerNormalization, SkipSimplifiedLayerNormalization, EmbedLayerNormalization, GroupNorm and
-// SimplifiedLayerNormalization in terms of standard operators.
+// SkipLayerNormalization, SkipSimplifiedLayerNormalization, EmbedLayerNormalization, QEmbedLayerNormalization,
+// GroupNorm and SimplifiedLayerNormalization in terms of standard operators.
 #include "ops/ms_composites.h"
 
 namespace sx {
@@ -42,32 +42,60 @@ void simplified(UpgradeContext& c) {
   c.become("RMSNormalization");
 }
 
-void embed_layer_norm(UpgradeContext& c) {
-  enum : size_t { kIds, kSegments, kWords, kPositions, kSegmentTable, kGamma, kBeta, kMask, kPositionIds };
+// What EmbedLayerNormalization and its quantized form read; `scales` and `zeros` are inputs in the order words,
+// positions, segments, gamma, beta, or empty.
+struct Embedding {
+  size_t ids, segments, words, positions, segment_table, gamma, beta, mask, position_ids;
+  std::vector<size_t> scales, zeros;
+};
+
+void embed(UpgradeContext& c, const Embedding& e) {
   const float epsilon = c.take<float>("epsilon", 1e-12f);
-  c.take<int64_t>("mask_index_type", 0);
-  const ValueId ids = ms_input(c, kIds);
-  ValueId positions = ms_input(c, kPositionIds);
+  // The float values of `x`, taken from table `k`.
+  const auto floats = [&](ValueId x, size_t k) {
+    if (e.scales.empty()) return x;
+    return c.emit("DequantizeLinear",
+                  {x, c.emit("Squeeze", {ms_input(c, e.scales[k])}), c.emit("Squeeze", {ms_input(c, e.zeros[k])})});
+  };
+  const auto rows = [&](size_t table, ValueId ids, size_t k) {
+    return floats(c.emit("Gather", {ms_input(c, table), ids}), k);
+  };
+  const ValueId ids = ms_input(c, e.ids);
+  ValueId positions = ms_input(c, e.position_ids);
   if (positions == kNone) {
     const ValueId length = c.emit("Shape", {ids}, {{"start", int64_t{1}}, {"end", int64_t{2}}});
     const ValueId limit = c.emit("Squeeze", {length});
     positions =
         c.emit("Range", {c.constant(Tensor::scalar<int64_t>(0)), limit, c.constant(Tensor::scalar<int64_t>(1))});
   }
-  ValueId sum = c.emit(
-      "Add", {c.emit("Gather", {ms_input(c, kWords), ids}), c.emit("Gather", {ms_input(c, kPositions), positions})});
-  if (c.has_input(kSegments) && c.has_input(kSegmentTable))
-    sum = c.emit("Add", {sum, c.emit("Gather", {ms_input(c, kSegmentTable), ms_input(c, kSegments)})});
+  ValueId sum = c.emit("Add", {rows(e.words, ids, 0), rows(e.positions, positions, 1)});
+  if (c.has_input(e.segments) && c.has_input(e.segment_table))
+    sum = c.emit("Add", {sum, rows(e.segment_table, ms_input(c, e.segments), 2)});
   if (c.draft().outputs.size() > 1 && c.draft().outputs[1] != kNone) {
-    const ValueId mask = c.has_input(kMask) ? ms_input(c, kMask) : c.emit("Sub", {ids, ids});
+    ValueId mask = c.has_input(e.mask) ? ms_input(c, e.mask) : c.emit("Sub", {ids, ids});
+    if (!e.scales.empty()) mask = c.emit("Equal", {mask, c.constant(Tensor::scalar<int32_t>(1))});
     const ValueId numbers = c.emit("Cast", {mask}, {{"to", int64_t{6}}});
     give_output(c, 1, c.emit("ReduceSum", {numbers, c.constant(Tensor::vector({1}))}, {{"keepdims", int64_t{0}}}));
   }
   give_output(c, 2, sum);
   trim_outputs(c, 1);
-  ms_become(c, "LayerNormalization", {sum, ms_input(c, kGamma), ms_input(c, kBeta)});
+  ms_become(c, "LayerNormalization", {sum, floats(ms_input(c, e.gamma), 3), floats(ms_input(c, e.beta), 4)});
   c.set("axis", int64_t{-1});
   c.set("epsilon", epsilon);
+}
+
+void embed_layer_norm(UpgradeContext& c) {
+  c.take<int64_t>("mask_index_type", 0);
+  embed(c, {0, 1, 2, 3, 4, 5, 6, 7, 8, {}, {}});
+}
+
+void quantized_embed_layer_norm(UpgradeContext& c) {
+  const bool segments = c.has_input(1);
+  for (const size_t i : {4, 10, 15})
+    c.view().require(c.has_input(i) == segments, segments ? "lacks" : "has", " input ", i,
+                     "; what concerns segments must be given as a whole or not at all");
+  constexpr size_t kNoInput = 18;
+  embed(c, {0, 1, 2, 3, 4, 5, 6, 7, kNoInput, {8, 9, 10, 11, 12}, {13, 14, 15, 16, 17}});
 }
 
 // Groups of channels, which stand last in this operator; a Swish may follow.
@@ -128,6 +156,29 @@ void define_ms_norm(OpList& ops) {
               .out("output", "T")
               .optional_out("mask_index", "", DType::kInt32)
               .optional_out("embedding_sum", "T"));
+  constexpr DTypeSet kBytes = DType::kInt8 | DType::kUInt8;
+  ops.add(ms_composite("QEmbedLayerNormalization", quantized_embed_layer_norm)
+              .attr("epsilon", 1e-12f)
+              .in("input_ids", "T1", DType::kInt32)
+              .optional_in("segment_ids", "T1", DType::kInt32)
+              .in("word_embedding_quant", "T2", kBytes)
+              .in("position_embedding_quant", "T2", kBytes)
+              .optional_in("segment_embedding", "T2", kBytes)
+              .in("gamma_quant", "T2", kBytes)
+              .in("beta_quant", "T2", kBytes)
+              .optional_in("mask", "T1", DType::kInt32)
+              .in("word_embedding_scale", "T", DType::kFloat32)
+              .in("position_embedding_scale", "T", DType::kFloat32)
+              .optional_in("segment_embedding_scale", "T", DType::kFloat32)
+              .in("gamma_scale", "T", DType::kFloat32)
+              .in("beta_scale", "T", DType::kFloat32)
+              .in("word_embedding_zero_point", "T2", kBytes)
+              .in("position_embedding_zero_point", "T2", kBytes)
+              .optional_in("segment_embedding_zero_point", "T2", kBytes)
+              .in("gamma_zero_point", "T2", kBytes)
+              .in("beta_zero_point", "T2", kBytes)
+              .out("layernorm_out", "T")
+              .out("mask_index_out", "T1"));
   ops.add(ms_composite("GroupNorm", group_norm)
               .attr("epsilon", 1e-5f)
               .required_attr("groups", AttrKind::kInt)

@@ -5,6 +5,7 @@
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
+#include "ops/rotary.h"
 
 namespace sx {
 namespace {
@@ -77,16 +78,7 @@ Kernel make(Prepare& p) {
         const float* d = sine.data() + row * half;
         for (int64_t head = 0; head < s.heads; ++head) {
           const int64_t at = i / s.positions * s.batch_step + i % s.positions * s.position_step + head * s.head_step;
-          const float* a = x.data() + at;
-          float* b = out.data() + at;
-          const int64_t step = spec.interleaved ? 2 : 1;
-          const int64_t other = spec.interleaved ? 1 : half;
-          for (int64_t j = 0; j < half; ++j) {
-            const float real = a[j * step], imaginary = a[j * step + other];
-            b[j * step] = real * c[j] - imaginary * d[j];
-            b[j * step + other] = real * d[j] + imaginary * c[j];
-          }
-          std::copy(a + turned, a + s.size, b + turned);
+          turn_head(x.data() + at, out.data() + at, s.size, c, d, half, spec.interleaved);
         }
       }
     });

@@ -105,6 +105,17 @@ Outcome merge_views(Graph& graph, NodeId id) {
   return Outcome::fired();
 }
 
+// A CastLike to a type that is known is a Cast, which needs no second operand.
+Outcome cast_like(Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const DType dtype = graph.type(node.inputs[1]).dtype;
+  if (dtype == DType::kUndefined) return Outcome::no_match();
+  Attributes attributes = node.attributes;
+  attributes["to"] = static_cast<int64_t>(dtype);
+  replace(graph, id, "Cast", {node.inputs[0]}, attributes);
+  return Outcome::fired();
+}
+
 // x^2 is x * x, which rounds the same way.
 Outcome simplify_power(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
@@ -128,6 +139,7 @@ std::vector<Rule> identity_rules() {
       {"drop_full_slice", {"Slice"}, drop_slice},
       {"drop_single_operand", {"Concat", "Max", "Min", "Sum", "Mean"}, drop_single},
       {"merge_views", {"Reshape"}, merge_views},
+      {"cast_like", {"CastLike"}, cast_like},
       {"power_of_two", {"Pow"}, simplify_power},
   };
 }

@@ -169,7 +169,8 @@ class Product {
       int64_t b_step = static_cast<int64_t>(vectors) * kernel_.lanes;
       const float* b_panel;
       if (operands_.packed_b) {
-        b_panel = operands_.packed_b + at_column * shape_.k + k0 * b_step;
+        const int64_t packed_rows = shape_.packed_b_rows > 0 ? shape_.packed_b_rows : shape_.k;
+        b_panel = operands_.packed_b + at_column * packed_rows + (shape_.packed_b_first + k0) * b_step;
       } else if (column < direct) {
         b_panel = operands_.b + k0 * shape_.ldb + at_column;
         b_step = shape_.ldb;

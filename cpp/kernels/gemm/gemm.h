@@ -14,7 +14,8 @@ namespace sx {
 //
 // op(A) is M x K: element (i, k) stands at a[i * lda + k], or at a[k * lda + i] with trans_a.
 // op(B) is K x N: element (k, j) stands at b[k * ldb + j], or at b[j * ldb + k] with trans_b.
-// Where packed_a (packed_b) is set, a (b) is not read. K may be 0: the product is then all zero.
+// Where packed_a (packed_b) is set, a (b) is not read. K may be 0: the product is then all zero. Where packed_b_rows is
+// set, packed_b holds that many rows, of which this product takes K from packed_b_first on.
 struct Gemm {
   int64_t m = 0, n = 0, k = 0;
   const float* a = nullptr;
@@ -25,6 +26,7 @@ struct Gemm {
   bool trans_b = false;
   const float* packed_a = nullptr;
   const float* packed_b = nullptr;
+  int64_t packed_b_rows = 0, packed_b_first = 0;
   float* c = nullptr;
   int64_t ldc = 0;
   Epilogue epilogue;

@@ -1,0 +1,263 @@
+// Attention by blocks of queries: products with the keys that any of them sees, softmax, products with the values.
+#include "ops/attention_core.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/scratch.h"
+#include "base/shape.h"
+#include "kernels/attention_rows.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/gemm_kernel.h"
+#include "kernels/softmax_panels.h"
+#include "kernels/unary.h"
+#include "ops/matmul.h"
+#include "ops/softmax_scores.h"
+#include "tensor/tensor.h"
+
+namespace sx {
+namespace {
+
+// Scores that one task holds at a time, about.
+constexpr int64_t kTaskScores = 1 << 16;
+// Up to this many queries, keys are read where they stand.
+constexpr int64_t kFewRows = 4;
+// The rows of a block are a multiple of the first, which is one of the heights of the GEMM's tiles, and at most the
+// second, but for the last block of a head.
+constexpr int64_t kTileRows = 12, kMostRows = 132;
+
+void cap(float* x, int64_t n, float limit) {
+  apply(Activation::kAffine, x, x, n, 1.0f / limit, 0.0f);
+  apply(Activation::kTanh, x, x, n);
+  apply(Activation::kAffine, x, x, n, limit, 0.0f);
+}
+void cap(double* x, int64_t n, float limit) {
+  for (int64_t i = 0; i < n; ++i) x[i] = static_cast<double>(limit) * std::tanh(x[i] / static_cast<double>(limit));
+}
+
+// Keys and values of every head packed for the GEMM, so that the blocks of queries share that work.
+class PackedHeads {
+ public:
+  PackedHeads() = default;
+  explicit PackedHeads(const Attention<float>& a) {
+    const auto line_up = [](int64_t floats) { return checked_add(floats, 15) / 16 * 16; };
+    key_step_ = line_up(packed_b_size(a.size, a.keys));
+    value_step_ = line_up(packed_b_size(a.keys, a.value_size));
+    const int64_t heads = a.batch * a.kv_heads;
+    memory_ = Tensor(DType::kFloat32, Shape{heads, checked_add(key_step_, value_step_)});
+    parallel_for(heads, 1, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t b = i / a.kv_heads, h = i % a.kv_heads;
+        pack_b(a.size, a.keys, a.k.at(b, h, 0), a.k.row_step, true, keys(i));
+        pack_b(a.keys, a.value_size, a.v.at(b, h, 0), a.v.row_step, false, keys(i) + key_step_);
+      }
+    });
+  }
+  bool defined() const { return memory_.defined(); }
+  float* keys(int64_t head) const { return memory_.data<float>() + head * (key_step_ + value_step_); }
+  const float* values(int64_t head) const { return keys(head) + key_step_; }
+
+ private:
+  Tensor memory_;
+  int64_t key_step_ = 0, value_step_ = 0;
+};
+
+Gemm gemm_of(const DenseProduct<float>& p) {
+  Gemm g;
+  g.m = p.m, g.n = p.n, g.k = p.k;
+  g.a = p.a, g.lda = p.lda;
+  g.b = p.b, g.ldb = p.ldb, g.trans_b = p.trans_b;
+  g.c = p.c, g.ldc = p.ldc;
+  g.epilogue.scale = p.scale;
+  return g;
+}
+
+// The product with keys (values) from `first` on, of head `head` counted over all images. `first` is a multiple of the
+// panel's width where keys are packed.
+void multiply_keys(const DenseProduct<float>& p, const PackedHeads& packed, int64_t head, int64_t first) {
+  if (!packed.defined() && p.m <= kFewRows)
+    return dot_rows({p.m, p.n, p.k, p.a, p.lda, p.b, p.ldb, p.c, p.ldc, p.scale});
+  Gemm g = gemm_of(p);
+  if (packed.defined()) g.packed_b = packed.keys(head) + first * p.k;
+  gemm(g);
+}
+void multiply_values(Gemm g, const PackedHeads& packed, int64_t head, int64_t first, int64_t keys) {
+  if (packed.defined()) {
+    g.packed_b = packed.values(head);
+    g.packed_b_rows = keys, g.packed_b_first = first;
+  }
+  gemm(g);
+}
+void multiply_keys(const DenseProduct<double>& p, const PackedHeads&, int64_t, int64_t) { multiply(p); }
+
+// y = softmax(scores) V for rows of scores, by which p.a has them; hidden scores are -inf. `sinks` holds one per row or
+// is null.
+void weigh_values(const DenseProduct<float>& p, const float* sinks, const PackedHeads& packed, int64_t head,
+                  int64_t first, int64_t keys) {
+  const auto bytes = static_cast<size_t>(checked_mul(p.m, p.k + 1)) * sizeof(float);
+  auto* panels = static_cast<float*>(thread_scratch(ScratchSlot::kOperator2, bytes));
+  float* factors = panels + p.m * p.k;
+  softmax_panels({p.m, p.k, p.a, p.lda, sinks, panels, factors});
+  Gemm g = gemm_of(p);
+  g.packed_a = panels;
+  multiply_values(g, packed, head, first, keys);
+  scale_rows(p.c, p.m, p.n, p.ldc, factors);
+}
+
+// Queries of one image that read the same keys and values: rows of one head, or, when there is one row, the heads that
+// share their keys.
+template <typename T>
+class Block {
+ public:
+  Block(const Attention<T>& a, const PackedHeads& packed, int64_t b, int64_t head, int64_t row, int64_t count,
+        bool stacked)
+      : a_(a), packed_(packed), b_(b), head_(head), row_(row), count_(count), stacked_(stacked) {}
+
+  void compute() {
+    const KeyRange span = needed();
+    T* y = a_.y.at(b_, head_, row_);
+    const int64_t y_step = stacked_ ? a_.y.head_step : a_.y.row_step;
+    const int64_t keys = span.last - span.first;
+    if (keys == 0) {
+      for (int64_t i = 0; i < count_; ++i) std::fill_n(y + i * y_step, a_.value_size, T{0});
+      return;
+    }
+    // A sink is one more score behind the keys.
+    const int64_t step = keys + (a_.sinks != nullptr ? 1 : 0);
+    const auto bytes = static_cast<size_t>(checked_mul(count_, step + 1)) * sizeof(T);
+    T* scores = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
+    const int64_t kv_head = head_ / (a_.heads / a_.kv_heads);
+    const float scale =
+        a_.scale != 0.0f ? a_.scale : 1.0f / std::sqrt(static_cast<float>(std::max<int64_t>(a_.size, 1)));
+    const int64_t packed_head = b_ * a_.kv_heads + kv_head;
+    multiply_keys(
+        DenseProduct<T>{count_, keys, a_.size, a_.q.at(b_, head_, row_), stacked_ ? a_.q.head_step : a_.q.row_step,
+                        a_.k.at(b_, kv_head, span.first), a_.k.row_step, true, scores, step, scale},
+        packed_, packed_head, span.first);
+    show(ScoreStage::kRaw, scores, step);
+    if (a_.softcap > 0.0f)
+      for (int64_t i = 0; i < count_; ++i) cap(scores + i * step, keys, a_.softcap);
+    show(ScoreStage::kCapped, scores, step);
+    if (a_.mask != nullptr) {
+      for (int64_t i = 0; i < count_; ++i) {
+        const KeyRange seen = range(i);
+        (*a_.mask)(b_, head(i), row(i), seen, scores + i * step + (seen.first - span.first));
+      }
+    }
+    if (a_.shown != nullptr && a_.stage == ScoreStage::kMasked) {
+      for (int64_t i = 0; i < count_; ++i) hide(i, span, scores + i * step, a_.unseen);
+      show(ScoreStage::kMasked, scores, step);
+    }
+    DenseProduct<T> product{count_,        a_.value_size, keys, scores, step, a_.v.at(b_, kv_head, span.first),
+                            a_.v.row_step, false,         y,    y_step};
+    if constexpr (std::is_same_v<T, float>) {
+      if (a_.shown == nullptr && count_ > kFewRows) {
+        for (int64_t i = 0; i < count_ && a_.range != nullptr; ++i)
+          hide(i, span, scores + i * step, -std::numeric_limits<float>::infinity());
+        return weigh_values(product, sinks(scores, step), packed_, packed_head, span.first, a_.keys);
+      }
+    }
+    normalize(span, scores, step);
+    show(ScoreStage::kSoftmax, scores, step);
+    if (a_.value_size == 0) return;
+    if constexpr (std::is_same_v<T, float>)
+      multiply_values(gemm_of(product), packed_, packed_head, span.first, a_.keys);
+    else multiply(product);
+  }
+
+ private:
+  int64_t head(int64_t i) const { return stacked_ ? head_ + i : head_; }
+  int64_t row(int64_t i) const { return stacked_ ? row_ : row_ + i; }
+  KeyRange range(int64_t i) const { return a_.range != nullptr ? (*a_.range)(b_, row(i)) : KeyRange{0, a_.keys}; }
+
+  // The keys that any query of the block sees, out to whole panels; all of them where scores are shown.
+  KeyRange needed() const {
+    if (a_.shown != nullptr || a_.range == nullptr) return {0, a_.keys};
+    KeyRange span = range(0);
+    for (int64_t i = 1; i < (stacked_ ? 1 : count_); ++i) {
+      const KeyRange next = range(i);
+      if (next.first == next.last) continue;
+      const bool none = span.first == span.last;
+      span = none ? next : KeyRange{std::min(span.first, next.first), std::max(span.last, next.last)};
+    }
+    if (!packed_.defined() || span.first == span.last) return span;
+    const int64_t width = gemm_kernel(active_isa()).nr;
+    return {span.first / width * width, std::min(a_.keys, (span.last + width - 1) / width * width)};
+  }
+
+  void hide(int64_t i, KeyRange span, T* scores, T value) const {
+    const KeyRange seen = range(i);
+    std::fill(scores, scores + (seen.first - span.first), value);
+    std::fill(scores + (seen.last - span.first), scores + (span.last - span.first), value);
+  }
+
+  void show(ScoreStage stage, const T* scores, int64_t step) const {
+    if (a_.shown == nullptr || a_.stage != stage) return;
+    for (int64_t i = 0; i < count_; ++i)
+      std::copy_n(scores + i * step, a_.keys, a_.shown + ((b_ * a_.heads + head(i)) * a_.rows + row(i)) * a_.keys);
+  }
+
+  // One sink for each row, in the memory behind the scores; null where there are none.
+  const T* sinks(T* scores, int64_t step) const {
+    if (a_.sinks == nullptr) return nullptr;
+    T* gathered = scores + count_ * step;
+    for (int64_t i = 0; i < count_; ++i) gathered[i] = a_.sinks[head(i)];
+    return gathered;
+  }
+
+  void normalize(KeyRange span, T* scores, int64_t step) const {
+    if (a_.range == nullptr && a_.sinks == nullptr) return softmax_scores(scores, count_, step, true);
+    for (int64_t i = 0; i < count_; ++i) {
+      const KeyRange seen = range(i);
+      T* x = scores + i * step;
+      T* first = x + (seen.first - span.first);
+      int64_t n = seen.last - seen.first;
+      // What stands behind the last key seen is hidden below.
+      if (n > 0 && a_.sinks != nullptr) first[n++] = a_.sinks[head(i)];
+      if (n > 0) softmax_scores(first, 1, n, true);
+      hide(i, span, x, T{0});
+    }
+  }
+
+  const Attention<T>& a_;
+  const PackedHeads& packed_;
+  const int64_t b_, head_, row_, count_;
+  const bool stacked_;
+};
+
+template <typename T>
+void attend_all(const Attention<T>& a) {
+  if (a.batch == 0 || a.heads == 0 || a.rows == 0 || (a.value_size == 0 && a.shown == nullptr)) return;
+  const bool stacked = a.rows == 1;
+  const int64_t group = a.heads / a.kv_heads;
+  const int64_t heads_each = stacked ? group : 1;
+  // Whole tiles of the GEMM.
+  const int64_t fitting = kTaskScores / std::max<int64_t>(a.keys, 1) / kTileRows * kTileRows;
+  const int64_t rows_each = std::min(a.rows, std::clamp<int64_t>(fitting, kTileRows, kMostRows));
+  const int64_t blocks = (a.rows + rows_each - 1) / rows_each;
+  PackedHeads packed;
+  if constexpr (std::is_same_v<T, float>) {
+    if (a.rows > kFewRows && blocks * group > 1 && a.keys > 0) packed = PackedHeads(a);
+  }
+  const int64_t head_tasks = a.heads / heads_each * blocks;
+  // Multiply-adds of a task; tasks of a few microseconds are not worth a thread each.
+  const double work = static_cast<double>(rows_each * heads_each) * static_cast<double>(a.keys) *
+                      static_cast<double>(a.size + a.value_size);
+  const auto grain = static_cast<int64_t>(std::clamp(200000.0 / std::max(work, 1.0), 1.0, 1e6));
+  parallel_for(checked_mul(a.batch, head_tasks), grain, [&](int64_t from, int64_t to) {
+    for (int64_t task = from; task < to; ++task) {
+      const int64_t within = task % head_tasks;
+      const int64_t row = within % blocks * rows_each;
+      Block<T>(a, packed, task / head_tasks, within / blocks * heads_each, row,
+               stacked ? heads_each : std::min(rows_each, a.rows - row), stacked)
+          .compute();
+    }
+  });
+}
+
+}  // namespace
+
+void attend(const Attention<float>& problem) { attend_all(problem); }
+void attend(const Attention<double>& problem) { attend_all(problem); }
+
+}  // namespace sx
