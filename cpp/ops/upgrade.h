@@ -20,7 +20,8 @@ class UpgradeContext {
   NodeView view() const { return NodeView(draft_); }
   int opset() const { return opset_; }
   bool has_input(size_t i) const { return i < draft_.inputs.size() && draft_.inputs[i] != kNone; }
-  const Facts& input(size_t i) const { return graph_.value(draft_.inputs[i]).facts; }
+  // Throws InvalidGraph when the node does not have the input.
+  const Facts& input(size_t i) const;
 
   // Removes an attribute and gives it back; `otherwise` where it was not given.
   template <typename T>
