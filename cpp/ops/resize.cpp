@@ -569,6 +569,7 @@ void define_resize(OpList& ops) {
               .in("X", "T", kAllTypes)
               .in("scales", "", DType::kFloat32)
               .out("Y", "T")
+              .infer([](InferContext& c) { c.error("the operator ended with opset 10; Resize stands for it"); })
               .upgrade(7, scales_from_extents)
               .upgrade(9, scales_to_input)
               .upgrade(10, [](UpgradeContext& c) { c.become("Resize"); }));
