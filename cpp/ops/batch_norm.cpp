@@ -183,7 +183,7 @@ void upgrade_batch_norm(UpgradeContext& c) {
   const bool spatial = c.take<int64_t>("spatial", 1) != 0;
   const Type& type = c.input(0).type;
   for (size_t i = 1; i <= 4; ++i) c.input(i);
-  const ValueId x = c.draft().inputs[0];
+  const ValueId x = c.input_id(0);
   std::vector<ValueId>& outputs = c.draft().outputs;
   SX_REQUIRE(!outputs.empty() && outputs.size() <= 5, kInvalidGraph, label(c.draft()), " has ", outputs.size(),
              " outputs; from 1 to 5 expected");
@@ -208,7 +208,7 @@ void upgrade_batch_norm(UpgradeContext& c) {
   const ValueId position = c.emit("Shape", {x}, {{"start", int64_t{1}}});
   c.set_input(0, c.emit("Flatten", {x}, {{"axis", int64_t{1}}}));
   for (size_t i = 1; i <= 4; ++i)
-    c.set_input(i, c.emit("Reshape", {c.draft().inputs[i], c.constant(Tensor::vector({-1}))}));
+    c.set_input(i, c.emit("Reshape", {c.input_id(i), c.constant(Tensor::vector({-1}))}));
   for (size_t i = 0; i < outputs.size(); ++i) {
     const ValueId result = outputs[i];
     if (result == kNone) continue;

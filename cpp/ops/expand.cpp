@@ -107,14 +107,14 @@ Kernel make_tile(Prepare& p) {
 // Tile-1 repeats along one axis: both the number and the axis are inputs of the type of x.
 void repeats_from_axis(UpgradeContext& c) {
   auto integer = [&](size_t i) {
-    const ValueId cast = c.emit("Cast", {c.draft().inputs[i]}, {{"to", static_cast<int64_t>(DType::kInt64)}});
+    const ValueId cast = c.emit("Cast", {c.input_id(i)}, {{"to", static_cast<int64_t>(DType::kInt64)}});
     return c.emit("Reshape", {cast, c.constant(Tensor::vector({1}))});
   };
   const ValueId times = integer(1);
   const ValueId axis = integer(2);
-  const ValueId shape = c.emit("Shape", {c.draft().inputs[0]});
+  const ValueId shape = c.emit("Shape", {c.input_id(0)});
   const ValueId ones = c.emit("ConstantOfShape", {c.emit("Shape", {shape})}, {{"value", Tensor::vector({1})}});
-  c.draft().inputs = {c.draft().inputs[0], c.emit("ScatterElements", {ones, axis, times})};
+  c.draft().inputs = {c.input_id(0), c.emit("ScatterElements", {ones, axis, times})};
 }
 
 // The copies along each axis become an axis of their own, which is summed.

@@ -178,7 +178,7 @@ void check_node(const Node& node) {
     for (size_t i = 0; i < given.size(); ++i) {
       const PortSpec* spec = port(specs, i);
       view.require(spec != nullptr, "has ", given.size(), " ", what, "s; at most ", specs.size(), " expected");
-      view.require(given[i] != kNone || spec->presence != PortSpec::Presence::kRequired || what[0] == 'o', what, " '",
+      view.require(given[i] != kNone || spec->presence == PortSpec::Presence::kOptional || what[0] == 'o', what, " '",
                    spec->name, "' is required but missing");
     }
     for (size_t i = given.size(); i < specs.size(); ++i)

@@ -522,7 +522,7 @@ void name_coordinates(UpgradeContext& c) {
       shrinks = shrinks || scale < 1;
   c.set("coordinate_transformation_mode", std::string("asymmetric"));
   c.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
-  const ValueId scales = c.has_input(1) ? c.draft().inputs[1] : kNone;
+  const ValueId scales = c.has_input(1) ? c.input_id(1) : kNone;
   c.draft().inputs.resize(1);
   c.set_input(2, scales);
 }

@@ -6,8 +6,8 @@
 
 namespace sx {
 
-const Facts& UpgradeContext::input(size_t i) const {
-  if (has_input(i)) return graph_.value(draft_.inputs[i]).facts;
+ValueId UpgradeContext::input_id(size_t i) const {
+  if (has_input(i)) return draft_.inputs[i];
   const PortSpec* port = draft_.op->input(i);
   fail(ErrorKind::kInvalidGraph, label(draft_), " input '", port ? port->name : join(i), "' is required but missing");
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ops/evaluate.h"
+#include "ops/named_error.h"
 #include "plan/memory_planner.h"
 
 namespace sx {
@@ -102,7 +103,11 @@ struct Plan::Planner {
       outputs.push_back(output == kNone ? nullptr : &facts[static_cast<size_t>(output)]);
     Prepare prepare(node, id, std::move(inputs), std::move(outputs), &host);
     SX_REQUIRE(node.op->kernel_factory(), kNotImplemented, label(node), " has no kernel");
-    step.kernel = node.op->kernel_factory()(prepare);
+    try {
+      step.kernel = node.op->kernel_factory()(prepare);
+    } catch (const Error& error) {
+      throw_named(error, node);
+    }
     step.choice = prepare.choice();
     for (ValueId read : graph.reads(id)) step.inputs.push_back(read == kNone ? kNone : slot(read));
     for (ValueId output : node.outputs) {

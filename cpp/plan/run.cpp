@@ -1,6 +1,7 @@
 // Runs plans: walks the steps over a context of values.
 #include <algorithm>
 
+#include "ops/named_error.h"
 #include "plan/plan.h"
 
 namespace sx {
@@ -28,12 +29,6 @@ void own(Datum& datum) {
     for (Datum& item : items) own(item);
     datum = Datum::of_sequence(std::move(items));
   }
-}
-
-// Names the node in an error that does not name one yet.
-[[noreturn]] void throw_named(const Error& error, const Node& node) {
-  const std::string text = error.what();
-  throw Error(error.kind(), !text.empty() && text[0] == '[' ? text : label(node) + " " + text);
 }
 
 }  // namespace
