@@ -20,7 +20,8 @@ void infer_expand(InferContext& c) {
   const SymShape shape = broadcast(c, c.shape(0), *target);
   c.out(0, c.dtype(0), shape);
   const auto elements = c.elements(0);
-  if (!elements || shape.size() > 1) return;
+  // Nothing stays nothing, but the run still has to check the shape.
+  if (!elements || elements->empty() || shape.size() > 1) return;
   const int64_t count = shape.empty() ? 1 : shape[0].known() ? shape[0].value() : -1;
   if (static_cast<int64_t>(elements->size()) == count) c.out_elements(0, *elements);
   else if (elements->size() == 1 && count >= 0 && count <= 64)

@@ -151,8 +151,7 @@ InferFn broadcast_to(DType dtype) {
 static void check_sizes(const std::vector<Facts>& outputs) {
   for (const Facts& output : outputs) {
     const auto shape = output.type.concrete_shape();
-    if (shape && output.type.is_tensor())
-      checked_mul(shape->size(), static_cast<int64_t>(size_of(output.type.dtype)));
+    if (shape && output.type.is_tensor()) checked_mul(shape->size(), static_cast<int64_t>(size_of(output.type.dtype)));
   }
 }
 
@@ -176,12 +175,10 @@ static void infer_one(const Node& node, FunctionRef<Facts&(ValueId)> facts) {
     }
     context.set_captures(std::move(captures));
   }
-  try {
+  naming(node, [&] {
     if (node.op->infer_function()) node.op->infer_function()(context);
     check_sizes(outputs);
-  } catch (const Error& error) {
-    throw_named(error, node);
-  }
+  });
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (node.outputs[i] == kNone) continue;
     Facts& to = facts(node.outputs[i]);

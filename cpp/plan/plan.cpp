@@ -103,11 +103,7 @@ struct Plan::Planner {
       outputs.push_back(output == kNone ? nullptr : &facts[static_cast<size_t>(output)]);
     Prepare prepare(node, id, std::move(inputs), std::move(outputs), &host);
     SX_REQUIRE(node.op->kernel_factory(), kNotImplemented, label(node), " has no kernel");
-    try {
-      step.kernel = node.op->kernel_factory()(prepare);
-    } catch (const Error& error) {
-      throw_named(error, node);
-    }
+    naming(node, [&] { step.kernel = node.op->kernel_factory()(prepare); });
     step.choice = prepare.choice();
     for (ValueId read : graph.reads(id)) step.inputs.push_back(read == kNone ? kNone : slot(read));
     for (ValueId output : node.outputs) {

@@ -85,11 +85,7 @@ void Plan::run_steps(RunContext& context, const RunState& state) const {
     state.check();
     const double began = state.profile != nullptr ? state.profile->now_us() : 0;
     Run run(*step.node, context.inputs[i], context.outputs[i], &state);
-    try {
-      step.kernel(run);
-    } catch (const Error& error) {
-      throw_named(error, *step.node);
-    }
+    naming(*step.node, [&] { step.kernel(run); });
     if (state.profile != nullptr) {
       ProfileEvent event{step.node->origin,
                          step.node->op->full_name(),

@@ -24,7 +24,7 @@ def bad(op, inputs, match, attrs=None, **more):
     """The message must hold the node's label, perhaps with the operator that it was rewritten to, and `match`."""
     more.setdefault("expect", [])
     made = PeerCase if more.get("domain") == "com.microsoft" else Case
-    return raises(made(op, inputs, attrs or {}, **more), rf"\[[\w:]+ 'node'\].*{match}")
+    return raises(made(op, inputs, attrs or {}, **more), rf"\[[\w.:]+ 'node'\].*{match}")
 
 
 def ml(op, inputs, match, attrs=None):
