@@ -178,7 +178,7 @@ class Mutator:
         value = attrs[name]
         if self.rng.random() < 0.1:
             del attrs[name]
-        elif isinstance(value, bool) or isinstance(value, (int, np.integer)):
+        elif isinstance(value, (bool, int, np.integer)):
             attrs[name] = self.rng.choice(INTEGERS)
         elif isinstance(value, float):
             attrs[name] = self.rng.choice(REALS)

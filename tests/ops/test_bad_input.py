@@ -1,4 +1,4 @@
-"""Inputs that the specification forbids: an error that names the node and what was found, before any memory is taken."""
+"""Inputs that the specification forbids: an error names the node and what was found, before memory is taken."""
 
 import numpy as np
 import pytest
