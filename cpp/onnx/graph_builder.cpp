@@ -405,6 +405,12 @@ void GraphBuilder::add_node(const proto::Node& from, size_t index) {
 
 void GraphBuilder::add_draft(Node draft, int opset) {
   const std::vector<ValueId> outputs = draft.outputs;
+  const std::vector<PortSpec>& ports = draft.op->inputs();
+  // What upgrades rely on; the rest is checked when the node has its newest form.
+  if (!ports.empty() && ports[0].presence == PortSpec::Presence::kRequired)
+    SX_REQUIRE(!draft.inputs.empty() && draft.inputs[0] != kNone, kInvalidGraph, label(draft), " input '",
+               ports[0].name, "' is required but missing");
+  complete_outputs(draft);
   UpgradeContext upgrade(*graph_, draft, opset);
   for (int version = opset;;) {
     const OpDef* op = draft.op;
@@ -417,10 +423,21 @@ void GraphBuilder::add_draft(Node draft, int opset) {
   }
   std::vector<Node> after = std::move(upgrade.after());
   check_node(draft);
+  complete_outputs(draft);
   finish_node(graph_->add_node(std::move(draft)));
   for (Node& node : after) finish_node(graph_->add_node(std::move(node)));
   for (ValueId output : outputs)
     if (output != kNone) SX_ASSERT(graph_->value(output).producer != kNone);
+}
+
+// Kernels write all outputs that are not optional, also those that the model does not name.
+void GraphBuilder::complete_outputs(Node& draft) {
+  const std::vector<PortSpec>& ports = draft.op->outputs();
+  for (size_t i = 0; i < ports.size() && ports[i].presence == PortSpec::Presence::kRequired; ++i) {
+    if (i < draft.outputs.size() && draft.outputs[i] != kNone) continue;
+    if (i >= draft.outputs.size()) draft.outputs.resize(i + 1, kNone);
+    draft.outputs[i] = graph_->add_value(graph_->fresh_name(draft.op->name() + "." + ports[i].name));
+  }
 }
 
 void GraphBuilder::finish_node(NodeId id) {

@@ -65,6 +65,7 @@ class GraphBuilder {
   // Throws Error for a node at fault.
   void add_node(const proto::Node& from, size_t index);
   void add_draft(Node draft, int opset);
+  void complete_outputs(Node& draft);
   void finish_node(NodeId id);
   void add_gradient_node(const proto::Node& from, size_t index);
   void add_constant_node(const proto::Node& from, size_t index);

@@ -245,7 +245,7 @@ void upgrade_prelu(UpgradeContext& c) {
              " needs the rank of its input; export the model with opset 7 or later");
   std::vector<int64_t> axes;
   for (int i = 1; i < rank - 1; ++i) axes.push_back(i);
-  if (!axes.empty()) c.set_input(1, c.emit("Unsqueeze", {c.draft().inputs[1], c.constant(Tensor::vector(axes))}));
+  if (!axes.empty()) c.set_input(1, c.emit("Unsqueeze", {c.input_id(1), c.constant(Tensor::vector(axes))}));
 }
 
 // --- Shrink: x < -lambd ? x + bias : x > lambd ? x - bias : 0

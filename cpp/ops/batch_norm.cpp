@@ -166,33 +166,56 @@ void infer_batch_norm(InferContext& c) {
   for (int i = 1; i < c.outputs(); ++i) c.out(i, c.dtype(3), statistics);
 }
 
+// Output `i` of the draft, which the newest version does not have: the mean or the variance that training divided by.
+void give_saved_statistic(UpgradeContext& c, size_t i, ValueId x, const std::vector<int64_t>& axes) {
+  const ValueId wanted = c.draft().outputs[i];
+  if (wanted == kNone) return;
+  const ValueId over = c.constant(Tensor::vector(axes));
+  const Attributes flat{{"keepdims", int64_t{0}}};
+  if (i == 3) return c.emit_after(wanted, "ReduceMean", {x, over}, flat);
+  const ValueId distance = c.emit("Sub", {x, c.emit("ReduceMean", {x, over})});
+  c.emit_after(wanted, "ReduceMean", {c.emit("Mul", {distance, distance}), over}, flat);
+}
+
 // Before opset 14, further outputs meant training; before opset 9, `spatial` 0 meant statistics for every position.
 void upgrade_batch_norm(UpgradeContext& c) {
   drop_consumed_inputs(c);
   const bool tests = c.take<int64_t>("is_test", c.opset() < 7 ? 0 : 1) != 0;
   const bool spatial = c.take<int64_t>("spatial", 1) != 0;
+  const Type& type = c.input(0).type;
+  for (size_t i = 1; i <= 4; ++i) c.input(i);
+  const ValueId x = c.input_id(0);
   std::vector<ValueId>& outputs = c.draft().outputs;
+  SX_REQUIRE(!outputs.empty() && outputs.size() <= 5, kInvalidGraph, label(c.draft()), " has ", outputs.size(),
+             " outputs; from 1 to 5 expected");
   bool training = false;
   for (size_t i = 1; i < outputs.size(); ++i) training = training || outputs[i] != kNone;
   if (training && !(tests && c.opset() < 7)) {
     c.set("training_mode", int64_t{1});
-    for (size_t i = 3; i < outputs.size(); ++i)
-      SX_REQUIRE(
-          outputs[i] == kNone || !c.graph().is_output(outputs[i]), kNotImplemented, label(c.draft()),
-          " gives saved statistics, which only training before opset 14 knew; export the model with opset 14 or later");
+    SX_REQUIRE(outputs.size() <= 3 || !spatial || type.rank() >= 2, kNotImplemented, label(c.draft()),
+               " gives statistics of ", type.str(), "; a known rank from 2 on expected");
+    std::vector<int64_t> axes{0};
+    for (int axis = 2; spatial && axis < type.rank(); ++axis) axes.push_back(axis);
+    for (size_t i = 3; i < outputs.size(); ++i) give_saved_statistic(c, i, x, axes);
     outputs.resize(std::min<size_t>(outputs.size(), 3));
   } else {
+    for (size_t i = 1; i < outputs.size(); ++i)
+      SX_REQUIRE(outputs[i] == kNone, kInvalidGraph, label(c.draft()), " has ", outputs.size(),
+                 " outputs; only training gives statistics");
     outputs.resize(1);
   }
   if (spatial) return;
-  const ValueId x = c.draft().inputs[0];
   const ValueId shape = c.emit("Shape", {x});
+  const ValueId position = c.emit("Shape", {x}, {{"start", int64_t{1}}});
   c.set_input(0, c.emit("Flatten", {x}, {{"axis", int64_t{1}}}));
   for (size_t i = 1; i <= 4; ++i)
-    c.set_input(i, c.emit("Reshape", {c.draft().inputs[i], c.constant(Tensor::vector({-1}))}));
-  const ValueId result = outputs[0];
-  const ValueId flat = c.detach_output(0);
-  c.emit_after(result, "Reshape", {flat, shape});
+    c.set_input(i, c.emit("Reshape", {c.input_id(i), c.constant(Tensor::vector({-1}))}));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const ValueId result = outputs[i];
+    if (result == kNone) continue;
+    const ValueId flat = c.detach_output(i);
+    c.emit_after(result, "Reshape", {flat, i == 0 ? shape : position});
+  }
 }
 
 // In training, with n the normalised data, s = 1 / sqrt(variance + epsilon) and g = dy scale over batch and space:

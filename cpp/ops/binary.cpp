@@ -272,6 +272,7 @@ Dim divide(const Dim& a, const Dim& b) {
   return a.non_negative() && b.non_negative() ? floor_div(a, b) : Dim();
 }
 Dim modulo(const Dim& a, const Dim& b) {
+  if (b == Dim(0)) return Dim();
   return a.non_negative() && b.non_negative() ? a - b * floor_div(a, b) : Dim();
 }
 // A symbol stands for an extent, so a bound of at most zero does not touch it.

@@ -185,7 +185,7 @@ void upgrade_legacy_broadcast(UpgradeContext& c) {
              " at axis ", axis, " of ", c.input(0).type.str());
   std::vector<int64_t> axes;
   for (int64_t i = b; i < a - axis; ++i) axes.push_back(i);
-  if (!axes.empty()) c.set_input(1, c.emit("Unsqueeze", {c.draft().inputs[1], c.constant(Tensor::vector(axes))}));
+  if (!axes.empty()) c.set_input(1, c.emit("Unsqueeze", {c.input_id(1), c.constant(Tensor::vector(axes))}));
 }
 
 void note_elements(InferContext& c, DType dtype, std::vector<Dim> elements) {

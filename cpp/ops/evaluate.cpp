@@ -2,6 +2,7 @@
 #include "ops/evaluate.h"
 
 #include "ops/kernel.h"
+#include "ops/named_error.h"
 
 namespace sx {
 namespace {
@@ -43,9 +44,8 @@ std::vector<Tensor> evaluate(const Graph& graph, NodeId id, const FactTable& fac
     if (expected[i]) slots[i] = {&results[i], expected[i]->type.dtype};
   NoSharing host;
   Prepare prepare(node, id, known, expected, &host);
-  const Kernel kernel = node.op->kernel_factory()(prepare);
   Run run(node, inputs, slots, nullptr);
-  kernel(run);
+  naming(node, [&] { node.op->kernel_factory()(prepare)(run); });
   std::vector<Tensor> tensors;
   for (Datum& result : results) tensors.push_back(std::move(result.tensor));
   return tensors;

@@ -20,7 +20,8 @@ void infer_expand(InferContext& c) {
   const SymShape shape = broadcast(c, c.shape(0), *target);
   c.out(0, c.dtype(0), shape);
   const auto elements = c.elements(0);
-  if (!elements || shape.size() > 1) return;
+  // Nothing stays nothing, but the run still has to check the shape.
+  if (!elements || elements->empty() || shape.size() > 1) return;
   const int64_t count = shape.empty() ? 1 : shape[0].known() ? shape[0].value() : -1;
   if (static_cast<int64_t>(elements->size()) == count) c.out_elements(0, *elements);
   else if (elements->size() == 1 && count >= 0 && count <= 64)
@@ -107,14 +108,14 @@ Kernel make_tile(Prepare& p) {
 // Tile-1 repeats along one axis: both the number and the axis are inputs of the type of x.
 void repeats_from_axis(UpgradeContext& c) {
   auto integer = [&](size_t i) {
-    const ValueId cast = c.emit("Cast", {c.draft().inputs[i]}, {{"to", static_cast<int64_t>(DType::kInt64)}});
+    const ValueId cast = c.emit("Cast", {c.input_id(i)}, {{"to", static_cast<int64_t>(DType::kInt64)}});
     return c.emit("Reshape", {cast, c.constant(Tensor::vector({1}))});
   };
   const ValueId times = integer(1);
   const ValueId axis = integer(2);
-  const ValueId shape = c.emit("Shape", {c.draft().inputs[0]});
+  const ValueId shape = c.emit("Shape", {c.input_id(0)});
   const ValueId ones = c.emit("ConstantOfShape", {c.emit("Shape", {shape})}, {{"value", Tensor::vector({1})}});
-  c.draft().inputs = {c.draft().inputs[0], c.emit("ScatterElements", {ones, axis, times})};
+  c.draft().inputs = {c.input_id(0), c.emit("ScatterElements", {ones, axis, times})};
 }
 
 // The copies along each axis become an axis of their own, which is summed.

@@ -103,12 +103,12 @@ Kernel make_group_norm(Prepare& p) { return norm_kernel(p.attr_float("epsilon"),
 void upgrade_group_norm(UpgradeContext& c) {
   const int64_t groups = c.view().attr_int("num_groups");
   SX_REQUIRE(groups > 0, kInvalidGraph, label(c.draft()), " num_groups is ", groups, "; a positive number expected");
-  const ValueId channels = c.emit("Shape", {c.draft().inputs[0]}, {{"start", int64_t{1}}, {"end", int64_t{2}}});
+  const ValueId channels = c.emit("Shape", {c.input_id(0)}, {{"start", int64_t{1}}, {"end", int64_t{2}}});
   const ValueId count = c.constant(Tensor::vector({groups}));
   const ValueId per_group = c.emit("Div", {channels, count});
   const ValueId shape = c.emit("Concat", {count, per_group}, {{"axis", int64_t{0}}});
   for (size_t i = 1; i <= 2; ++i) {
-    const ValueId column = c.emit("Unsqueeze", {c.draft().inputs[i], c.constant(Tensor::vector({1}))});
+    const ValueId column = c.emit("Unsqueeze", {c.input_id(i), c.constant(Tensor::vector({1}))});
     const ValueId repeated = c.emit("Expand", {column, shape});
     c.set_input(i, c.emit("Reshape", {repeated, c.constant(Tensor::vector({-1}))}));
   }

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/thread_pool.h"
+#include "ops/named_error.h"
 
 namespace sx {
 namespace {
@@ -147,6 +148,14 @@ InferFn broadcast_to(DType dtype) {
   return [dtype](InferContext& c) { infer_broadcast(c, dtype); };
 }
 
+// Sizes in bytes that do not fit in 63 bits are found here, before anything asks for the memory.
+static void check_sizes(const std::vector<Facts>& outputs) {
+  for (const Facts& output : outputs) {
+    const auto shape = output.type.concrete_shape();
+    if (shape && output.type.is_tensor()) checked_mul(shape->size(), static_cast<int64_t>(size_of(output.type.dtype)));
+  }
+}
+
 static void infer_one(const Node& node, FunctionRef<Facts&(ValueId)> facts) {
   const NodeView view(node);
   std::vector<const Facts*> inputs;
@@ -171,7 +180,10 @@ static void infer_one(const Node& node, FunctionRef<Facts&(ValueId)> facts) {
   }
   if (node.op->infer_function()) {
     try {
-      node.op->infer_function()(context);
+      naming(node, [&] {
+        node.op->infer_function()(context);
+        check_sizes(outputs);
+      });
     } catch (const Error&) {
       // An input whose type only a run tells may be what it fails at; it is called again then.
       if (!reads_unknown) throw;

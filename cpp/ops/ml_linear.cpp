@@ -17,8 +17,8 @@ struct Linear {
 };
 
 Linear linear_of(const NodeView& node, int64_t targets) {
-  Linear model{floats_attr(node, "coefficients"), floats_attr(node, "intercepts"), targets, 0,
-               post_transform_of(node, node.attr_string("post_transform"))};
+  const PostTransform transform = post_transform_of(node, node.attr_string("post_transform"));
+  Linear model{floats_attr(node, "coefficients"), floats_attr(node, "intercepts"), targets, 0, transform};
   const auto given = static_cast<int64_t>(model.coefficients.size());
   node.require(targets > 0 && given > 0 && given % targets == 0, "has ", given, " coefficients for ", targets,
                " targets");

@@ -55,6 +55,14 @@ struct Vectors {
   int64_t width = 0;
 };
 
+// Members one by one: gcc 12 destroys the parts of a nested aggregate twice when a later initializer throws.
+void read_vectors(const NodeView& node, Vectors& model) {
+  model.kernel = kernel_of(node);
+  model.vectors = floats_attr(node, "support_vectors");
+  model.coefficients = floats_attr(node, "coefficients");
+  model.rho = floats_attr(node, "rho");
+}
+
 template <typename Finish>
 void for_each_row(const Run& run, const Vectors& model, const Tensor& x, const Finish& finish) {
   const Rows rows = rows_of(run, x);
@@ -77,16 +85,16 @@ void for_each_row(const Run& run, const Vectors& model, const Tensor& x, const F
 
 struct Regressor {
   Vectors model;
-  bool one_class;
-  PostTransform transform;
+  bool one_class = false;
+  PostTransform transform = PostTransform::kNone;
 };
 
 Kernel make_regressor(Prepare& p) {
-  Regressor how{
-      {kernel_of(p), floats_attr(p, "support_vectors"), floats_attr(p, "coefficients"), floats_attr(p, "rho"), 0, 0},
-      p.attr_int("one_class") != 0,
-      post_transform_of(p, p.attr_string("post_transform"))};
+  Regressor how;
   Vectors& model = how.model;
+  read_vectors(p, model);
+  how.one_class = p.attr_int("one_class") != 0;
+  how.transform = post_transform_of(p, p.attr_string("post_transform"));
   p.require(!model.rho.empty(), "has no rho");
   model.count = p.attr_int("n_supports");
   p.require(model.count >= 0, "n_supports is ", model.count);
@@ -130,7 +138,7 @@ struct Classifier {
   ClassLabels labels;
   std::vector<int64_t> counts;  // support vectors of each class
   std::vector<float> prob_a, prob_b;
-  PostTransform transform;
+  PostTransform transform = PostTransform::kNone;
   int64_t classes = 0;
   bool positive = true;  // no coefficient is negative
 
@@ -142,14 +150,14 @@ struct Classifier {
 };
 
 Classifier classifier_of(const NodeView& node) {
-  Classifier how{{kernel_of(node), floats_attr(node, "support_vectors"), floats_attr(node, "coefficients"),
-                  floats_attr(node, "rho"), 0, 0},
-                 ClassLabels::read(node, "classlabels_ints", "classlabels_strings"),
-                 ints_attr(node, "vectors_per_class"),
-                 floats_attr(node, "prob_a"),
-                 floats_attr(node, "prob_b"),
-                 post_transform_of(node, node.attr_string("post_transform"))};
+  Classifier how;
   Vectors& model = how.model;
+  read_vectors(node, model);
+  how.labels = ClassLabels::read(node, "classlabels_ints", "classlabels_strings");
+  how.counts = ints_attr(node, "vectors_per_class");
+  how.prob_a = floats_attr(node, "prob_a");
+  how.prob_b = floats_attr(node, "prob_b");
+  how.transform = post_transform_of(node, node.attr_string("post_transform"));
   node.require(how.labels.size() > 0, "has no class labels");
   node.require(!model.coefficients.empty() && !model.rho.empty(), "has no coefficients or no rho");
   for (float c : model.coefficients) how.positive = how.positive && c >= 0;

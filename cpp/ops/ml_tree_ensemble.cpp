@@ -258,7 +258,8 @@ Kernel make_ensemble(Prepare& p) {
   const int64_t transform = p.attr_int("post_transform");
   p.require(aggregate >= 0 && aggregate <= 3, "aggregate_function is ", aggregate, "; 0 to 3 expected");
   p.require(transform >= 0 && transform <= 4, "post_transform is ", transform, "; 0 to 4 expected");
-  Regression how{static_cast<TreeAggregate>(aggregate), static_cast<PostTransform>(transform), {}, target_count(p)};
+  const auto targets = target_count(p);
+  Regression how{static_cast<TreeAggregate>(aggregate), static_cast<PostTransform>(transform), {}, targets};
   switch (p.dtype(0)) {
     case DType::kFloat64: return regression_kernel<double, double>(p, source, std::move(how));
     case DType::kFloat16: return regression_kernel<float, Float16>(p, source, std::move(how));

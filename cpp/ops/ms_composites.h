@@ -11,10 +11,14 @@ namespace sx {
 
 constexpr const char* kMicrosoft = "com.microsoft";
 
-// An operator of com.microsoft that `rewrite` turns into others.
+// An operator of com.microsoft that `rewrite` turns into others. It may rely on the ports and attributes that the OpDef
+// demands.
 inline OpDef ms_composite(const std::string& name, UpgradeFn rewrite) {
   OpDef op(name, kMicrosoft);
-  op.since(2).upgrade(2, std::move(rewrite));
+  op.since(2).upgrade(2, [rewrite = std::move(rewrite)](UpgradeContext& c) {
+    check_node(c.draft());
+    rewrite(c);
+  });
   return op;
 }
 

@@ -1,4 +1,5 @@
-// Gelu, BiasGelu, FastGelu, QuickGelu, BiasAdd and ExpandDims of com.microsoft in terms of standard operators.
+// Gelu, BiasGelu, FastGelu, QuickGelu, BiasSplitGelu, BiasAdd and ExpandDims of com.microsoft in terms of standard
+// operators.
 #include "ops/ms_composites.h"
 
 namespace sx {
@@ -20,6 +21,17 @@ void quick_gelu(UpgradeContext& c) {
   c.set("alpha", alpha);
 }
 
+// left gelu(right) for the halves of x + bias along the last axis
+void bias_split_gelu(UpgradeContext& c) {
+  const ValueId sum = c.emit("Add", {ms_input(c, 0), ms_input(c, 1)});
+  const ValueId halves = c.emit("Reshape", {sum, c.constant(Tensor::vector({0, 0, 2, -1}))});
+  const auto half = [&](int64_t i) {
+    return c.emit("Gather", {halves, c.constant(Tensor::scalar(i))}, {{"axis", int64_t{2}}});
+  };
+  const ValueId left = half(0);
+  ms_become(c, "Mul", {left, c.emit("Gelu", {half(1)})});
+}
+
 void bias_add(UpgradeContext& c) {
   ms_become(c, "Add", {c.emit("Add", {ms_input(c, 0), ms_input(c, 1)}), ms_input(c, 2)});
 }
@@ -37,6 +49,7 @@ void define_ms_gelu(OpList& ops) {
   ops.add(ms_composite("BiasGelu", bias_gelu).in("A", "T", kFloats).in("B", "T", kFloats).out("C", "T"));
   ops.add(ms_composite("FastGelu", fast_gelu).in("X", "T", kFloats).optional_in("bias", "T", kFloats).out("Y", "T"));
   ops.add(ms_composite("QuickGelu", quick_gelu).attr("alpha", 1.702f).in("X", "T", kFloats).out("Y", "T"));
+  ops.add(ms_composite("BiasSplitGelu", bias_split_gelu).in("X", "T", kFloats).in("bias", "T", kFloats).out("Y", "T"));
   ops.add(ms_composite("BiasAdd", bias_add)
               .in("X", "T", kFloats)
               .in("bias", "T", kFloats)

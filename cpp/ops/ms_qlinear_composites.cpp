@@ -1,5 +1,5 @@
 // QLinearAveragePool, QLinearGlobalAveragePool, QLinearConcat, QLinearSoftmax and QLinearWhere: a standard operator
-// between DequantizeLinear and QuantizeLinear.
+// between DequantizeLinear and QuantizeLinear; NhwcMaxPool: MaxPool between transpositions.
 #include "ops/ms_composites.h"
 
 namespace sx {
@@ -58,6 +58,16 @@ void average_pool(UpgradeContext& c) {
 
 void global_average_pool(UpgradeContext& c) { pool(c, "GlobalAveragePool", {}); }
 
+void nhwc_max_pool(UpgradeContext& c) {
+  const int rank = c.input(0).type.rank();
+  c.view().require(rank >= 3, "its input is ", c.input(0).type.str(), "; a known rank from 3 on expected");
+  const ValueId x = c.emit("Transpose", {ms_input(c, 0)}, {{"perm", channels_first(rank)}});
+  Attributes attributes = std::move(c.draft().attributes);
+  c.draft().attributes.clear();
+  ms_become(c, "Transpose", {c.emit("MaxPool", {x}, std::move(attributes))});
+  c.set("perm", channels_behind(rank));
+}
+
 void concat(UpgradeContext& c) {
   const auto axis = c.take<int64_t>("axis", 0);
   c.view().require(c.draft().inputs.size() >= 5 && (c.draft().inputs.size() - 2) % 3 == 0, "has ",
@@ -105,6 +115,15 @@ void define_ms_qlinear_composites(OpList& ops) {
               .optional_attr("pads", AttrKind::kInts)
               .optional_attr("strides", AttrKind::kInts));
   ops.add(pooling("QLinearGlobalAveragePool", global_average_pool));
+  ops.add(ms_composite("NhwcMaxPool", nhwc_max_pool)
+              .attr("auto_pad", "NOTSET")
+              .attr("ceil_mode", 0)
+              .optional_attr("dilations", AttrKind::kInts)
+              .required_attr("kernel_shape", AttrKind::kInts)
+              .optional_attr("pads", AttrKind::kInts)
+              .optional_attr("strides", AttrKind::kInts)
+              .in("x", "T", kBytes)
+              .out("y", "T"));
   ops.add(ms_composite("QLinearConcat", concat)
               .required_attr("axis", AttrKind::kInt)
               .in("Y_scale", "", DType::kFloat32)

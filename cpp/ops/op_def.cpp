@@ -183,12 +183,14 @@ void check_node(const Node& node) {
     for (size_t i = 0; i < given.size(); ++i) {
       const PortSpec* spec = port(specs, i);
       view.require(spec != nullptr, "has ", given.size(), " ", what, "s; at most ", specs.size(), " expected");
-      view.require(given[i] != kNone || spec->presence != PortSpec::Presence::kRequired || what[0] == 'o', what, " '",
+      view.require(given[i] != kNone || spec->presence == PortSpec::Presence::kOptional || what[0] == 'o', what, " '",
                    spec->name, "' is required but missing");
     }
+    // Loop and its like may carry nothing; every other list has one element at least.
     for (size_t i = given.size(); i < specs.size(); ++i)
-      view.require(specs[i].presence != PortSpec::Presence::kRequired || what[0] == 'o', what, " '", specs[i].name,
-                   "' is required but missing");
+      view.require(specs[i].presence == PortSpec::Presence::kOptional || what[0] == 'o' ||
+                       (specs[i].presence == PortSpec::Presence::kVariadic && specs[i].any_kind),
+                   what, " '", specs[i].name, "' is required but missing");
   };
   check_ports(op.inputs(), node.inputs, "input");
   check_ports(op.outputs(), node.outputs, "output");

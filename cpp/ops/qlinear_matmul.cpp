@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/scratch.h"
+#include "ops/convert.h"
 #include "ops/float_io.h"
 #include "ops/int8_product.h"
 #include "ops/registry.h"
@@ -25,6 +26,63 @@ int32_t single_zero(const Run& run, int i) {
   SX_CHECK(run, run.in(i).size() == 1, "the zero point of y has ", run.in(i).size(), " elements; 1 expected");
   return static_cast<int32_t>(run.in(i).scalar_as_int());
 }
+
+// With 8-bit floats among the types: the product of the widened operands, in f32.
+class FloatQLinearMatMul {
+ public:
+  void operator()(Run& run) const {
+    const MatMulShape s(run, run.in(0).shape(), run.in(3).shape());
+    const Tensor a = centered(run, 0, 2, s.m, s.m * s.k, s.k);
+    const Tensor b = centered(run, 3, 5, s.n, s.k * s.n, 1);
+    const FloatIn a_scale(run.in(1)), b_scale(run.in(4));
+    const int64_t rows = run.in(1).size(), columns = run.in(4).size();
+    SX_CHECK(run, rows == 1 || rows == s.m, "a_scale has ", rows, " elements; 1 or ", s.m, " expected");
+    SX_CHECK(run, columns == 1 || columns == s.n, "b_scale has ", columns, " elements; 1 or ", s.n, " expected");
+    const float y_scale = single_scale(run, 6, "y_scale");
+    SX_CHECK(run, run.in(7).size() == 1, "the zero point of y has ", run.in(7).size(), " elements; 1 expected");
+    float y_zero;
+    convert_elements(run.in(7).dtype(), DType::kFloat32, run.in(7).raw(), &y_zero, 1);
+    Tensor& y = run.out(0, s.out);
+    if (y.size() == 0) return;
+    Tensor wide(DType::kFloat32, s.out);
+    for (int64_t i = 0; i < s.products(); ++i) {
+      float* c = wide.data<float>() + i * s.m * s.n;
+      multiply(DenseProduct<float>{s.m, s.n, s.k, a.data<float>() + s.matrix_a(i) * s.step_a, s.ld_a,
+                                   b.data<float>() + s.matrix_b(i) * s.step_b, s.ld_b, false, c, s.n});
+      for (int64_t j = 0; j < s.m * s.n; ++j) {
+        const float scale = a_scale.data()[rows == 1 ? 0 : j / s.n] * b_scale.data()[columns == 1 ? 0 : j % s.n];
+        c[j] = c[j] * scale / y_scale;
+        // Integers are rounded before the zero point is added.
+        if (!is_float(y.dtype())) c[j] = std::clamp(std::nearbyint(c[j]) + y_zero, least(y.dtype()), most(y.dtype()));
+        else c[j] += y_zero;
+        if (std::isnan(c[j]) && !is_float(y.dtype())) c[j] = least(y.dtype());
+      }
+    }
+    convert_elements(DType::kFloat32, y.dtype(), wide.raw(), y.raw(), y.size());
+  }
+
+ private:
+  static float least(DType dtype) { return dtype == DType::kInt8 ? -128.0f : 0.0f; }
+  static float most(DType dtype) { return dtype == DType::kInt8 ? 127.0f : 255.0f; }
+
+  // Input `x` less its zero points: one, `count` of them, or `count` for each matrix of `size` elements. Element i of a
+  // matrix belongs to zero point i / repeat % count.
+  static Tensor centered(const Run& run, int x, int zero, int64_t count, int64_t size, int64_t repeat) {
+    Tensor wide(DType::kFloat32, run.in(x).shape());
+    convert_elements(run.in(x).dtype(), DType::kFloat32, run.in(x).raw(), wide.raw(), wide.size());
+    const int64_t n = run.in(zero).size();
+    SX_CHECK(run, n == 1 || n == count || (size > 0 && n == wide.size() / size * count), "has ", n,
+             " zero points; 1 or ", count, " expected");
+    std::vector<float> zeros(static_cast<size_t>(n));
+    convert_elements(run.in(zero).dtype(), DType::kFloat32, run.in(zero).raw(), zeros.data(), n);
+    for (int64_t i = 0; i < wide.size(); ++i) {
+      const int64_t within = i % size / repeat % count;
+      const int64_t at = n == 1 ? 0 : n == count ? within : i / size * count + within;
+      wide.data<float>()[i] -= zeros[static_cast<size_t>(at)];
+    }
+    return wide;
+  }
+};
 
 class QLinearMatMul {
  public:
@@ -58,6 +116,12 @@ class QLinearMatMul {
  private:
   Int8Product product_;
 };
+
+Kernel make_qlinear_matmul(Prepare& p) {
+  for (int i : {0, 3, 7})
+    if (is_float(p.dtype(i))) return FloatQLinearMatMul();
+  return QLinearMatMul(p);
+}
 
 // A: 0..2, B: 3..5, C: 6, y_scale: 7, y_zero_point: 8. Without y_scale the result is f32.
 class QGemm {
@@ -147,17 +211,17 @@ void infer_qgemm(InferContext& c) {
 void define_qlinear_matmul(OpList& ops) {
   ops.add(OpDef("QLinearMatMul")
               .since(21, 10)
-              .in("a", "T1", kBytes)
+              .in("a", "T1", kBytes | kFloat8s)
               .in("a_scale", "TS", kScales)
-              .in("a_zero_point", "T1", kBytes)
-              .in("b", "T2", kBytes)
+              .in("a_zero_point", "T1", kBytes | kFloat8s)
+              .in("b", "T2", kBytes | kFloat8s)
               .in("b_scale", "TS", kScales)
-              .in("b_zero_point", "T2", kBytes)
+              .in("b_zero_point", "T2", kBytes | kFloat8s)
               .in("y_scale", "TS", kScales)
-              .in("y_zero_point", "T3", kBytes)
+              .in("y_zero_point", "T3", kBytes | kFloat8s)
               .out("y", "T3")
               .infer([](InferContext& c) { infer_matmul(c, {}, c.dtype(7), 3); })
-              .kernel([](Prepare& p) -> Kernel { return QLinearMatMul(p); }));
+              .kernel(make_qlinear_matmul));
   ops.add(OpDef("QGemm", "com.microsoft")
               .attr("transA", 0)
               .attr("transB", 0)

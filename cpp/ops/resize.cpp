@@ -522,7 +522,7 @@ void name_coordinates(UpgradeContext& c) {
       shrinks = shrinks || scale < 1;
   c.set("coordinate_transformation_mode", std::string("asymmetric"));
   c.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
-  const ValueId scales = c.has_input(1) ? c.draft().inputs[1] : kNone;
+  const ValueId scales = c.has_input(1) ? c.input_id(1) : kNone;
   c.draft().inputs.resize(1);
   c.set_input(2, scales);
 }
@@ -569,6 +569,7 @@ void define_resize(OpList& ops) {
               .in("X", "T", kAllTypes)
               .in("scales", "", DType::kFloat32)
               .out("Y", "T")
+              .infer([](InferContext& c) { c.error("the operator ended with opset 10; Resize stands for it"); })
               .upgrade(7, scales_from_extents)
               .upgrade(9, scales_to_input)
               .upgrade(10, [](UpgradeContext& c) { c.become("Resize"); }));

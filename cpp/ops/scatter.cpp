@@ -309,14 +309,16 @@ void define_scatter(OpList& ops) {
               .infer(infer_scatter_elements)
               .kernel(make_scatter_elements)
               .gradient(differentiate_scatter_elements));
-  ops.add(OpDef("Scatter")
-              .since(11, 9)
-              .attr("axis", 0)
-              .in("data", "T", kAllTypes)
-              .in("indices", "Tind", index)
-              .in("updates", "T", kAllTypes)
-              .out("output", "T")
-              .upgrade(11, [](UpgradeContext& c) { c.become("ScatterElements"); }));
+  ops.add(
+      OpDef("Scatter")
+          .since(11, 9)
+          .attr("axis", 0)
+          .in("data", "T", kAllTypes)
+          .in("indices", "Tind", index)
+          .in("updates", "T", kAllTypes)
+          .out("output", "T")
+          .infer([](InferContext& c) { c.error("the operator ended with opset 11; ScatterElements stands for it"); })
+          .upgrade(11, [](UpgradeContext& c) { c.become("ScatterElements"); }));
   ops.add(OpDef("ScatterND")
               .since(18, 11)
               .attr("reduction", "none")

@@ -134,7 +134,7 @@ void flatten_first(UpgradeContext& c) {
   const int rank = c.input(0).type.rank();
   c.set("axis", int64_t{-1});
   if (rank >= 0 && (axis == rank - 1 || axis == -1)) return;
-  const ValueId x = c.draft().inputs[0];
+  const ValueId x = c.input_id(0);
   const ValueId shape = c.emit("Shape", {x});
   c.set_input(0, c.emit("Flatten", {x}, {{"axis", axis}}));
   const ValueId result = c.draft().outputs[0];

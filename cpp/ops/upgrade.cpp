@@ -6,6 +6,12 @@
 
 namespace sx {
 
+ValueId UpgradeContext::input_id(size_t i) const {
+  if (has_input(i)) return draft_.inputs[i];
+  const PortSpec* port = draft_.op->input(i);
+  fail(ErrorKind::kInvalidGraph, label(draft_), " input '", port ? port->name : join(i), "' is required but missing");
+}
+
 void UpgradeContext::set_input(size_t i, ValueId value) {
   if (draft_.inputs.size() <= i) draft_.inputs.resize(i + 1, kNone);
   draft_.inputs[i] = value;
@@ -27,6 +33,7 @@ ValueId UpgradeContext::emit(const std::string& op, std::vector<ValueId> inputs,
   const ValueId output =
       graph_.add_value(graph_.fresh_name((draft_.name.empty() ? draft_.op->name() : draft_.name) + "." + op));
   node.outputs = {output};
+  check_node(node);
   infer_node(graph_, graph_.add_node(std::move(node)));
   return output;
 }

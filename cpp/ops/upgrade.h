@@ -20,7 +20,9 @@ class UpgradeContext {
   NodeView view() const { return NodeView(draft_); }
   int opset() const { return opset_; }
   bool has_input(size_t i) const { return i < draft_.inputs.size() && draft_.inputs[i] != kNone; }
-  const Facts& input(size_t i) const { return graph_.value(draft_.inputs[i]).facts; }
+  // Input `i` or its facts; InvalidGraph is thrown when the node does not have it.
+  ValueId input_id(size_t i) const;
+  const Facts& input(size_t i) const { return graph_.value(input_id(i)).facts; }
 
   // Removes an attribute and gives it back; `otherwise` where it was not given.
   template <typename T>

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ops/evaluate.h"
+#include "ops/named_error.h"
 #include "plan/late_kernel.h"
 #include "plan/memory_planner.h"
 
@@ -129,7 +130,7 @@ struct Plan::Planner {
       step.choice = "prepared when a run tells the types of its inputs";
     } else {
       Prepare prepare(node, id, std::move(inputs), std::move(outputs), &host);
-      step.kernel = node.op->kernel_factory()(prepare);
+      naming(node, [&] { step.kernel = node.op->kernel_factory()(prepare); });
       step.choice = prepare.choice();
     }
     for (ValueId read : graph.reads(id)) step.inputs.push_back(read == kNone ? kNone : slot(read));

@@ -1,6 +1,7 @@
 // Runs plans: walks the steps over a context of values.
 #include <algorithm>
 
+#include "ops/named_error.h"
 #include "plan/plan.h"
 
 namespace sx {
@@ -32,13 +33,6 @@ void own(Datum& datum) {
 
 void clear(Datum& datum) {
   if (datum.kind != Datum::Kind::kNone) datum = Datum();
-}
-
-// Called while `error` is handled: names the node in an error that does not name one yet.
-[[noreturn]] void throw_named(const Error& error, const Node& node) {
-  const std::string text = error.what();
-  if (!text.empty() && text[0] == '[') throw;
-  throw Error(error.kind(), label(node) + " " + text);
 }
 
 }  // namespace
@@ -95,11 +89,7 @@ void Plan::run_steps(RunContext& context, const RunState& state) const {
     state.check();
     const double began = state.profile != nullptr ? state.profile->now_us() : 0;
     Run run(*step.node, context.inputs[i], context.outputs[i], &state);
-    try {
-      step.kernel(run);
-    } catch (const Error& error) {
-      throw_named(error, *step.node);
-    }
+    naming(*step.node, [&] { step.kernel(run); });
     if (state.profile != nullptr) {
       ProfileEvent event{step.node->origin,
                          step.node->op->full_name(),

@@ -26,7 +26,7 @@ def wide(function):
     def expected(*inputs):
         result = function(*(None if x is None else x.astype(np.float64) for x in inputs))
         if isinstance(result, tuple):
-            return [r.astype(x.dtype) for r, x in zip(result, (inputs[0], inputs[3], inputs[4]))]
+            return [r.astype(inputs[0 if i == 0 else 3].dtype) for i, r in enumerate(result)]
         return result.astype(inputs[0].dtype)
 
     return expected
@@ -56,6 +56,20 @@ def statistics(channels, dtype=np.float32):
 
 YMV = ["y", "mean", "var"]
 x = data((2, 3, 4, 5))
+
+
+def saved(x, *parameters):
+    """Training before opset 10, with the statistics of the batch."""
+    axes = (0, *range(2, x.ndim))
+    return (*training(x, *parameters), x.mean(axes), x.var(axes))
+
+
+def saved_by_position(x, *parameters):
+    flat = [p.reshape(-1) for p in parameters]
+    y, *statistics = saved(x.reshape(len(x), -1), *flat)
+    return (y.reshape(x.shape), *(s.reshape(x.shape[1:]) for s in statistics))
+
+
 test_batch_norm = check(
     [
         Case("BatchNormalization", [data(shape, t), *statistics(3, t)], expect=wide(batch_norm), atol=TOLERANCE[t])
@@ -126,6 +140,30 @@ test_batch_norm = check(
             atol=2e-6,
         ),
         Case("BatchNormalization", [x, *statistics(3)], opset=9, outputs=YMV, expect=wide(training), atol=2e-6),
+        *(
+            Case(
+                "BatchNormalization",
+                [data((4, 3, 5)), *statistics(3)],
+                opset=opset,
+                outputs=names,
+                expect=wide(lambda *a, names=names: tuple(y for y, name in zip(saved(*a), names) if name)),
+                atol=2e-6,
+                id=f"saved-{opset}-{len(names)}",
+            )
+            for opset in (1, 6, 7, 9)
+            for names in (["y", "m", "v", "sm", "sv"], ["y", "", "", "", "sv"])
+        ),
+        Case(
+            "BatchNormalization",
+            [data((6, 3, 2)), *(data((3, 2)) for _ in range(3)), np.abs(data((3, 2)))],
+            {"spatial": 0},
+            opset=7,
+            outputs=["y", "m", "v", "sm", "sv"],
+            expect=wide(saved_by_position),
+            atol=2e-6,
+        ),
+        raises(Case("BatchNormalization", [x, *statistics(3)], outputs=6, opset=9), "6 outputs; from 1 to 5 expected"),
+        raises(Case("BatchNormalization", [x, positive(3)], opset=9), "'B' is required but missing"),
     ]
 )
 

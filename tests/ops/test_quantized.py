@@ -1,5 +1,6 @@
 """Products of 8-bit integers against NumPy."""
 
+import ml_dtypes
 import numpy as np
 
 from tests.ops.harness import Case, check, const, raises
@@ -116,6 +117,43 @@ test_qlinear_matmul = check(
         qlinear(np.uint8, np.int8, np.uint8, (4, 9), (9, 5), scale_type=np.float16),
         qlinear(np.uint8, np.uint8, np.uint8, (4, 9), (9, 5), opset=10),
     ]
+)
+
+
+def float8_case(at, bt, yt, a_shape=(4, 9), b_shape=(9, 5), *, a_scale=0.5, b_scale=0.25):
+    """Powers of two as scales, and a zero point of its own for integers only."""
+
+    def some(dtype, *shape):
+        if np.dtype(dtype).kind in "iu":
+            return integers(dtype, *shape)
+        return rng.normal(size=shape).astype(np.float32).astype(dtype)
+
+    def zero(dtype):
+        return dtype(3 if np.dtype(dtype).kind in "iu" else 0)
+
+    def expect(a, sa, az, b, sb, bz, sy, yz):
+        left, right = a.astype(np.float64) - float(az), b.astype(np.float64) - float(bz)
+        row = sa.astype(np.float64).reshape(-1, 1) if sa.ndim else float(sa)
+        y = left @ right * row * sb.astype(np.float64) / float(sy)
+        if np.dtype(yt).kind in "iu":
+            info = np.iinfo(yt)
+            return np.clip(np.rint(y) + int(yz), info.min, info.max).astype(yt)
+        most = float(ml_dtypes.finfo(yt).max)
+        return np.clip(y, -most, most).astype(np.float32).astype(yt)
+
+    inputs = [some(at, *a_shape), const(a_scale, np.float32), const(zero(at)), const(some(bt, *b_shape))]
+    inputs += [const(b_scale, np.float32), const(zero(bt)), const(2.0, np.float32), const(zero(yt))]
+    names = "-".join(np.dtype(t).name for t in (at, bt, yt))
+    return Case("QLinearMatMul", inputs, expect=expect, opset=21, id=f"{names}-{a_shape}-{b_shape}")
+
+
+FLOAT8S = [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2, ml_dtypes.float8_e5m2fnuz]
+test_qlinear_matmul_float8 = check(
+    [float8_case(t, t, t) for t in FLOAT8S]
+    + [float8_case(FLOAT8S[0], FLOAT8S[2], np.int8), float8_case(np.uint8, FLOAT8S[0], FLOAT8S[2])]
+    + [float8_case(FLOAT8S[0], FLOAT8S[0], FLOAT8S[0], (2, 4, 9), (9, 5), b_scale=[1, 2, 0.5, 1, 4])]
+    + [float8_case(FLOAT8S[0], FLOAT8S[0], FLOAT8S[0], (3, 9), (9, 5), a_scale=[1, 2, 0.5])]
+    + [float8_case(FLOAT8S[0], FLOAT8S[0], FLOAT8S[0], (9,), (2, 9, 5))]
 )
 
 

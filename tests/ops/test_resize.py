@@ -189,6 +189,10 @@ test_versions = check(
             opset=9,
             expect=np.array([[[[1, 1.5, 2, 2], [2, 2.5, 3, 3], [3, 3.5, 4, 4], [3, 3.5, 4, 4]]]], np.float32),
         ),
+        raises(
+            Case("Upsample", [x, const([1, 1, 2, 2], np.float32)], opset=10, expect=[]),
+            "Upsample 'node'.* ended with opset 10; Resize",
+        ),
         Case("Resize", [x, const([1, 1, 2, 2], np.float32)], opset=10, expect=doubled),
         Case("Resize", [x, const([1, 1, 0.5, 0.5], np.float32)], opset=10, expect=lambda x, _: x[:, :, :1, ::2]),
         Case("Resize", [x, const([], np.float32), const([1, 1, 2, 2], np.float32)], opset=11, expect=doubled),

@@ -170,3 +170,26 @@ test_tensor_scatter = check(
         raises(Case("TensorScatter", [cache, data((2, 3, 2, 4))], {"axis": 0}), "batch axis"),
     ]
 )
+
+
+def scattered(axis):
+    def expect(x, indices, updates):
+        y = x.copy()
+        for i, j in np.ndindex(indices.shape):
+            y[(i, indices[i, j]) if axis else (indices[i, j], j)] = updates[i, j]
+        return y
+
+    return expect
+
+
+DEPRECATED = [np.zeros((3, 3), np.float32), const([[0, 2]], np.int64), np.ones((1, 2), np.float32)]
+test_scatter_deprecated = check(
+    [
+        Case("Scatter", DEPRECATED, {"axis": 1}, opset=9, expect=scattered(1)),
+        Case("Scatter", DEPRECATED, opset=10, expect=scattered(0)),
+        raises(
+            Case("Scatter", DEPRECATED, opset=11, expect=[]), "Scatter 'node'.* ended with opset 11; ScatterElements"
+        ),
+        raises(Case("Scatter", DEPRECATED, expect=[]), "Scatter 'node'.* ended with opset 11; ScatterElements"),
+    ]
+)
