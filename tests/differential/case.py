@@ -358,10 +358,13 @@ def _compare_value(found: Any, expected: Any, kind: str, node: Node, scale: floa
         step = node.steps * types.epsilon(arithmetic)
         own = 0.0
         if types.is_float(kind) and types.dtype(kind).itemsize < 4 and not exact:
-            own = 1.01 * types.epsilon(kind)
-        rtol, atol = step + own, 0.0 if exact else step * scale + _tiny(kind)
-    if np.asarray(expected).dtype.kind == "U":
-        expected = np.asarray(expected).astype(object)
+            own = 1.01 * node.roundings * types.epsilon(kind)
+        rtol = step + own
+        atol = 0.0 if exact else (step + own * (node.roundings > 1)) * scale + _tiny(kind)
+    if types.element(kind) == "string" and expected is not None:
+        y, e = np.asarray(found, object), np.asarray(expected, object)
+        assert y.shape == e.shape and y.tolist() == e.tolist(), f"{what}: {y!r}, expected {e!r}"
+        return
     compare(found, expected, rtol=rtol, atol=atol, what=what)
 
 

@@ -28,6 +28,7 @@ class Node:
     out_kinds: type strings of the outputs where the schema leaves them open.
     steps: epsilons of the arithmetic's type that a result may be off, relative to `scale`, or to the result and 1.
     off: by how much integers may differ (where a rounded quotient may lie on either side).
+    roundings: how often a result narrower than f32 may have been rounded to its own type on the way.
     scale: the magnitude of intermediate results (of a sum, the sum of magnitudes): a number, or a list with one per output.
     widen: the judges may compute in wider floating-point types than those drawn.
     constant: inputs that must be initializers; variable: those that must not.
@@ -46,6 +47,7 @@ class Node:
     out_kinds: dict[int, str] = dataclasses.field(default_factory=dict)
     steps: float = 8
     off: int = 0
+    roundings: int = 1
     scale: Any = None
     widen: bool = True
     constant: Sequence[int] = ()
