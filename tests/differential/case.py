@@ -82,6 +82,7 @@ class Question:
     outputs: list[str]
     out_kinds: list[str]
     constant: set[int] = dataclasses.field(default_factory=set)
+    captured: dict[str, tuple[Any, str]] = dataclasses.field(default_factory=dict)
 
     def widened(self, floats: str) -> Question:
         kinds = [kind and types.widened(kind, floats) for kind in self.kinds]
@@ -106,6 +107,9 @@ class Question:
             if kind.startswith("tensor"):
                 shape = [f"n{i}_{axis}" for axis in range(x.ndim)] if symbolic else list(x.shape)
             infos.append(helper.make_value_info(f"x{i}", types.proto(kind, shape)))
+        for name, (value, kind) in self.captured.items():
+            shape = list(value.shape) if kind.startswith("tensor") and not symbolic else None
+            infos.append(helper.make_value_info(name, types.proto(kind, shape)))
         node = helper.make_node(
             self.schema.name, names, self.outputs, name="node", domain=self.schema.domain, **self.attrs
         )
@@ -121,11 +125,12 @@ class Question:
 
     def feeds(self, constant: set[int] | None = None) -> dict[str, Any]:
         constant = self.constant if constant is None else constant
-        return {
+        given = {
             f"x{i}": x
             for i, (x, kind) in enumerate(zip(self.inputs, self.kinds))
             if kind is not None and i not in constant
         }
+        return {**given, **{name: value for name, (value, _) in self.captured.items()}}
 
 
 def _formal(ports: Sequence[Any], i: int) -> Any:
@@ -155,7 +160,9 @@ def _question(schema: onnx.defs.OpSchema, opset: int, node: Node, kinds: dict[st
     out_kinds = _kinds_of(schema.outputs, len(outputs), kinds)
     for i, kind in node.out_kinds.items():
         out_kinds[i] = kind
-    return Question(schema, opset, inputs, in_kinds, dict(node.attrs), outputs, out_kinds, set(node.constant))
+    return Question(
+        schema, opset, inputs, in_kinds, dict(node.attrs), outputs, out_kinds, set(node.constant), dict(node.captured)
+    )
 
 
 class Mismatch(AssertionError):
