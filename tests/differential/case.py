@@ -83,6 +83,7 @@ class Question:
     out_kinds: list[str]
     constant: set[int] = dataclasses.field(default_factory=set)
     captured: dict[str, tuple[Any, str]] = dataclasses.field(default_factory=dict)
+    before: Sequence[tuple[str, list[str], list[str]]] = ()
 
     def widened(self, floats: str) -> Question:
         kinds = [kind and types.widened(kind, floats) for kind in self.kinds]
@@ -116,7 +117,8 @@ class Question:
         wanted = [
             helper.make_value_info(name, types.proto(kind)) for name, kind in zip(self.outputs, self.out_kinds) if name
         ]
-        graph = helper.make_graph([node], "case", infos, wanted, initializers)
+        nodes = [helper.make_node(*ahead) for ahead in self.before] + [node]
+        graph = helper.make_graph(nodes, "case", infos, wanted, initializers)
         newest = onnx.defs.onnx_opset_version()
         opsets = [helper.make_opsetid("", self.opset if self.schema.domain == "" else min(newest, NEWEST_PEER_OPSET))]
         if self.schema.domain:
@@ -161,7 +163,7 @@ def _question(schema: onnx.defs.OpSchema, opset: int, node: Node, kinds: dict[st
     for i, kind in node.out_kinds.items():
         out_kinds[i] = kind
     return Question(
-        schema, opset, inputs, in_kinds, dict(node.attrs), outputs, out_kinds, set(node.constant), dict(node.captured)
+        schema, opset, inputs, in_kinds, dict(node.attrs), outputs, out_kinds, set(node.constant), node.captured, node.before
     )
 
 

@@ -35,6 +35,7 @@ class Node:
     expect: a function of the inputs that gives the outputs; the judge where neither other one can run the node, and
         one more where they can. `only` leaves the other two out.
     check: asserts on inputs and outputs, instead of expected outputs (random operators).
+    before: nodes of ai.onnx ahead of this one: operator, inputs, outputs.
     captured: graph inputs that only bodies read: value and kind.
     like: the same in another version's words (operator, version, inputs, attributes), for the judges.
     stable: the newest version means the same with these inputs and attributes.
@@ -56,6 +57,7 @@ class Node:
     expect: Callable[..., Any] | None = None
     only: bool = False
     check: Callable[..., None] | None = None
+    before: Sequence[tuple[str, list[str], list[str]]] = ()
     captured: dict[str, tuple[Any, str]] = dataclasses.field(default_factory=dict)
     like: Node | None = None
     op: str | None = None

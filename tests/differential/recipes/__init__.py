@@ -1,5 +1,7 @@
 """How nodes of every operator are drawn: importing this fills RECIPES."""
 
+from tests.differential.recipes import assorted as assorted
+from tests.differential.recipes import classic as classic
 from tests.differential.recipes import control as control
 from tests.differential.recipes import elementwise as elementwise
 from tests.differential.recipes import movement as movement
