@@ -7,6 +7,7 @@
 #include "ops/float_io.h"
 #include "ops/int8_product.h"
 #include "ops/registry.h"
+#include "ops/upgrade.h"
 
 namespace sx {
 namespace {
@@ -142,6 +143,23 @@ void infer_qgemm(InferContext& c) {
   infer_matmul(c, spec, dtype, 3);
 }
 
+// Codes of 8-bit floats are multiplied as the f32 numbers that they stand for.
+void multiply_floats(UpgradeContext& c) {
+  bool floats = false;
+  for (size_t i : {0u, 3u, 7u}) floats = floats || (c.has_input(i) && is_float(c.input(i).type.dtype));
+  if (!floats) return;
+  auto single = [&](size_t i) {
+    return c.emit("Cast", {c.draft().inputs[i]}, {{"to", static_cast<int64_t>(DType::kFloat32)}});
+  };
+  auto operand = [&](size_t i, int64_t axis) {
+    return c.emit("DequantizeLinear", {c.draft().inputs[i], single(i + 1), c.draft().inputs[i + 2]}, {{"axis", axis}});
+  };
+  const ValueId product = c.emit("MatMul", {operand(0, -2), operand(3, -1)});
+  const std::vector<ValueId> inputs{product, single(6), c.draft().inputs[7]};
+  c.become("QuantizeLinear");
+  c.draft().inputs = inputs;
+}
+
 }  // namespace
 
 void define_qlinear_matmul(OpList& ops) {
@@ -155,6 +173,7 @@ void define_qlinear_matmul(OpList& ops) {
               .in("b_zero_point", "T2", kBytes)
               .in("y_scale", "TS", kScales)
               .in("y_zero_point", "T3", kBytes)
+              .upgrade(kNewestOpset + 1, multiply_floats)
               .out("y", "T3")
               .infer([](InferContext& c) { infer_matmul(c, {}, c.dtype(7), 3); })
               .kernel([](Prepare& p) -> Kernel { return QLinearMatMul(p); }));

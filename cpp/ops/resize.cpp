@@ -513,16 +513,29 @@ Kernel make_resize(Prepare& p) {
 
 // --- older versions
 
-// Resize-10 and Upsample know no coordinate mode: positions are divided by the scale and rounded down, or up where the
-// axis shrinks.
+// Resize-10 and Upsample know no coordinate mode: positions are divided by the scale and rounded down, or up along axes
+// that shrink. Where some shrink and others grow, a node of its own shrinks first.
 void name_coordinates(UpgradeContext& c) {
-  bool shrinks = false;
-  if (c.has_input(1))
-    for (double scale : numbers(c.input(1).constant.defined() ? &c.input(1).constant : nullptr))
-      shrinks = shrinks || scale < 1;
+  std::vector<float> down, up;
+  if (c.has_input(1)) {
+    for (double scale : numbers(c.input(1).constant.defined() ? &c.input(1).constant : nullptr)) {
+      down.push_back(std::min(static_cast<float>(scale), 1.0f));
+      up.push_back(std::max(static_cast<float>(scale), 1.0f));
+    }
+  }
+  const bool shrinks = std::any_of(down.begin(), down.end(), [](float scale) { return scale < 1; });
+  const bool grows = std::any_of(up.begin(), up.end(), [](float scale) { return scale > 1; });
   c.set("coordinate_transformation_mode", std::string("asymmetric"));
   c.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
-  const ValueId scales = c.has_input(1) ? c.draft().inputs[1] : kNone;
+  ValueId scales = c.has_input(1) ? c.draft().inputs[1] : kNone;
+  auto constant = [&](const std::vector<float>& values) {
+    return c.constant(Tensor::of<float>(Shape{static_cast<int64_t>(values.size())}, values));
+  };
+  if (shrinks && grows && c.view().attr_string("mode") == "nearest") {
+    c.set_input(0, c.emit("Resize", {c.draft().inputs[0], kNone, constant(down)}, c.draft().attributes));
+    c.set("nearest_mode", std::string("floor"));
+    scales = constant(up);
+  }
   c.draft().inputs.resize(1);
   c.set_input(2, scales);
 }

@@ -27,6 +27,7 @@ class Node:
     outputs: how many outputs, or their names with "" for those not wanted.
     out_kinds: type strings of the outputs where the schema leaves them open.
     steps: epsilons of the arithmetic's type that a result may be off, relative to `scale`, or to the result and 1.
+    single: the operator computes in f32 even on doubles (a stash type, float attributes of another quotient).
     off: by how much integers may differ (where a rounded quotient may lie on either side).
     roundings: how often a result narrower than f32 may have been rounded to its own type on the way.
     scale: the magnitude of intermediate results (of a sum, the sum of magnitudes): a number, or a list with one per output.
@@ -37,6 +38,7 @@ class Node:
     check: asserts on inputs and outputs, instead of expected outputs (random operators).
     before: nodes of ai.onnx ahead of this one: operator, inputs, outputs.
     captured: graph inputs that only bodies read: value and kind.
+    moves: the elements of input 0 are moved, or replaced by zeros, and never changed: the judges see their numbers.
     like: the same in another version's words (operator, version, inputs, attributes), for the judges.
     stable: the newest version means the same with these inputs and attributes.
     """
@@ -50,6 +52,7 @@ class Node:
     steps: float = 8
     off: int = 0
     roundings: int = 1
+    single: bool = False
     scale: Any = None
     widen: bool = True
     constant: Sequence[int] = ()
@@ -59,6 +62,7 @@ class Node:
     check: Callable[..., None] | None = None
     before: Sequence[tuple[str, list[str], list[str]]] = ()
     captured: dict[str, tuple[Any, str]] = dataclasses.field(default_factory=dict)
+    moves: bool = False
     like: Node | None = None
     op: str | None = None
     version: int | None = None

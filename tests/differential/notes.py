@@ -6,13 +6,90 @@ import fnmatch
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from tests.differential import types
+
 
 def always(case: Any) -> bool:
     return True
 
 
-# Judge, operator (a pattern), first and last opset of the domain, when it is wrong, and how.
-DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = []
+def given(*attributes: str) -> Callable[[Any], bool]:
+    """The node has one of these attributes."""
+    return lambda case: any(name in case.node.attrs for name in attributes)
+
+
+def of(variable: str, *names: str) -> Callable[[Any], bool]:
+    """The type variable has one of these element types."""
+    return lambda case: types.element(case.kinds[variable]) in names
+
+
+def _odd_recurrence(case: Any) -> bool:
+    plain = {"hidden_size", "linear_before_reset", "direction", "output_sequence"}
+    backward = case.node.attrs.get("direction", "forward") != "forward"
+    lengths = len(case.node.inputs) > 4 and case.node.inputs[4] is not None
+    return backward or lengths or not set(case.node.attrs) <= plain
+
+
+def _negative_axes(case: Any) -> bool:
+    return any(axis < 0 for axis in case.node.attrs.get("axes", []))
+
+
+def _backwards(case: Any) -> bool:
+    return len(case.node.inputs) > 4 and bool((case.node.inputs[4] < 0).any())
+
+
+def _at_the_end(case: Any) -> bool:
+    return len(case.node.inputs) > 2 and int(case.node.inputs[2]) == len(case.node.inputs[0])
+
+
+def _integers(case: Any) -> bool:
+    return types.is_integer(case.question.kinds[0])
+
+
+def _not_rank_4(case: Any) -> bool:
+    return np.ndim(case.node.inputs[0]) != 4
+
+
+FIRST, LAST = 1, 99
+
+# Judge, operator (a pattern), first and last version of the domain, when it is wrong, and how.
+DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
+    ("reference", "[RGL][NRS][NUT]*", FIRST, LAST, _odd_recurrence, "runs default activations forwards only"),
+    ("reference", "Loop", FIRST, LAST, always, "concatenates scan outputs instead of stacking them"),
+    ("reference", "*[Ss]oftmax", FIRST, 12, always, "knows the axis of version 13 only"),
+    ("reference", "Hardmax", FIRST, 12, always, "knows the axis of version 13 only"),
+    ("reference", "GlobalMaxPool", FIRST, LAST, _not_rank_4, "reduces other axes where there are not two"),
+    ("reference", "AveragePool", FIRST, 6, given("pads", "auto_pad"), "counts the padding, which version 1 excludes"),
+    ("reference", "LpPool", FIRST, LAST, always, "takes the mean of what a clipped window holds for its sum"),
+    ("reference", "MaxPool", FIRST, LAST, given("auto_pad"), "pads by negative amounts, or on the wrong side"),
+    ("onnxruntime", "Gather", FIRST, LAST, of("T", "string"), "loses strings under negative indices"),
+    ("onnxruntime", "Slice", 10, LAST, _backwards, "takes the greatest integer for no end under negative steps"),
+    ("reference", "LRN", FIRST, LAST, always, "counts channels by the batch"),
+    ("reference", "BatchNormalization", 9, 13, always, "takes a momentum for training"),
+    ("reference", "RoiAlign", 10, 15, always, "shifts by half a pixel, as version 16 introduced"),
+    ("reference", "Unsqueeze", 11, 12, _negative_axes, "inserts negative axes one after the other"),
+    ("reference", "Shape", FIRST, LAST, given("start", "end"), "slices as Python does, without clamping"),
+    ("reference", "SequenceInsert", FIRST, LAST, _at_the_end, "inserts at the front what belongs at the end"),
+    ("reference", "Pad", FIRST, LAST, of("T", "string"), "pads strings with zeros"),
+    ("reference", "CenterCropPad", FIRST, LAST, of("T", "string"), "pads strings with zeros"),
+    ("reference", "OneHot", FIRST, LAST, always, "computes off + hot * (on - off), which rounds"),
+    ("reference", "SVMRegressor", FIRST, LAST, _integers, "computes with integers"),
+    ("reference", "LinearRegressor", FIRST, LAST, always, "leaves the result uninitialised without intercepts"),
+    ("reference", "SVMClassifier", FIRST, LAST, always, "turns scores to probabilities in another way"),
+    ("reference", "TreeEnsemble*", FIRST, LAST, always, "knows neither MIN, MAX, missing values nor mixed modes"),
+    ("reference", "DictVectorizer", FIRST, LAST, always, "forgets the first axis"),
+    ("reference", "MaxPool", FIRST, LAST, given("storage_order"), "counts places within a channel"),
+    ("reference", "Scaler", FIRST, LAST, _integers, "computes with integers"),
+]
+
+# Judges that compute in f32 whatever the type.
+SINGLE = {
+    ("reference", "Erf"), ("reference", "AffineGrid"), ("reference", "DeformConv"), ("reference", "HardSwish"),
+    ("reference", "Gelu"), ("reference", "Adam"), ("reference", "Adagrad"), ("reference", "Momentum"), ("onnxruntime", "Shrink"), ("onnxruntime", "BlackmanWindow"),
+    ("onnxruntime", "HammingWindow"), ("onnxruntime", "HannWindow"),
+}  # fmt: skip
 
 # Kinds that a schema names and that no model can hold, by operator and version.
 IMPOSSIBLE: dict[tuple[str, int], dict[str, str]] = {}
@@ -24,6 +101,15 @@ def distrusted(judge: str, op: str, opset: int, case: Any) -> str | None:
         if who == judge and fnmatch.fnmatchcase(op, pattern) and first <= opset <= last and when(case):
             return reason
     return None
+
+
+# Operators that are not there yet.
+MISSING: dict[str, str] = {"Gradient": "comes with training"}
+
+
+def missing(schema: Any) -> str | None:
+    """Why the operator is not tested, or None."""
+    return MISSING.get(schema.name)
 
 
 def impossible(schema: Any, kind: str) -> str | None:

@@ -22,6 +22,8 @@ def _name(schema: onnx.defs.OpSchema) -> str:
 
 @pytest.mark.parametrize("schema", VERSIONS, ids=_name)
 def test_every_type(schema: onnx.defs.OpSchema) -> None:
+    if notes.missing(schema):
+        pytest.skip(notes.missing(schema))
     assert (schema.domain, schema.name) in RECIPES, "no recipe: add one under tests/differential/recipes"
     covered: set[tuple[str, str]] = set()
     failures = []

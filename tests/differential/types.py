@@ -90,10 +90,10 @@ def epsilon(kind: str) -> float:
     return float(ml_dtypes.finfo(dtype(kind)).eps)
 
 
-def widened(kind: str, floats: str) -> str:
-    """The kind with every floating-point element type narrower than 64 bits replaced by `floats`."""
+def widened(kind: str, floats: str, double: bool = False) -> str:
+    """The kind with every floating-point element type replaced by `floats`, that of 64 bits only if `double`."""
     name = element(kind)
-    return kind.replace(name, floats) if is_float(name) and name != "double" else kind
+    return kind.replace(name, floats) if is_float(name) and (double or name != "double") else kind
 
 
 def proto(kind: str, shape: Any = None) -> onnx.TypeProto:
@@ -123,5 +123,8 @@ def convert(value: Any, kind: str) -> Any:
         return [convert(item, inner) for item in value]
     if outer == "map":
         return value
+    array = np.asarray(value)
+    if array.dtype == dtype(inner):
+        return value
     with np.errstate(all="ignore"):
-        return np.asarray(value).astype(dtype(inner))
+        return array.astype(dtype(inner))

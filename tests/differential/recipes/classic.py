@@ -208,7 +208,7 @@ def linear_classifier(d: Draw) -> Node:
         **d.attributes(multi_class=lambda: d.integer(0, 1)),
         **_labels(d, "T2", classes),
     }
-    return Node([x], attrs, outputs=2, steps=64, scale=16)
+    return as_floats(Node([x], attrs, outputs=2, steps=64, scale=16, version=d.version), d.kind("T1"))
 
 
 @recipe("LinearRegressor", domain=ML)
@@ -254,7 +254,7 @@ def scaler(d: Draw) -> Node:
     x = d.array(d.kind(), (d.extent(1, 4), d.extent(1, 5)))
     count = d.choice([1, x.shape[1]])
     attrs = {"offset": [d.real(-2, 2) for _ in range(count)], "scale": [d.real(0.5, 2) for _ in range(count)]}
-    return Node([x], attrs, scale=16)
+    return as_floats(Node([x], attrs, scale=16, version=d.version), d.kind())
 
 
 @recipe("ZipMap", domain=ML)
@@ -283,7 +283,7 @@ def svm_regressor(d: Draw) -> Node:
         "rho": [d.real(-1, 1)],
         **d.attributes(one_class=lambda: 0),
     }
-    return Node([features(d, d.kind(), columns)], attrs, steps=256, scale=256)
+    return as_floats(Node([features(d, d.kind(), columns)], attrs, steps=256, scale=256, version=d.version), d.kind())
 
 
 @recipe("SVMClassifier", domain=ML)
@@ -302,7 +302,7 @@ def svm_classifier(d: Draw) -> Node:
     if d.chance():
         attrs["prob_a"] = [d.real(-1, -0.5) for _ in range(pairs)]
         attrs["prob_b"] = [d.real(-0.2, 0.2) for _ in range(pairs)]
-    return Node([features(d, d.kind("T1"), columns)], attrs, outputs=2, steps=512, scale=256)
+    return as_floats(Node([features(d, d.kind("T1"), columns)], attrs, outputs=2, steps=512, scale=256, version=d.version), d.kind("T1"))
 
 
 class Forest:
@@ -348,6 +348,13 @@ class Forest:
         return given
 
 
+def as_floats(node: Node, kind: str) -> Node:
+    """Judged with the integer features as floats, which the judges know."""
+    if types.is_integer(kind):
+        node.like = Node([node.inputs[0].astype(np.float32)], node.attrs, kinds=["tensor(float)"], version=node.version)
+    return node
+
+
 def _tree_features(d: Draw, kind: str, columns: int) -> np.ndarray:
     x = features(d, kind, columns)
     if types.is_float(kind) and d.chance(0.3):
@@ -376,7 +383,7 @@ def tree_regressor(d: Draw) -> Node:
     weights = [d.real(-2, 2) for _ in rows]
     base = [d.real(-1, 1) for _ in range(targets)] if d.chance() else []
     _weights(attrs, "target_weights", weights, base, tensor)
-    return Node([_tree_features(d, kind, columns)], attrs, steps=256, scale=16)
+    return as_floats(Node([_tree_features(d, kind, columns)], attrs, steps=256, scale=16, version=d.version), kind)
 
 
 def _weights(attrs: dict[str, Any], name: str, weights: list[float], base: list[float], tensor: Any) -> None:
@@ -401,12 +408,12 @@ def tree_classifier(d: Draw) -> Node:
         "post_transform": d.choice(POST[:4]),
         **_labels(d, "T2", classes),
     }
-    rows = [(t, n, k) for t, n in forest.leaves for k in d.some(range(classes), 1)]
+    rows = [(t, n, k) for t, n in forest.leaves for k in d.some(range(classes), 2)]
     attrs["class_treeids"], attrs["class_nodeids"], attrs["class_ids"] = ([r[i] for r in rows] for i in range(3))
     weights = [d.real(0.1, 2) for _ in rows]
     base = [d.real(-1, 1) for _ in range(classes)] if d.chance() else []
     _weights(attrs, "class_weights", weights, base, tensor)
-    return Node([_tree_features(d, kind, columns)], attrs, outputs=2, steps=256, scale=16)
+    return as_floats(Node([_tree_features(d, kind, columns)], attrs, outputs=2, steps=256, scale=16, version=d.version), kind)
 
 
 @recipe("TreeEnsemble", domain=ML)
@@ -446,4 +453,12 @@ def tree_ensemble(d: Draw) -> Node:
         "leaf_weights": numpy_helper.from_array(np.array([w for _, w in leaves]).astype(dtype)),
         **d.attributes(aggregate_function=lambda: d.integer(0, 3), post_transform=lambda: d.integer(0, 3)),
     }
-    return Node([_tree_features(d, kind, columns)], attrs, steps=256, scale=16, roundings=2)
+    x = _tree_features(d, kind, columns)
+    node = Node([x], attrs, steps=256, scale=16, roundings=2)
+    if types.element(kind) == "float16":
+        wide = {
+            name: numpy_helper.from_array(numpy_helper.to_array(attrs[name]).astype(np.float32))
+            for name in ("nodes_splits", "leaf_weights")
+        }
+        node.like = Node([x.astype(np.float32)], {**attrs, **wide}, kinds=["tensor(float)"])
+    return node

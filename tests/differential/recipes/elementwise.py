@@ -171,9 +171,10 @@ def variadic(d: Draw) -> Node:
     if d.version < 8:
         shape = d.shape(0, 4)
         inputs = [d.array(d.kind(), shape, -9, 9) for _ in range(count)]
-        return Node(inputs, old_form(d, count), scale=40)
+        return Node(inputs, old_form(d, count), scale=40, roundings=count)
     special = 0.2 if d.op in ("Max", "Min") else 0
-    return Node([d.array(d.kind(), shape, -9, 9, special=special) for shape in d.broadcast(count)], scale=40)
+    inputs = [d.array(d.kind(), shape, -9, 9, special=special) for shape in d.broadcast(count)]
+    return Node(inputs, scale=40, roundings=count)
 
 
 @recipe("Where")

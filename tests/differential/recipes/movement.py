@@ -181,7 +181,7 @@ def slice_(d: Draw) -> Node:
         starts.append(start)
         ends.append(end)
         steps.append(step)
-        index[axis] = slice(*_bounds(start, end, step, n), step)
+        index[axis] = slice(start, end, step)
     ordered = axes == list(range(len(axes))) and d.chance()
     negative = [axis - x.ndim if d.version >= 11 and d.chance(0.3) else axis for axis in axes]
 
@@ -198,16 +198,6 @@ def slice_(d: Draw) -> Node:
     while given[-1] is None:
         given.pop()
     return exact([x, *given], expect=expect)
-
-
-def _bounds(start: int, end: int, step: int, n: int) -> tuple[int, int | None]:
-    start, end = (v + n if v < 0 else v for v in (start, end))
-    if step > 0:
-        return min(max(start, 0), n), min(max(end, 0), n)
-    start, end = min(max(start, 0), n - 1), min(max(end, -1), n - 1)
-    if n == 0:
-        return 0, 0
-    return start, None if end < 0 else end
 
 
 @recipe("Gather")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from onnx import TensorProto
 
@@ -53,6 +54,37 @@ def _castable(d: Draw, source: str, target: str) -> np.ndarray:
     return x
 
 
+NARROW = ("int4", "uint4", "int2", "uint2", "float8e8m0")
+
+
+def _plain_cast(source: str, target: str) -> Any:
+    """NumPy's answer for types that the judges do not know, or None."""
+    name, to = types.element(source), types.element(target)
+    if to == "string" and types.is_integer(source):
+        return lambda x, *_: np.array([str(int(v)) for v in x.reshape(-1)], object).reshape(x.shape)
+    if types.is_integer(target) and (name == "string" or name in NARROW or to in NARROW):
+
+        def to_integers(x: Any, *_: Any) -> Any:
+            values = [int(float(v)) for v in x.reshape(-1)]
+            return np.array(values, object).astype(np.int64).astype(types.dtype(to)).reshape(x.shape)
+
+        return to_integers
+    if name == "string" and types.is_float(target):
+        return lambda x, *_: np.array([float(v) for v in x.reshape(-1)], np.float32).astype(types.dtype(to)).reshape(
+            x.shape
+        )
+    return None
+
+
+def _reads_back(x: np.ndarray, *rest: Any) -> None:
+    """How many digits a number is written with is open; it must be the same number when it is read."""
+    (y,) = rest[-1]
+    assert y.shape == x.shape
+    for text, value in zip(y.reshape(-1), x.reshape(-1)):
+        read = np.array(float(text)).astype(x.dtype)
+        assert read == value or (np.isnan(read) and np.isnan(value)), (text, value)
+
+
 @recipe("Cast", "CastLike")
 def cast(d: Draw) -> Node:
     source, target = d.kind("T1"), d.kind("T2")
@@ -62,9 +94,15 @@ def cast(d: Draw) -> Node:
         attrs = d.attributes(saturate=lambda: d.integer(0, 1), round_mode=lambda: d.choice(["up", "down", "nearest"]))
         if types.element(target) != "float8e8m0":
             attrs.pop("round_mode", None)
+    shown = types.element(target) == "string" and types.is_float(source)
+    check = _reads_back if shown else None
     if d.op == "CastLike":
-        return exact([x, d.array(target, d.shape(0, 2))], attrs)
+        like = Node([x], {**attrs, "to": types.number(target)}, op="Cast", version=max(d.version, 13))
+        expect = _plain_cast(source, target)
+        return exact([x, d.array(target, d.shape(0, 2))], attrs, like=like, check=check, expect=expect)
     attrs["to"] = types.number(target)
+    if check or _plain_cast(source, target):
+        return exact([x], attrs, check=check, expect=_plain_cast(source, target))
     if d.version < 6:
         attrs["to"] = TensorProto.DataType.Name(attrs["to"])
         like = Node([x], {"to": types.number(target)}, version=9)
@@ -131,7 +169,7 @@ def quantize(d: Draw) -> Node:
     out_variable = "T3" if "T3" in d.kinds else "T2"
     target = d.kind(out_variable)
     scale_kind = x_kind if d.version in (19, 21) else d.kind("T2") if d.version >= 23 else "tensor(float)"
-    shape = d.shape(0, 3)
+    shape = d.shape(0, 3, empty=0)
     scale_shape, attrs = _layout(d, shape)
     floats = types.is_float(target)
     x = d.array(x_kind, shape, -20, 20)
@@ -160,7 +198,7 @@ def dequantize(d: Draw) -> Node:
     variable = "T" if d.version < 19 else "T1"
     source = d.kind(variable)
     scale_kind = d.kind("T2") if d.version >= 19 else "tensor(float)"
-    shape = d.shape(0, 3)
+    shape = d.shape(0, 3, empty=0)
     scale_shape, attrs = _layout(d, shape)
     x = d.array(source, shape, -99, 99)
     scale = _scales(d, scale_kind, scale_shape)
@@ -262,4 +300,17 @@ def qlinear_matmul(d: Draw) -> Node:
     kind = d.kind("T3")
     inputs.append(np.asarray(d.choice([0.5, 1.0, 2.0])).astype(types.dtype(scale)))
     inputs.append(np.zeros((), types.dtype(kind)) if types.is_float(kind) else d.array(kind, (), 0, 9))
-    return Node(inputs, off=1, widen=False)
+
+    def expect(a: Any, sa: Any, za: Any, b: Any, sb: Any, zb: Any, sy: Any, zy: Any) -> Any:
+        a, sa, za, b, sb, zb, sy = (v.astype(np.float64) for v in (a, sa, za, b, sb, zb, sy))
+        y = ((a - za) * sa) @ ((b - zb) * sb) / sy
+        if types.is_float(kind):
+            return np.clip(y, *_finite(kind)).astype(types.dtype(kind))
+        return np.clip(np.rint(y) + zy.astype(np.float64), *types.limits(kind)).astype(types.dtype(kind))
+
+    return Node(inputs, off=1, widen=False, expect=expect, steps=64)
+
+
+def _finite(kind: str) -> tuple[float, float]:
+    most = float(ml_dtypes.finfo(types.dtype(kind)).max)
+    return -most, most

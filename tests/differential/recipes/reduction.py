@@ -25,6 +25,8 @@ def reduce(d: Draw) -> Node:
     if types.is_integer(kind) and small:
         low, high = 1, 2
     x = d.array(kind, shape, low, high)
+    if small and types.is_integer(kind):
+        x = np.where(d.rng.random(x.shape) < 10 / max(x.size, 1), x, np.ones((), x.dtype))
     attrs = d.attributes(keepdims=lambda: d.integer(0, 1))
     axes = [int(i) for i in d.some(range(x.ndim), 1)] if d.chance(0.8) else None
     if axes:
@@ -42,7 +44,20 @@ def reduce(d: Draw) -> Node:
         attrs.update(d.attributes(noop_with_empty_axes=lambda: d.integer(0, 1)))
         inputs += d.choice([[], [None], [np.zeros(0, np.int64)]])
     scale = 16 * max(count, 1) if not small else 1.5 ** min(count, 1296)
-    return Node(inputs, attrs, steps=8 + count, scale=scale)
+    node = Node(inputs, attrs, steps=8 + count, scale=scale)
+    if "Log" in d.op and types.is_integer(kind):
+        d.need(count > 0)
+        kept = bool(attrs.get("keepdims", 1))
+        nothing = not axes and bool(attrs.get("noop_with_empty_axes"))
+
+        def expect(x: Any, *_: Any) -> Any:
+            wide = x.astype(np.float64)
+            wide = np.exp(wide) if d.op == "ReduceLogSumExp" else wide
+            total = wide if nothing else wide.sum(tuple(reduced), keepdims=kept)
+            return np.trunc(np.round(np.log(total), 9)).astype(x.dtype)
+
+        node.expect, node.only = expect, True
+    return node
 
 
 @recipe("ArgMax", "ArgMin")
@@ -120,7 +135,23 @@ def unique(d: Draw) -> Node:
     wanted = ["y", *(name if d.chance(0.7) else "" for name in ("i", "v", "c"))]
     while not wanted[-1]:
         wanted.pop()
-    return exact([x], attrs, outputs=wanted)
+    axis, ordered = attrs.get("axis"), attrs.get("sorted", 1)
+
+    def expect(x: Any) -> Any:
+        rows = x.reshape(-1, 1) if axis is None else np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
+        keys = [tuple((v.real, v.imag) if types.is_complex(d.kind()) else v for v in row.tolist()) for row in rows]
+        first: dict[Any, int] = {}
+        for i, key in enumerate(keys):
+            first.setdefault(key, i)
+        distinct = sorted(first) if ordered else list(first)
+        places = np.array([first[key] for key in distinct], np.int64)
+        y = x.reshape(-1)[places] if axis is None else np.take(x, places, axis)
+        number = {key: i for i, key in enumerate(distinct)}
+        inverse = np.array([number[key] for key in keys], np.int64)
+        answers = [y, places, inverse, np.bincount(inverse, minlength=len(distinct)).astype(np.int64)]
+        return [answer for answer, name in zip(answers, wanted) if name]
+
+    return exact([x], attrs, outputs=wanted, expect=expect, only=True)
 
 
 @recipe("MatMul")

@@ -302,7 +302,7 @@ def layer_norm(d: Draw) -> Node:
     else:
         outputs = d.choice([1, 1, 2, 3])
     weights = [d.array(d.kind("T"), x.shape[axis:]) for _ in range(d.integer(1, 2))]
-    return Node([x, *weights], attrs, outputs=outputs, steps=512, scale=16, roundings=4 if outputs > 1 else 1)
+    return Node([x, *weights], attrs, outputs=outputs, steps=512, scale=16, roundings=2, single=True)
 
 
 @recipe("RMSNormalization")
@@ -310,7 +310,7 @@ def rms_norm(d: Draw) -> Node:
     x = d.array(d.kind("T"), d.shape(1, 4, empty=0, most=7), -4, 4)
     axis = d.axis(x.ndim)
     attrs = {"axis": axis, **d.attributes(epsilon=lambda: d.real(1e-3, 1e-1))}
-    return Node([x, d.array(d.kind("V"), x.shape[axis:])], attrs, steps=256, scale=16, roundings=2)
+    return Node([x, d.array(d.kind("V"), x.shape[axis:])], attrs, steps=256, scale=16, roundings=2, single=True)
 
 
 @recipe("LpNormalization")

@@ -172,7 +172,8 @@ def max_roi_pool(d: Draw) -> Node:
     attrs: dict[str, Any] = {"pooled_shape": [d.extent(1, 3), d.extent(1, 3)]}
     if d.chance(0.3):
         attrs["spatial_scale"] = 0.5
-    return Node([d.array(d.kind(), (n, c, h, w)), np.array(rois).astype(dtype)], attrs, steps=0)
+    x, boxes = d.array(d.kind(), (n, c, h, w)), np.array(rois).astype(dtype)
+    return Node([x, boxes], attrs, steps=0, like=Node([x, boxes], attrs, version=1))
 
 
 @recipe("RoiAlign")
@@ -252,7 +253,7 @@ def group_norm(d: Draw) -> Node:
     c = groups * per
     x = d.array(d.kind(), (d.extent(1, 3), c, *(d.extent(2, 4) for _ in range(d.integer(1, 3)))))
     attrs = {"num_groups": groups, **d.attributes(epsilon=lambda: d.real(1e-3, 1e-1), stash_type=lambda: 1)}
-    return Node([x, d.array(d.kind(), (c,)), d.array(d.kind(), (c,))], attrs, steps=256, scale=16)
+    return Node([x, d.array(d.kind(), (c,)), d.array(d.kind(), (c,))], attrs, steps=256, scale=16, single=True)
 
 
 @recipe("LRN")
@@ -297,7 +298,7 @@ def upsample(d: Draw) -> Node:
     }
     inputs = [x, None, np.array(scales, np.float32)]
     like = Node(inputs, like_attrs, op="Resize", version=13, kinds=[d.kind(), None, "tensor(float)"])
-    return Node(given, attrs, steps=64, scale=4, like=like)
+    return Node(given, attrs, steps=64, scale=4, like=like, moves=mode == "nearest", widen=mode != "nearest")
 
 
 @recipe("Resize")
@@ -315,9 +316,9 @@ def resize(d: Draw) -> Node:
     factors = [1.0] * outer + _size_factors(d, rank - outer)
     attrs: dict[str, Any] = {"mode": mode}
     if d.version == 10:
-        out = [max(1, int(n * s)) for n, s in zip(shape, factors)]
         d.need(all(int(n * s) >= 1 for n, s in zip(shape, factors)))
-        return Node([x, np.array(factors, np.float32)], attrs, steps=64, scale=4)
+        nearest = mode == "nearest"
+        return Node([x, np.array(factors, np.float32)], attrs, steps=64, scale=4, moves=nearest, widen=not nearest)
     if mode == "nearest":
         attrs.update(
             d.attributes(
@@ -348,7 +349,8 @@ def resize(d: Draw) -> Node:
             inputs[3] = sizes[axes]
     else:
         inputs = [x, roi, scales]
-    return Node(inputs, attrs, steps=4096, scale=4)
+    nearest = mode == "nearest"
+    return Node(inputs, attrs, steps=4096, scale=4, moves=nearest, widen=not nearest)
 
 
 @recipe("GridSample")
@@ -367,7 +369,7 @@ def grid_sample(d: Draw) -> Node:
     n = d.extent(1, 2)
     x = d.array(d.kind("T1"), (n, d.extent(1, 3), *(d.extent(2, 5) for _ in range(rank))))
     grid = d.array(d.kind("T2"), (n, *(d.extent(1, 4) for _ in range(rank)), rank), -1.3, 1.3)
-    return Node([x, grid], attrs, steps=4096, scale=4, widen=types.is_float(d.kind("T1")))
+    return Node([x, grid], attrs, steps=4096, scale=4, moves=attrs["mode"] == "nearest")
 
 
 @recipe("AffineGrid")
