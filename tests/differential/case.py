@@ -164,7 +164,16 @@ def _question(schema: onnx.defs.OpSchema, opset: int, node: Node, kinds: dict[st
     for i, kind in node.out_kinds.items():
         out_kinds[i] = kind
     return Question(
-        schema, opset, inputs, in_kinds, dict(node.attrs), outputs, out_kinds, set(node.constant), node.captured, node.before
+        schema,
+        opset,
+        inputs,
+        in_kinds,
+        dict(node.attrs),
+        outputs,
+        out_kinds,
+        set(node.constant),
+        node.captured,
+        node.before,
     )
 
 

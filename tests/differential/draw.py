@@ -30,7 +30,7 @@ class Node:
     single: the operator computes in f32 even on doubles (a stash type, float attributes of another quotient).
     off: by how much integers may differ (where a rounded quotient may lie on either side).
     roundings: how often a result narrower than f32 may have been rounded to its own type on the way.
-    scale: the magnitude of intermediate results (of a sum, the sum of magnitudes): a number, or a list with one per output.
+    scale: the magnitude of intermediate results (of a sum, the sum of magnitudes); a number, or one for each output.
     widen: the judges may compute in wider floating-point types than those drawn.
     constant: inputs that must be initializers; variable: those that must not.
     expect: a function of the inputs that gives the outputs; the judge where neither other one can run the node, and

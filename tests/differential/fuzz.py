@@ -47,17 +47,53 @@ def smallest(case: Case, error: Mismatch) -> tuple[Case, Mismatch]:
     return best
 
 
-def report(case: Case, error: Mismatch) -> None:
+def report(case: Case, error: Mismatch) -> str:
+    """The mismatch on a node as small as can be found, its model and inputs, and how to run it again."""
     small, found = smallest(case, error)
     kinds = " ".join(f"--kind '{variable}={kind}'" for variable, kind in small.kinds.items())
     domain = f"{small.schema.domain}::" if small.schema.domain else ""
-    print(f"\n{found}\n\n{small.describe()}\n")
-    print(
+    return (
+        f"\n{found}\n\n{small.describe()}\n\n"
         f"Again: python -m tests.differential.fuzz --op {domain}{small.schema.name} "
         f"--version {small.schema.since_version} {kinds} --case {','.join(map(str, small.seed))}"
-        f"{' --small' if small.small else ''}",
-        flush=True,
+        f"{' --small' if small.small else ''}"
     )
+
+
+def run(
+    *,
+    seed: int,
+    draws: int | None = None,
+    seconds: float = 60,
+    failures: int = 1,
+    chosen: Sequence[onnx.defs.OpSchema] | None = None,
+    pinned: dict[str, str] | None = None,
+) -> tuple[int, list[str]]:
+    """Checks random nodes until one of the limits is reached; how many, and a report of each mismatch."""
+    chosen = chosen or choose([], None)
+    rng = np.random.default_rng(seed)
+    stop = time.monotonic() + seconds
+    done = 0
+    reports: list[str] = []
+    while len(reports) < failures and (time.monotonic() < stop if draws is None else done < draws):
+        done += 1
+        schema = chosen[int(rng.integers(len(chosen)))]
+        allowed = list(constraints(schema).items())
+        kinds = dict(pinned or {})
+        if allowed and not kinds:
+            variable, choices = allowed[int(rng.integers(len(allowed)))]
+            kinds = {variable: choices[int(rng.integers(len(choices)))]}
+        if any(notes.impossible(schema, kind) for kind in kinds.values()):
+            continue
+        try:
+            case = draw_case(schema, kinds, (seed, done))
+        except Reject:
+            continue
+        try:
+            case.check()
+        except Mismatch as error:
+            reports.append(report(case, error))
+    return done, reports
 
 
 def main() -> int:
@@ -84,33 +120,18 @@ def main() -> int:
         print("agrees")
         return 0
     seed = int(time.time()) if options.seed is None else options.seed
-    rng = np.random.default_rng(seed)
     start = time.monotonic()
-    done = failed = 0
-    while failed < options.failures:
-        if options.draws is None and time.monotonic() - start > options.seconds:
-            break
-        if options.draws is not None and done >= options.draws:
-            break
-        schema = chosen[int(rng.integers(len(chosen)))]
-        kinds = {
-            variable: allowed[int(rng.integers(len(allowed)))] for variable, allowed in constraints(schema).items()
-        }
-        one = dict([list(kinds.items())[int(rng.integers(len(kinds)))]]) if kinds else {}
-        done += 1
-        if any(notes.impossible(schema, kind) for kind in one.values()):
-            continue
-        try:
-            case = draw_case(schema, pinned or one, (seed, done))
-        except Reject:
-            continue
-        try:
-            case.check()
-        except Mismatch as error:
-            failed += 1
-            report(case, error)
-    print(f"{done} nodes, {failed} mismatches, seed {seed}, {time.monotonic() - start:.0f} s")
-    return 1 if failed else 0
+    done, reports = run(
+        seed=seed,
+        draws=options.draws,
+        seconds=options.seconds,
+        failures=options.failures,
+        chosen=chosen,
+        pinned=pinned,
+    )
+    print("\n".join(reports))
+    print(f"{done} nodes, {len(reports)} mismatches, seed {seed}, {time.monotonic() - start:.0f} s")
+    return 1 if reports else 0
 
 
 if __name__ == "__main__":

@@ -40,6 +40,10 @@ def _backwards(case: Any) -> bool:
     return len(case.node.inputs) > 4 and bool((case.node.inputs[4] < 0).any())
 
 
+def _shows_masked_scores(case: Any) -> bool:
+    return len(case.question.outputs) == 4 and len(case.node.inputs) > 3 and case.node.inputs[3] is not None
+
+
 def _at_the_end(case: Any) -> bool:
     return len(case.node.inputs) > 2 and int(case.node.inputs[2]) == len(case.node.inputs[0])
 
@@ -66,6 +70,7 @@ DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
     ("reference", "MaxPool", FIRST, LAST, given("auto_pad"), "pads by negative amounts, or on the wrong side"),
     ("onnxruntime", "Gather", FIRST, LAST, of("T", "string"), "loses strings under negative indices"),
     ("onnxruntime", "Slice", 10, LAST, _backwards, "takes the greatest integer for no end under negative steps"),
+    ("onnxruntime", "Attention", FIRST, LAST, _shows_masked_scores, "masks with the lowest number, not infinity"),
     ("reference", "LRN", FIRST, LAST, always, "counts channels by the batch"),
     ("reference", "BatchNormalization", 9, 13, always, "takes a momentum for training"),
     ("reference", "RoiAlign", 10, 15, always, "shifts by half a pixel, as version 16 introduced"),
@@ -86,10 +91,10 @@ DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
 
 # Judges that compute in f32 whatever the type.
 SINGLE = {
-    ("reference", "Erf"), ("reference", "AffineGrid"), ("reference", "DeformConv"), ("reference", "HardSwish"),
-    ("reference", "Gelu"), ("reference", "Adam"), ("reference", "Adagrad"), ("reference", "Momentum"), ("onnxruntime", "Shrink"), ("onnxruntime", "BlackmanWindow"),
-    ("onnxruntime", "HammingWindow"), ("onnxruntime", "HannWindow"),
-}  # fmt: skip
+    *(("reference", name) for name in ("Erf", "AffineGrid", "DeformConv", "HardSwish", "Gelu")),
+    *(("reference", name) for name in ("Adam", "Adagrad", "Momentum")),
+    *(("onnxruntime", name) for name in ("Shrink", "BlackmanWindow", "HammingWindow", "HannWindow")),
+}
 
 # Kinds that a schema names and that no model can hold, by operator and version.
 IMPOSSIBLE: dict[tuple[str, int], dict[str, str]] = {}

@@ -4,6 +4,7 @@ from tests.differential.recipes import assorted as assorted
 from tests.differential.recipes import classic as classic
 from tests.differential.recipes import control as control
 from tests.differential.recipes import elementwise as elementwise
+from tests.differential.recipes import indexing as indexing
 from tests.differential.recipes import movement as movement
 from tests.differential.recipes import quantization as quantization
 from tests.differential.recipes import reduction as reduction

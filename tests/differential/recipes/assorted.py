@@ -332,5 +332,9 @@ def gradient(d: Draw) -> Node:
     d.bind("T1", kind)
     x = d.array(kind, d.shape(1, 3, empty=0))
     return Node(
-        [x], {"xs": ["x0"], "y": "y_of_x"}, before=[("Mul", ["x0", "x0"], ["y_of_x"])], expect=lambda x: 2 * x, only=True
+        [x],
+        {"xs": ["x0"], "y": "y_of_x"},
+        before=[("Mul", ["x0", "x0"], ["y_of_x"])],
+        expect=lambda x: 2 * x,
+        only=True,
     )

@@ -302,7 +302,10 @@ def svm_classifier(d: Draw) -> Node:
     if d.chance():
         attrs["prob_a"] = [d.real(-1, -0.5) for _ in range(pairs)]
         attrs["prob_b"] = [d.real(-0.2, 0.2) for _ in range(pairs)]
-    return as_floats(Node([features(d, d.kind("T1"), columns)], attrs, outputs=2, steps=512, scale=256, version=d.version), d.kind("T1"))
+    return as_floats(
+        Node([features(d, d.kind("T1"), columns)], attrs, outputs=2, steps=512, scale=256, version=d.version),
+        d.kind("T1"),
+    )
 
 
 class Forest:
@@ -413,7 +416,9 @@ def tree_classifier(d: Draw) -> Node:
     weights = [d.real(0.1, 2) for _ in rows]
     base = [d.real(-1, 1) for _ in range(classes)] if d.chance() else []
     _weights(attrs, "class_weights", weights, base, tensor)
-    return as_floats(Node([_tree_features(d, kind, columns)], attrs, outputs=2, steps=256, scale=16, version=d.version), kind)
+    return as_floats(
+        Node([_tree_features(d, kind, columns)], attrs, outputs=2, steps=256, scale=16, version=d.version), kind
+    )
 
 
 @recipe("TreeEnsemble", domain=ML)

@@ -156,7 +156,9 @@ def sequence_map(d: Draw) -> Node:
     kind, other = d.kind("S"), d.kind("V")
     element = types.split(kind)[1]
     values = d.value(kind)
-    extra: Any = d.array(other, d.shape()) if other.startswith("tensor") else [d.array(other, d.shape()) for _ in values]
+    extra: Any = (
+        d.array(other, d.shape()) if other.startswith("tensor") else [d.array(other, d.shape()) for _ in values]
+    )
     inner = other if other.startswith("tensor") else types.split(other)[1]
     nodes = [helper.make_node("Identity", ["a"], ["p"]), helper.make_node("Identity", ["b"], ["q"])]
     body = graph(nodes, [("a", element), ("b", inner)], [("p", element), ("q", inner)])

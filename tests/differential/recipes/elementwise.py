@@ -52,7 +52,9 @@ def unary(d: Draw) -> Node:
     return Node([x], {**attrs, **old_form(d, 1)}, scale=4)
 
 
-def old_broadcast(d: Draw, kinds: list[str], **range_: Any) -> tuple[list[np.ndarray], dict[str, Any], list[np.ndarray]]:
+def old_broadcast(
+    d: Draw, kinds: list[str], **range_: Any
+) -> tuple[list[np.ndarray], dict[str, Any], list[np.ndarray]]:
     """Two inputs as versions before 7 broadcast them: the attributes, and the inputs as NumPy broadcasts them."""
     shape = d.shape(1, 4)
     attrs: dict[str, Any] = {}

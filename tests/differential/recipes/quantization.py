@@ -70,8 +70,8 @@ def _plain_cast(source: str, target: str) -> Any:
 
         return to_integers
     if name == "string" and types.is_float(target):
-        return lambda x, *_: np.array([float(v) for v in x.reshape(-1)], np.float32).astype(types.dtype(to)).reshape(
-            x.shape
+        return lambda x, *_: (
+            np.array([float(v) for v in x.reshape(-1)], np.float32).astype(types.dtype(to)).reshape(x.shape)
         )
     return None
 

@@ -73,7 +73,7 @@ def arg_reduce(d: Draw) -> Node:
 
 @recipe("CumSum", "CumProd")
 def cumulative(d: Draw) -> Node:
-    x = d.array(d.kind("T" if d.op == "CumProd" else "T"), d.shape(1, 4), *(-4, 4) if d.op == "CumSum" else (0.5, 1.5))
+    x = d.array(d.kind(), d.shape(1, 4), *(-4, 4) if d.op == "CumSum" else (0.5, 1.5))
     axis = np.array(d.axis(x.ndim)).astype(types.dtype(d.kind("T2")))
     attrs = d.attributes(exclusive=lambda: d.integer(0, 1), reverse=lambda: d.integer(0, 1))
     n = max(x.shape)

@@ -181,12 +181,13 @@ def attention(d: Draw) -> Node:
             is_causal=lambda: d.integer(0, 1),
             scale=lambda: d.real(0.2, 1),
             softcap=lambda: d.choice([0.0, d.real(1, 5)]),
+            left_window_size=lambda: d.integer(-1, 3),
+            right_window_size=lambda: d.integer(-1, 3),
         )
     )
     u = d.kind("U")
     mask: Any = None
-    if (not types.is_integer(u) and d.chance()) or "U" in d.pinned:
-        d.need(not types.is_integer(u))
+    if d.chance() or "U" in d.pinned:
         rows = d.choice([(q_len,), (1, q_len), (batch, heads, q_len), (1, 1, q_len)])
         mask = d.array(u, (*rows, past + kv_len), -2, 2)
         if types.element(u) == "bool":
@@ -203,7 +204,7 @@ def attention(d: Draw) -> Node:
         if not past:
             wanted = ["y", "", "", "qk"]
     kinds = [t1, t1, t2, u if mask is not None else None, t1, t2][: len(inputs)]
-    return Node(inputs, attrs, kinds=kinds, outputs=wanted, steps=512, scale=8, roundings=4)
+    return Node(inputs, attrs, kinds=kinds, outputs=wanted, steps=512, scale=8, roundings=4, single=t1 != t2)
 
 
 @recipe("FlexAttention", domain="ai.onnx.preview")
@@ -327,9 +328,7 @@ def loss(d: Draw) -> Node:
     x = d.array(d.kind("T"), (n, c, *rest), -3, 3)
     target = d.rng.integers(0, c, (n, *rest)).astype(types.dtype(d.kind("Tind")))
     weight = [d.array(d.kind("T"), (c,), 0.5, 2)] if d.chance() else []
-    attrs = d.attributes(
-        ignore_index=lambda: d.integer(0, c - 1), reduction=lambda: d.choice(["none", "mean", "sum"])
-    )
+    attrs = d.attributes(ignore_index=lambda: d.integer(0, c - 1), reduction=lambda: d.choice(["none", "mean", "sum"]))
     ignored = attrs.get("ignore_index")
     d.need(ignored is None or bool((target != ignored).any()))
     outputs = d.choice([1, 2]) if d.op == "SoftmaxCrossEntropyLoss" else 1

@@ -330,7 +330,9 @@ def resize(d: Draw) -> Node:
         modes.append("half_pixel_symmetric")
     attrs.update(d.attributes(coordinate_transformation_mode=lambda: d.choice(modes)))
     if mode == "cubic":
-        attrs.update(d.attributes(cubic_coeff_a=lambda: d.choice([-0.5, -0.75]), exclude_outside=lambda: d.integer(0, 1)))
+        attrs.update(
+            d.attributes(cubic_coeff_a=lambda: d.choice([-0.5, -0.75]), exclude_outside=lambda: d.integer(0, 1))
+        )
     if d.has("antialias") and mode != "nearest" and d.chance(0.3):
         attrs["antialias"] = 1
     d.need(all(int(n * s) >= 1 for n, s in zip(shape, factors)))
