@@ -279,7 +279,7 @@ class AttentionRun {
     if (keys > 0) {
       multiply(DenseProduct<T>{rows, keys, q_.size, q + q_.at(b, h, first), q_.row_step, k + k_.at(b, h / group, 0),
                                k_.row_step, true, scores, keys,
-                               spec_.scale != 0.0f ? spec_.scale : 1.0f / std::sqrt(static_cast<float>(q_.size))});
+                               spec_.scale != 0.0f ? T(spec_.scale) : T(1) / std::sqrt(static_cast<T>(q_.size))});
     }
     const auto show = [&](Shown stage) {
       if (shown != nullptr && spec_.shown == stage)

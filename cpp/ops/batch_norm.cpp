@@ -192,7 +192,7 @@ void upgrade_batch_norm(UpgradeContext& c) {
     c.set_input(i, c.emit("Reshape", {c.draft().inputs[i], c.constant(Tensor::vector({-1}))}));
   const ValueId result = outputs[0];
   const ValueId flat = c.detach_output(0);
-  c.emit_after(result, "Reshape", {flat, shape});
+  c.emit_after(result, "Reshape", {flat, shape}, {{"allowzero", int64_t{1}}});
 }
 
 // In training, with n the normalised data, s = 1 / sqrt(variance + epsilon) and g = dy scale over batch and space:

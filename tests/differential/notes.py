@@ -41,7 +41,27 @@ def _backwards(case: Any) -> bool:
 
 
 def _shows_masked_scores(case: Any) -> bool:
-    return len(case.question.outputs) == 4 and len(case.node.inputs) > 3 and case.node.inputs[3] is not None
+    return case.node.attrs.get("qk_matmul_output_mode", 0) > 0
+
+
+def _shows_places(case: Any) -> bool:
+    return len(case.question.outputs) == 2
+
+
+def _empty(case: Any) -> bool:
+    return np.size(case.node.inputs[0]) == 0
+
+
+def _per_channel(case: Any) -> bool:
+    return np.ndim(case.node.inputs[4]) > 0
+
+
+def _symmetric(case: Any) -> bool:
+    return case.node.attrs.get("coordinate_transformation_mode") == "half_pixel_symmetric"
+
+
+def _mixed(case: Any) -> bool:
+    return case.kinds["T1"] != case.kinds["T2"]
 
 
 def _at_the_end(case: Any) -> bool:
@@ -67,10 +87,21 @@ DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
     ("reference", "GlobalMaxPool", FIRST, LAST, _not_rank_4, "reduces other axes where there are not two"),
     ("reference", "AveragePool", FIRST, 6, given("pads", "auto_pad"), "counts the padding, which version 1 excludes"),
     ("reference", "LpPool", FIRST, LAST, always, "takes the mean of what a clipped window holds for its sum"),
-    ("reference", "MaxPool", FIRST, LAST, given("auto_pad"), "pads by negative amounts, or on the wrong side"),
+    ("reference", "*Pool", FIRST, LAST, given("ceil_mode"), "rounds the number of windows in another way"),
     ("onnxruntime", "Gather", FIRST, LAST, of("T", "string"), "loses strings under negative indices"),
     ("onnxruntime", "Slice", 10, LAST, _backwards, "takes the greatest integer for no end under negative steps"),
     ("onnxruntime", "Attention", FIRST, LAST, _shows_masked_scores, "masks with the lowest number, not infinity"),
+    ("onnxruntime", "TfIdfVectorizer", FIRST, LAST, given("weights"), "takes the weights in the order of the outputs"),
+    ("onnxruntime", "Reduce*", FIRST, LAST, _empty, "reduces nothing to another shape"),
+    ("onnxruntime", "Cast*", FIRST, LAST, of("T1", "bool"), "writes 0 and 1 for bools"),
+    ("reference", "Trilu", FIRST, LAST, of("T", "string"), "fills strings with zeros"),
+    ("onnxruntime", "Attention", FIRST, LAST, given("softcap"), "adds the mask before the cap"),
+    ("reference", "QLinearConv", FIRST, LAST, _per_channel, "does not spread the scales of channels"),
+    ("reference", "MaxPool", FIRST, LAST, given("pads", "auto_pad"), "mixes up the pads of two axes"),
+    ("onnxruntime", "Resize", 19, LAST, _symmetric, "finds positions in f32, just beside whole numbers"),
+    ("reference", "BatchNormalization", FIRST, 8, given("spatial"), "knows one mean for each channel only"),
+    ("reference", "ConvTranspose", FIRST, LAST, given("group"), "adds up the groups"),
+    ("reference", "QuantizeLinear", 23, LAST, _mixed, "divides in the wider type of x and its scale"),
     ("reference", "LRN", FIRST, LAST, always, "counts channels by the batch"),
     ("reference", "BatchNormalization", 9, 13, always, "takes a momentum for training"),
     ("reference", "RoiAlign", 10, 15, always, "shifts by half a pixel, as version 16 introduced"),
@@ -85,15 +116,18 @@ DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
     ("reference", "SVMClassifier", FIRST, LAST, always, "turns scores to probabilities in another way"),
     ("reference", "TreeEnsemble*", FIRST, LAST, always, "knows neither MIN, MAX, missing values nor mixed modes"),
     ("reference", "DictVectorizer", FIRST, LAST, always, "forgets the first axis"),
-    ("reference", "MaxPool", FIRST, LAST, given("storage_order"), "counts places within a channel"),
+    ("reference", "MaxPool", FIRST, LAST, _shows_places, "counts places within a channel"),
     ("reference", "Scaler", FIRST, LAST, _integers, "computes with integers"),
 ]
 
 # Judges that compute in f32 whatever the type.
 SINGLE = {
-    *(("reference", name) for name in ("Erf", "AffineGrid", "DeformConv", "HardSwish", "Gelu")),
+    *(("reference", name) for name in ("BatchNormalization", "Erf", "AffineGrid", "DeformConv", "HardSwish", "Gelu")),
     *(("reference", name) for name in ("Adam", "Adagrad", "Momentum")),
-    *(("onnxruntime", name) for name in ("Shrink", "BlackmanWindow", "HammingWindow", "HannWindow")),
+    *(
+        ("onnxruntime", name)
+        for name in ("DFT", "Gelu", "Shrink", "TreeEnsemble", "BlackmanWindow", "HammingWindow", "HannWindow")
+    ),
 }
 
 # Kinds that a schema names and that no model can hold, by operator and version.

@@ -12,6 +12,6 @@ BATCHES, NODES = 16, 200
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_random_nodes(batch: int) -> None:
     done, reports = run(seed=batch, draws=NODES)
-    assert done == NODES
     if reports:
         pytest.fail("\n".join(reports), pytrace=False)
+    assert done == NODES

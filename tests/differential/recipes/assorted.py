@@ -25,7 +25,16 @@ def string_split(d: Draw) -> Node:
     x = d.array("string", d.shape(0, 3, empty=0))
     attrs = d.attributes(delimiter=lambda: d.choice([" ", "a", "b", ""]), maxsplit=lambda: d.integer(1, 3))
     attrs = {k: v for k, v in attrs.items() if k != "maxsplit" or d.chance()}
-    return exact([x], attrs, outputs=2)
+    delimiter, most = attrs.get("delimiter") or None, attrs.get("maxsplit", -1)
+
+    def expect(x: Any) -> Any:
+        parts = [text.split(delimiter, most) for text in x.reshape(-1)]
+        width = max(map(len, parts), default=0)
+        rows = [row + [""] * (width - len(row)) for row in parts]
+        counts = np.array([len(row) for row in parts], np.int64).reshape(x.shape)
+        return [np.array(rows, object).reshape(*x.shape, width), counts]
+
+    return exact([x], attrs, outputs=2, expect=expect, only=True)
 
 
 @recipe("RegexFullMatch")
@@ -42,7 +51,21 @@ def string_normalizer(d: Draw) -> Node:
         is_case_sensitive=lambda: d.integer(0, 1),
         stopwords=lambda: d.some(["a", "ab", "Ba", "AB", "zz zz"], 1),
     )
-    return exact([x], attrs)
+    stop, action = attrs.get("stopwords", []), attrs.get("case_change_action", "NONE")
+    folded = not attrs.get("is_case_sensitive", 0)
+
+    def change(text: str, how: str) -> str:
+        """Character by character, those that become several excepted."""
+        turned = [getattr(c, how.lower())() for c in text]
+        return "".join(b if len(b) == 1 else a for a, b in zip(text, turned))
+
+    def expect(x: Any) -> Any:
+        banned = {change(word, "LOWER") if folded else word for word in stop}
+        kept = [word for word in x.reshape(-1) if (change(word, "LOWER") if folded else word) not in banned]
+        kept = [word if action == "NONE" else change(word, action) for word in kept] or [""]
+        return np.array(kept, object).reshape((1, -1) if x.ndim == 2 else -1)
+
+    return exact([x], attrs, expect=expect, only=True)
 
 
 @recipe("TfIdfVectorizer")
@@ -86,12 +109,12 @@ def range_(d: Draw) -> Node:
 
 @recipe("BlackmanWindow", "HammingWindow", "HannWindow")
 def window(d: Draw) -> Node:
-    size = np.array(d.integer(1, 12)).astype(types.dtype(d.kind("T1")))
+    size = np.array(d.integer(2, 12)).astype(types.dtype(d.kind("T1")))
     attrs = d.attributes(periodic=lambda: d.integer(0, 1))
     target = d.kind("T2")
     if types.element(target) != "float" or d.chance():
         attrs["output_datatype"] = types.number(target)
-    return Node([size], attrs, steps=16, off=1)
+    return Node([size], attrs, steps=16, off=1, roundings=4)
 
 
 @recipe("MelWeightMatrix")

@@ -402,7 +402,7 @@ def _weights(attrs: dict[str, Any], name: str, weights: list[float], base: list[
 
 @recipe("TreeEnsembleClassifier", domain=ML)
 def tree_classifier(d: Draw) -> Node:
-    columns, classes = d.extent(1, 4), d.integer(2, 4)
+    columns, classes = d.extent(1, 4), d.integer(3, 4)
     kind = d.kind("T1")
     tensor = np.float64 if d.version >= 3 and types.element(kind) == "double" else None
     forest = Forest(d, columns, modes=_one_mode(d))
@@ -460,10 +460,13 @@ def tree_ensemble(d: Draw) -> Node:
     }
     x = _tree_features(d, kind, columns)
     node = Node([x], attrs, steps=256, scale=16, roundings=2)
+    wide: dict[str, Any] = {}
     if types.element(kind) == "float16":
-        wide = {
-            name: numpy_helper.from_array(numpy_helper.to_array(attrs[name]).astype(np.float32))
-            for name in ("nodes_splits", "leaf_weights")
-        }
-        node.like = Node([x.astype(np.float32)], {**attrs, **wide}, kinds=["tensor(float)"])
+        kind, x = "tensor(float)", x.astype(np.float32)
+        for name in ("nodes_splits", "leaf_weights"):
+            wide[name] = numpy_helper.from_array(numpy_helper.to_array(attrs[name]).astype(np.float32))
+    # onnxruntime numbers softmax and logistic the other way round.
+    if attrs.get("post_transform") in (1, 2):
+        wide["post_transform"] = 3 - attrs["post_transform"]
+    node.like = Node([x], {**attrs, **wide}, kinds=[kind])
     return node

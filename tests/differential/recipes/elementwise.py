@@ -49,7 +49,18 @@ def unary(d: Draw) -> Node:
         detect_negative=lambda: d.integer(0, 1),
         detect_positive=lambda: d.integer(0, 1),
     )
-    return Node([x], {**attrs, **old_form(d, 1)}, scale=4)
+    node = Node([x], {**attrs, **old_form(d, 1)}, scale=4)
+    if d.op == "Selu":
+        alpha, gamma = (1.6732, 1.0507) if d.version < 6 else (1.6732632423543772, 1.0507009873554805)
+        alpha, gamma = (float(np.float32(attrs.get(k, v))) for k, v in (("alpha", alpha), ("gamma", gamma)))
+        node.only = True
+
+        def selu(x: Any) -> Any:
+            wide = x.astype(np.float64)
+            return (gamma * np.where(wide > 0, wide, alpha * np.expm1(wide))).astype(x.dtype)
+
+        node.expect = selu
+    return node
 
 
 def old_broadcast(

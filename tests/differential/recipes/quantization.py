@@ -101,6 +101,8 @@ def cast(d: Draw) -> Node:
         expect = _plain_cast(source, target)
         return exact([x, d.array(target, d.shape(0, 2))], attrs, like=like, check=check, expect=expect)
     attrs["to"] = types.number(target)
+    if types.element(source).startswith(("float8", "float6", "float4")) and types.element(target) == "float8e8m0":
+        return exact([x], attrs, like=Node([x.astype(np.float32)], attrs, kinds=["tensor(float)"]))
     if check or _plain_cast(source, target):
         return exact([x], attrs, check=check, expect=_plain_cast(source, target))
     if d.version < 6:
@@ -190,7 +192,31 @@ def quantize(d: Draw) -> Node:
         zero = None
     inputs = [x, scale] + ([zero] if zero is not None else [])
     kinds = [x_kind, scale_kind] + ([target] if zero is not None else [])
-    return Node(inputs, attrs, kinds=kinds, out_kinds={0: target}, widen=False, steps=0)
+    node = Node(inputs, attrs, kinds=kinds, out_kinds={0: target}, widen=False, steps=0)
+    if x_kind != scale_kind and d.version >= 23:
+
+        def expect(x: Any, scale: Any, zero: Any = None) -> Any:
+            """The quotient is rounded to the type of the scale."""
+            quotient = x.astype(np.float32) / _spread(scale, shape, attrs).astype(np.float32)
+            if types.element(scale_kind) in ("float16", "bfloat16"):
+                quotient = quotient.astype(types.dtype(scale_kind)).astype(np.float32)
+            shift = 0 if zero is None else _spread(zero, shape, attrs).astype(np.float32)
+            if floats:
+                return np.clip(quotient, *_finite(target)).astype(types.dtype(target))
+            return np.clip(np.rint(quotient) + shift, *types.limits(target)).astype(types.dtype(target))
+
+        node.expect = expect
+    return node
+
+
+def _spread(scale: np.ndarray, shape: tuple[int, ...], attrs: dict[str, Any]) -> np.ndarray:
+    """Scales or zero points, one for each element."""
+    if scale.ndim == 0:
+        return np.broadcast_to(scale, shape)
+    axis = attrs.get("axis", 1) % len(shape)
+    if attrs.get("block_size"):
+        return np.take(np.repeat(scale, attrs["block_size"], axis), np.arange(shape[axis]), axis)
+    return np.broadcast_to(scale.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
 
 
 @recipe("DequantizeLinear")

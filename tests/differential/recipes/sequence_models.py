@@ -119,9 +119,9 @@ def _recur(
         count = ARGUMENTS.get(name, 0)
         functions.append((name, alphas.pop(0) if count else 0, betas.pop(0) if count == 2 else 0))
 
-    def act(k: int, v: Any) -> Any:
+    def act(k: int, v: Any, most: float = clip) -> Any:
         name, alpha, beta = functions[k]
-        return ACTIVATIONS[name](np.clip(v, -clip, clip), alpha, beta)
+        return ACTIVATIONS[name](np.clip(v, -most, most), alpha, beta)
 
     y = np.zeros((steps, ways, batch, hidden))
     last_h, last_c = np.zeros((ways, batch, hidden)), np.zeros((ways, batch, hidden))
@@ -152,7 +152,7 @@ def _recur(
                     i = act(first, xs[0] + hs[0] + peep[0] * c)
                     f = 1 - i if attrs.get("input_forget") else act(first, xs[2] + hs[2] + peep[2] * c)
                     c = f * c + i * act(first + 1, xs[3] + hs[3])
-                    h = act(first, xs[1] + hs[1] + peep[1] * c) * act(first + 2, c)
+                    h = act(first, xs[1] + hs[1] + peep[1] * c) * act(first + 2, c, np.inf)
                 y[t, way, n] = h
             last_h[way, n], last_c[way, n] = h, c
     if layout:
@@ -201,10 +201,16 @@ def attention(d: Draw) -> Node:
     wanted = ["y", "k", "v", "qk"][:outputs]
     if outputs == 4:
         attrs["qk_matmul_output_mode"] = d.integer(0, 3)
+        if attrs["qk_matmul_output_mode"] == 0:  # whether the cap comes before what is shown changed over time
+            attrs.pop("softcap", None)
         if not past:
             wanted = ["y", "", "", "qk"]
     kinds = [t1, t1, t2, u if mask is not None else None, t1, t2][: len(inputs)]
-    return Node(inputs, attrs, kinds=kinds, outputs=wanted, steps=512, scale=8, roundings=4, single=t1 != t2)
+    like = None
+    if mask is not None and types.is_integer(u):
+        floats = [*kinds[:3], "tensor(float)", *kinds[4:]]
+        like = Node([*inputs[:3], mask.astype(np.float32), *inputs[4:]], attrs, kinds=floats, version=d.version)
+    return Node(inputs, attrs, kinds=kinds, outputs=wanted, steps=512, scale=8, roundings=4, single=t1 != t2, like=like)
 
 
 @recipe("FlexAttention", domain="ai.onnx.preview")
@@ -272,6 +278,8 @@ def linear_attention(d: Draw) -> Node:
     ]
     while inputs[-1] is None:
         inputs.pop()
+    if len(inputs) < 4 or inputs[3] is None:
+        d.bind("S", d.kind("T"))
     return Node(inputs, attrs, outputs=2, steps=512, scale=4, roundings=4)
 
 

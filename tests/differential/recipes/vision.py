@@ -35,6 +35,20 @@ class Window:
                 self.attrs["auto_pad"] = d.choice(["SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET"])
         self.image = [d.integer(r, r + 6) for r in self.reach]
 
+    def explicit(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The attributes with auto_pad spelled out."""
+        mode = attrs.get("auto_pad", "NOTSET")
+        attrs = {name: value for name, value in attrs.items() if name != "auto_pad"}
+        if not mode.startswith("SAME"):
+            return attrs
+        begin, end = [], []
+        for n, reach, stride in zip(self.image, self.reach, self.strides):
+            total = max((-(-n // stride) - 1) * stride + reach - n, 0)
+            less, more = total // 2, total - total // 2
+            begin.append(less if mode == "SAME_UPPER" else more)
+            end.append(more if mode == "SAME_UPPER" else less)
+        return {**attrs, "pads": begin + end}
+
 
 @recipe("Conv")
 def conv(d: Draw) -> Node:
@@ -64,7 +78,7 @@ def conv_transpose(d: Draw) -> Node:
     attrs = {**w.attrs, **({"group": group} if group > 1 else {})}
     attrs.pop("auto_pad", None)
     if d.chance(0.3):
-        attrs["output_padding"] = [d.integer(0, max(s, t) - 1) for s, t in zip(w.strides, w.dilations)]
+        attrs["output_padding"] = [d.integer(0, s - 1) for s in w.strides]
     taps = c * int(np.prod(w.kernel))
     return Node([x, k, *bias], attrs, steps=16 + taps, scale=8 * taps + 4)
 
@@ -113,7 +127,11 @@ def pool(d: Draw) -> Node:
     taps = int(np.prod(w.kernel))
     node = Node([x], attrs, outputs=outputs, steps=16 + taps, scale=9 * taps)
     if d.op == "LpPool" and d.version == 1 and "p" in attrs:
-        node.like = Node([x], {**attrs, "p": int(attrs["p"])}, version=22)
+        attrs = {**attrs, "p": int(attrs["p"])}
+        node.like = Node([x], w.explicit(attrs), version=22)
+    elif "auto_pad" in attrs or (d.version == 1 and d.op != "MaxPool"):
+        first = {"AveragePool": 7, "LpPool": 2}.get(d.op, 1)
+        node.like = Node([x], w.explicit(attrs), version=max(d.version, first))
     return node
 
 
