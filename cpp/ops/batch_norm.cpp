@@ -166,6 +166,21 @@ void infer_batch_norm(InferContext& c) {
   for (int i = 1; i < c.outputs(); ++i) c.out(i, c.dtype(3), statistics);
 }
 
+// The mean and variance of the batch as further outputs, kNone where they are not wanted.
+void give_saved_statistics(UpgradeContext& c, ValueId mean, ValueId variance) {
+  const int rank = c.input(0).type.rank();
+  c.view().require(rank >= 2, "gives saved statistics of an input of unknown shape; its rank must be known");
+  std::vector<int64_t> others{0};
+  for (int axis = 2; axis < rank; ++axis) others.push_back(axis);
+  const ValueId x = c.draft().inputs[0];
+  const ValueId axes = c.constant(Tensor::vector(others));
+  const ValueId apart = c.emit("Sub", {x, c.emit("ReduceMean", {x, axes})});
+  const Attributes flat{{"keepdims", int64_t{0}}};
+  if (mean != kNone) c.emit_after(mean, "Identity", {c.emit("ReduceMean", {x, axes}, flat)});
+  if (variance != kNone)
+    c.emit_after(variance, "Identity", {c.emit("ReduceMean", {c.emit("Mul", {apart, apart}), axes}, flat)});
+}
+
 // Before opset 14, further outputs meant training; before opset 9, `spatial` 0 meant statistics for every position.
 void upgrade_batch_norm(UpgradeContext& c) {
   drop_consumed_inputs(c);
@@ -176,11 +191,9 @@ void upgrade_batch_norm(UpgradeContext& c) {
   for (size_t i = 1; i < outputs.size(); ++i) training = training || outputs[i] != kNone;
   if (training && !(tests && c.opset() < 7)) {
     c.set("training_mode", int64_t{1});
-    for (size_t i = 3; i < outputs.size(); ++i)
-      SX_REQUIRE(
-          outputs[i] == kNone || !c.graph().is_output(outputs[i]), kNotImplemented, label(c.draft()),
-          " gives saved statistics, which only training before opset 14 knew; export the model with opset 14 or later");
-    outputs.resize(std::min<size_t>(outputs.size(), 3));
+    outputs.resize(5, kNone);
+    if (outputs[3] != kNone || outputs[4] != kNone) give_saved_statistics(c, outputs[3], outputs[4]);
+    outputs.resize(3);
   } else {
     outputs.resize(1);
   }

@@ -309,7 +309,36 @@ def qlinear_conv(d: Draw) -> Node:
     ]
     if d.chance():
         inputs.append(d.array("int32", (m * group,), -500, 500))
-    return Node(inputs, {**w.attrs, "group": group}, off=1, widen=False)
+    pads = w.explicit(w.attrs).get("pads", [0] * 2 * w.rank)
+
+    def expect(x: Any, sx: Any, zx: Any, k: Any, sk: Any, zk: Any, sy: Any, zy: Any, bias: Any = 0) -> Any:
+        channels = [-1] + [1] * w.rank
+        wide = (v.astype(np.float64) for v in (x, zx, k, zk))
+        total = _convolve(*_shifted(*wide), w.strides, w.dilations, pads, group)
+        total = total + np.asarray(bias).reshape(channels if np.ndim(bias) else [1])
+        y = total * float(sx) * np.asarray(sk, np.float64).reshape(channels if np.ndim(sk) else [1]) / float(sy)
+        return np.clip(np.rint(y) + float(zy), *types.limits(d.kind("T3"))).astype(types.dtype(d.kind("T3")))
+
+    return Node(inputs, {**w.attrs, "group": group}, off=1, widen=False, expect=expect)
+
+
+def _shifted(x: Any, zx: Any, k: Any, zk: Any) -> tuple[Any, Any]:
+    return x - zx, k - (zk.reshape(-1, *[1] * (k.ndim - 1)) if zk.ndim else zk)
+
+
+def _convolve(x: Any, k: Any, strides: list[int], dilations: list[int], pads: list[int], group: int) -> np.ndarray:
+    rank = x.ndim - 2
+    x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:])])
+    reach = [(n - 1) * step + 1 for n, step in zip(k.shape[2:], dilations)]
+    out = [(n - r) // stride + 1 for n, r, stride in zip(x.shape[2:], reach, strides)]
+    y = np.zeros((x.shape[0], k.shape[0], *out))
+    c, m = k.shape[1], k.shape[0] // group
+    for place in np.ndindex(*out):
+        at = [slice(p * s, p * s + r, step) for p, s, r, step in zip(place, strides, reach, dilations)]
+        for g in range(group):
+            part = x[(slice(None), slice(g * c, (g + 1) * c), *at)].reshape(x.shape[0], -1)
+            y[(slice(None), slice(g * m, (g + 1) * m), *place)] = part @ k[g * m : (g + 1) * m].reshape(m, -1).T
+    return y
 
 
 @recipe("QLinearMatMul")
