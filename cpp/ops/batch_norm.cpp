@@ -192,8 +192,9 @@ void upgrade_batch_norm(UpgradeContext& c) {
   if (training && !(tests && c.opset() < 7)) {
     c.set("training_mode", int64_t{1});
     outputs.resize(5, kNone);
-    if (outputs[3] != kNone || outputs[4] != kNone) give_saved_statistics(c, outputs[3], outputs[4]);
+    const ValueId mean = outputs[3], variance = outputs[4];
     outputs.resize(3);
+    if (mean != kNone || variance != kNone) give_saved_statistics(c, mean, variance);
   } else {
     outputs.resize(1);
   }

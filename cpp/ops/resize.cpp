@@ -514,27 +514,26 @@ Kernel make_resize(Prepare& p) {
 // --- older versions
 
 // Resize-10 and Upsample know no coordinate mode: positions are divided by the scale and rounded down, or up along axes
-// that shrink. Where some shrink and others grow, a node of its own shrinks first.
+// that shrink. Where axes of both kinds are possible, a node of its own shrinks first.
 void name_coordinates(UpgradeContext& c) {
-  std::vector<float> down, up;
-  if (c.has_input(1)) {
-    for (double scale : numbers(c.input(1).constant.defined() ? &c.input(1).constant : nullptr)) {
-      down.push_back(std::min(static_cast<float>(scale), 1.0f));
-      up.push_back(std::max(static_cast<float>(scale), 1.0f));
+  ValueId scales = c.has_input(1) ? c.draft().inputs[1] : kNone;
+  bool shrinks = false, grows = false;
+  if (scales != kNone) {
+    const bool known = c.input(1).constant.defined();
+    shrinks = grows = !known;
+    for (double scale : numbers(known ? &c.input(1).constant : nullptr)) {
+      shrinks = shrinks || scale < 1;
+      grows = grows || scale > 1;
     }
   }
-  const bool shrinks = std::any_of(down.begin(), down.end(), [](float scale) { return scale < 1; });
-  const bool grows = std::any_of(up.begin(), up.end(), [](float scale) { return scale > 1; });
   c.set("coordinate_transformation_mode", std::string("asymmetric"));
   c.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
-  ValueId scales = c.has_input(1) ? c.draft().inputs[1] : kNone;
-  auto constant = [&](const std::vector<float>& values) {
-    return c.constant(Tensor::of<float>(Shape{static_cast<int64_t>(values.size())}, values));
-  };
   if (shrinks && grows && c.view().attr_string("mode") == "nearest") {
-    c.set_input(0, c.emit("Resize", {c.draft().inputs[0], kNone, constant(down)}, c.draft().attributes));
+    const ValueId one = c.constant(Tensor::scalar<float>(1));
+    const ValueId x = c.emit("Resize", {c.draft().inputs[0], kNone, c.emit("Min", {scales, one})}, c.draft().attributes);
+    c.set_input(0, x);
     c.set("nearest_mode", std::string("floor"));
-    scales = constant(up);
+    scales = c.emit("Max", {scales, one});
   }
   c.draft().inputs.resize(1);
   c.set_input(2, scales);

@@ -279,7 +279,7 @@ class Case:
         question = self.question
         if node.like is not None:
             question = self._restated(node.like)
-        if node.moves and question.kinds[0] not in ("tensor(float)", "tensor(double)"):
+        if node.moves and question.kinds[0] != "tensor(float)":
             question = self._numbered(question)
         found = False
         for judge, outputs in self._judged(question):

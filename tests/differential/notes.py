@@ -56,6 +56,18 @@ def _per_channel(case: Any) -> bool:
     return np.ndim(case.node.inputs[4]) > 0
 
 
+def _pytorch(case: Any) -> bool:
+    return case.node.attrs.get("coordinate_transformation_mode") == "pytorch_half_pixel"
+
+
+def _aligned(case: Any) -> bool:
+    return case.node.attrs.get("coordinate_transformation_mode") == "align_corners"
+
+
+def _floats(case: Any) -> bool:
+    return any(types.is_float(case.kinds[variable]) for variable in ("T1", "T2", "T3"))
+
+
 def _symmetric(case: Any) -> bool:
     return case.node.attrs.get("coordinate_transformation_mode") == "half_pixel_symmetric"
 
@@ -98,6 +110,9 @@ DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
     ("onnxruntime", "Attention", FIRST, LAST, given("softcap"), "adds the mask before the cap"),
     ("reference", "QLinearConv", FIRST, LAST, _per_channel, "does not spread the scales of channels"),
     ("reference", "MaxPool", FIRST, LAST, given("pads", "auto_pad"), "mixes up the pads of two axes"),
+    ("reference", "QLinearMatMul", 21, LAST, _floats, "rounds 8-bit floats to integers"),
+    ("reference", "Resize", FIRST, LAST, _pytorch, "does not make one lone pixel the first"),
+    ("onnxruntime", "Resize", FIRST, LAST, _aligned, "rounds the new length before it aligns the corners"),
     ("onnxruntime", "Resize", 19, LAST, _symmetric, "finds positions in f32, just beside whole numbers"),
     ("reference", "ConvTranspose", FIRST, LAST, given("group"), "adds up the groups"),
     ("reference", "QuantizeLinear", 23, LAST, _mixed, "divides in the wider type of x and its scale"),
@@ -122,7 +137,10 @@ DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
 
 # Judges that compute in f32 whatever the type.
 SINGLE = {
-    *(("reference", name) for name in ("BatchNormalization", "Erf", "AffineGrid", "DeformConv", "HardSwish", "Gelu")),
+    *(
+        ("reference", name)
+        for name in ("BatchNormalization", "GridSample", "Erf", "AffineGrid", "DeformConv", "HardSwish", "Gelu")
+    ),
     *(("reference", name) for name in ("Adam", "Adagrad", "Momentum")),
     *(
         ("onnxruntime", name)
@@ -143,7 +161,7 @@ def distrusted(judge: str, op: str, opset: int, case: Any) -> str | None:
 
 
 # Operators that are not there yet.
-MISSING: dict[str, str] = {"Gradient": "comes with training"}
+MISSING: dict[str, str] = {}
 
 
 def missing(schema: Any) -> str | None:

@@ -351,13 +351,12 @@ def optimizer(d: Draw) -> Node:
 @recipe("Gradient", domain=TRAINING)
 def gradient(d: Draw) -> Node:
     """Of y = x * x, which a node before this one computes."""
-    kind = d.kind("T2")
-    d.bind("T1", kind)
-    x = d.array(kind, d.shape(1, 3, empty=0))
-    return Node(
-        [x],
-        {"xs": ["x0"], "y": "y_of_x"},
-        before=[("Mul", ["x0", "x0"], ["y_of_x"])],
-        expect=lambda x: 2 * x,
-        only=True,
-    )
+    kind, other = d.kind("T2"), d.kind("T1")
+    inputs = [d.array(kind, d.shape(1, 3, empty=0))]
+    attrs: dict[str, Any] = {"xs": ["x0"], "y": "y_of_x"}
+    if other != kind or d.chance():
+        inputs.append(d.array(other, d.shape()))
+        attrs["zs"] = ["x1"]
+    before = [("Mul", ["x0", "x0"], ["y_of_x"])]
+    kinds = [kind, other][: len(inputs)]
+    return Node(inputs, attrs, kinds=kinds, before=before, expect=lambda x, *_: 2 * x, only=True)

@@ -101,7 +101,8 @@ def cast(d: Draw) -> Node:
         expect = _plain_cast(source, target)
         return exact([x, d.array(target, d.shape(0, 2))], attrs, like=like, check=check, expect=expect)
     attrs["to"] = types.number(target)
-    if types.element(source).startswith(("float8", "float6", "float4")) and types.element(target) == "float8e8m0":
+    odd = types.element(source).startswith(("float8", "float6", "float4", "int4", "uint4", "int2", "uint2"))
+    if odd and types.element(target).startswith(("float8", "float6", "float4")):
         return exact([x], attrs, like=Node([x.astype(np.float32)], attrs, kinds=["tensor(float)"]))
     if check or _plain_cast(source, target):
         return exact([x], attrs, check=check, expect=_plain_cast(source, target))

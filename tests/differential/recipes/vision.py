@@ -417,5 +417,11 @@ def col2im(d: Draw) -> Node:
     for a in range(2):
         count *= (image[a] + pads[a] + pads[a + 2] - block[a]) // strides[a] + 1
     kind = d.kind()
+    apart = d.name() == "string"  # each element in a place of its own
+    if apart:
+        attrs = {"strides": block}
+        count = (image[0] // block[0]) * (image[1] // block[1])
+        d.need(all(i % b == 0 for i, b in zip(image, block)))
     x = d.array(kind, (d.extent(1, 2), d.extent(1, 2) * block[0] * block[1], count), 0, 3)
-    return Node([x, np.array(image, np.int64), np.array(block, np.int64)], attrs, steps=32, scale=40)
+    sizes = [np.array(image, np.int64), np.array(block, np.int64)]
+    return Node([x, *sizes], attrs, steps=32, scale=40, moves=apart)
