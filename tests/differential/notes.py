@@ -32,10 +32,6 @@ def _odd_recurrence(case: Any) -> bool:
     return backward or lengths or not set(case.node.attrs) <= plain
 
 
-def _negative_axes(case: Any) -> bool:
-    return any(axis < 0 for axis in case.node.attrs.get("axes", []))
-
-
 def _backwards(case: Any) -> bool:
     return len(case.node.inputs) > 4 and bool((case.node.inputs[4] < 0).any())
 
@@ -125,7 +121,7 @@ DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
     ("reference", "LRN", FIRST, LAST, always, "counts channels by the batch"),
     ("reference", "BatchNormalization", FIRST, 13, always, "trains by other attributes than outputs"),
     ("reference", "RoiAlign", 10, 15, always, "shifts by half a pixel, as version 16 introduced"),
-    ("reference", "Unsqueeze", 11, 12, _negative_axes, "inserts negative axes one after the other"),
+    ("reference", "Unsqueeze", 11, 12, always, "inserts the axes one after the other, in the order given"),
     ("reference", "Shape", FIRST, LAST, given("start", "end"), "slices as Python does, without clamping"),
     ("reference", "SequenceInsert", FIRST, LAST, _at_the_end, "inserts at the front what belongs at the end"),
     ("reference", "Pad", FIRST, LAST, of("T", "string"), "pads strings with zeros"),
