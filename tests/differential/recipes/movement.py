@@ -14,7 +14,7 @@ from tests.differential.recipes.elementwise import old_form
 
 
 def exact(inputs: list[Any], attrs: dict[str, Any] | None = None, **more: Any) -> Node:
-    return Node(inputs, attrs or {}, steps=0, widen=False, **more)
+    return Node(inputs, dict(attrs or {}), steps=0, widen=False, **more)
 
 
 def index_array(d: Draw, kind: str, shape: Any, low: int, high: int) -> np.ndarray:

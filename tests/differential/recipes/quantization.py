@@ -106,7 +106,7 @@ def cast(d: Draw) -> Node:
     if d.op == "CastLike":
         node.inputs = [x, d.array(target, d.shape(0, 2))]
     else:
-        attrs["to"] = number if d.version >= 6 else TensorProto.DataType.Name(number)
+        node.attrs["to"] = number if d.version >= 6 else TensorProto.DataType.Name(number)
     return node
 
 
