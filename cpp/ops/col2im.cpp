@@ -56,8 +56,7 @@ void add_columns(const Geometry& g, Arithmetic<T>* image, const T* columns) {
       }
       if (!inside) continue;
       const auto& value = columns[k * windows + l];
-      if constexpr (std::is_same_v<T, bool>)
-        image[offset] = image[offset] || value;
+      if constexpr (std::is_same_v<T, bool>) image[offset] = image[offset] || value;
       else if constexpr (std::is_integral_v<T>)
         image[offset] = static_cast<T>(static_cast<uint64_t>(image[offset]) + static_cast<uint64_t>(value));
       else image[offset] += static_cast<Arithmetic<T>>(value);

@@ -212,24 +212,24 @@ void sample(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y, i
   const int64_t blocks = (points + kBlock - 1) / kBlock;
   const T* from = static_cast<const T*>(x.raw());
   T* to = static_cast<T*>(y.raw());
-  parallel_for(
-      x.dim(0) * blocks, std::max<int64_t>(16384 / (kBlock * taps * channels), 1), [&](int64_t begin, int64_t end) {
-        auto* offsets = static_cast<int64_t*>(
-            thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(kBlock * taps) * sizeof(int64_t)));
-        auto* weights = static_cast<A*>(
-            thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(kBlock * (taps + axes)) * sizeof(A)));
-        A* positions = weights + kBlock * taps;
-        for (int64_t block = begin; block < end; ++block) {
-          const int64_t sample = block / blocks;
-          const int64_t first = block % blocks * kBlock;
-          const int64_t count = std::min(kBlock, points - first);
-          load_positions(grid, (sample * points + first) * axes, count * axes, positions);
-          block_taps(s, x.shape(), positions, count, taps, offsets, weights);
-          for (int64_t c = sample * channels; c < (sample + 1) * channels; ++c)
-            sample_block(s, from + c * pixels * parts, parts, count, taps, offsets, weights,
-                         to + (c * points + first) * parts);
-        }
-      });
+  parallel_for(x.dim(0) * blocks, std::max<int64_t>(16384 / (kBlock * taps * channels), 1),
+               [&](int64_t begin, int64_t end) {
+                 auto* offsets = static_cast<int64_t*>(
+                     thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(kBlock * taps) * sizeof(int64_t)));
+                 auto* weights = static_cast<A*>(
+                     thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(kBlock * (taps + axes)) * sizeof(A)));
+                 A* positions = weights + kBlock * taps;
+                 for (int64_t block = begin; block < end; ++block) {
+                   const int64_t sample = block / blocks;
+                   const int64_t first = block % blocks * kBlock;
+                   const int64_t count = std::min(kBlock, points - first);
+                   load_positions(grid, (sample * points + first) * axes, count * axes, positions);
+                   block_taps(s, x.shape(), positions, count, taps, offsets, weights);
+                   for (int64_t c = sample * channels; c < (sample + 1) * channels; ++c)
+                     sample_block(s, from + c * pixels * parts, parts, count, taps, offsets, weights,
+                                  to + (c * points + first) * parts);
+                 }
+               });
 }
 
 // Mode nearest moves elements of any type; the others blend them, bools as the integers that they are stored as.

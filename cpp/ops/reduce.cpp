@@ -186,8 +186,7 @@ void finish(Kind kind, T* y, int64_t size, int64_t count) {
         y[i] = static_cast<T>(kind == Kind::kL2 ? std::sqrt(static_cast<float>(y[i]))
                                                 : std::log(static_cast<float>(y[i])));
       else
-        y[i] = static_cast<T>(kind == Kind::kL2
-                                  ? std::sqrt(static_cast<double>(y[i]))
+        y[i] = static_cast<T>(kind == Kind::kL2       ? std::sqrt(static_cast<double>(y[i]))
                               : std::is_integral_v<T> ? std::max(0.0, std::log(static_cast<double>(y[i])))
                                                       : std::log(static_cast<double>(y[i])));
     }

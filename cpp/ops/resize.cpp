@@ -530,7 +530,8 @@ void name_coordinates(UpgradeContext& c) {
   c.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
   if (shrinks && grows && c.view().attr_string("mode") == "nearest") {
     const ValueId one = c.constant(Tensor::scalar<float>(1));
-    const ValueId x = c.emit("Resize", {c.draft().inputs[0], kNone, c.emit("Min", {scales, one})}, c.draft().attributes);
+    const ValueId x =
+        c.emit("Resize", {c.draft().inputs[0], kNone, c.emit("Min", {scales, one})}, c.draft().attributes);
     c.set_input(0, x);
     c.set("nearest_mode", std::string("floor"));
     scales = c.emit("Max", {scales, one});
