@@ -82,7 +82,8 @@ AxisTaps<A> axis_taps(const Settings& s, A normalized, int64_t extent) {
   if (x > kFar) x = kFar;
   if (s.mode == Mode::kNearest) x = std::nearbyint(x);
   if (x < low || x > high) {
-    if (s.padding == Padding::kBorder) x = std::clamp(x, A(0), last);
+    // Mode cubic clamps the places that it reads instead, as PyTorch and ONNX Runtime do.
+    if (s.padding == Padding::kBorder && s.mode != Mode::kCubic) x = std::clamp(x, A(0), last);
     if (s.padding == Padding::kReflection) x = reflect(x, low, high);
   }
   auto resolve = [&](int64_t i) {

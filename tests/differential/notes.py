@@ -64,6 +64,10 @@ def _causal_after_past(case: Any) -> bool:
     return bool(case.node.attrs.get("is_causal")) and len(case.node.inputs) > 4
 
 
+def _cubic_border(case: Any) -> bool:
+    return case.node.attrs.get("padding_mode") == "border" and "cubic" in case.node.attrs.get("mode", "")
+
+
 def _aligned(case: Any) -> bool:
     return case.node.attrs.get("coordinate_transformation_mode") == "align_corners"
 
@@ -123,6 +127,7 @@ DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
     ("reference", "Cast*", FIRST, LAST, of("T1", "string"), "takes every word but the empty one for true"),
     ("onnxruntime", "BatchNormalization", FIRST, 13, _saves_statistics, "saves the inverse of the deviation"),
     ("onnxruntime", "Attention", FIRST, LAST, _causal_after_past, "hides other keys after a past"),
+    ("reference", "GridSample", FIRST, LAST, _cubic_border, "clamps positions, where PyTorch clamps what is read"),
     ("reference", "LRN", FIRST, LAST, always, "counts channels by the batch"),
     ("reference", "BatchNormalization", FIRST, 13, always, "trains by other attributes than outputs"),
     ("reference", "RoiAlign", 10, 15, always, "shifts by half a pixel, as version 16 introduced"),

@@ -257,7 +257,8 @@ def pad(d: Draw) -> Node:
         return exact([x], attrs, expect=lambda x: padded(x, pads, zero))
     given: list[Any] = [np.array(pads[0] + pads[1], np.int64)]
     empty = np.array("" if d.name() == "string" else 0).astype(x.dtype)
-    value = fill if mode == "constant" and d.chance() else None
+    # The default is 0, which float8e8m0 does not have.
+    value = fill if mode == "constant" and (d.chance() or d.name() == "float8e8m0") else None
     axes = None
     if d.version >= 18 and d.chance():
         axes = [int(i) for i in d.some(range(x.ndim), 1)]
