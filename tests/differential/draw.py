@@ -134,10 +134,16 @@ class Draw:
     def extent(self, low: int = 1, high: int = 9) -> int:
         return self.integer(low, min(high, low + 2) if self.small else high)
 
+    def wide(self, low: int, high: int, most: int) -> int:
+        """An extent that is sometimes beyond `high`, up to `most`: past the ends of vectors, tiles and tasks."""
+        return self.integer(high, most) if not self.small and self.chance(0.12) else self.extent(low, high)
+
     def shape(self, low: int = 0, high: int = 4, *, empty: float = 0.06, most: int = 9) -> tuple[int, ...]:
-        """A shape of rank low..high; extents 1..most, sometimes 1, and 0 with probability `empty`."""
+        """A shape of rank low..high; extents 1..most, often 1, seldom more, and 0 with probability `empty`."""
         rank = self.integer(low, min(high, low + 1) if self.small else high)
         shape = [1 if self.chance(0.2) else self.extent(1, most) for _ in range(rank)]
+        if rank and not self.small and self.chance(0.06):
+            shape[self.integer(0, rank - 1)] = self.integer(most, 16 * most)
         if rank and self.chance(empty):
             shape[self.integer(0, rank - 1)] = 0
         return tuple(shape)

@@ -52,10 +52,6 @@ def _per_channel(case: Any) -> bool:
     return np.ndim(case.node.inputs[4]) > 0
 
 
-def _pytorch(case: Any) -> bool:
-    return case.node.attrs.get("coordinate_transformation_mode") == "pytorch_half_pixel"
-
-
 def _saves_statistics(case: Any) -> bool:
     return len(case.question.outputs) == 5
 
@@ -119,7 +115,6 @@ DISTRUSTED: list[tuple[str, str, int, int, Callable[[Any], bool], str]] = [
     ("reference", "QLinearConv", FIRST, LAST, _per_channel, "does not spread the scales of channels"),
     ("reference", "MaxPool", FIRST, LAST, given("pads", "auto_pad"), "mixes up the pads of two axes"),
     ("reference", "QLinearMatMul", 21, LAST, _floats, "rounds 8-bit floats to integers"),
-    ("reference", "Resize", FIRST, LAST, _pytorch, "does not make one lone pixel the first"),
     ("onnxruntime", "Resize", FIRST, LAST, _aligned, "rounds the new length before it aligns the corners"),
     ("onnxruntime", "Resize", 19, LAST, _symmetric, "finds positions in f32, just beside whole numbers"),
     ("reference", "ConvTranspose", FIRST, LAST, given("group"), "adds up the groups"),

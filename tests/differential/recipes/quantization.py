@@ -252,7 +252,7 @@ def dynamic_quantize(d: Draw) -> Node:
 @recipe("MatMulInteger")
 def matmul_integer(d: Draw) -> Node:
     batch = d.broadcast(2, 2, empty=0)
-    m, k, n = d.extent(1, 9), d.extent(1, 20), d.extent(1, 9)
+    m, k, n = d.wide(1, 9, 100), d.wide(1, 20, 300), d.wide(1, 9, 100)
     a = d.array(d.kind("T1"), (*batch[0], m, k), whole=True)
     b = d.array(d.kind("T2"), (*batch[1], k, n), whole=True)
     zeros: list[Any] = [
@@ -343,7 +343,7 @@ def _convolve(x: Any, k: Any, strides: list[int], dilations: list[int], pads: li
 @recipe("QLinearMatMul")
 def qlinear_matmul(d: Draw) -> Node:
     batch = d.broadcast(2, 2, empty=0)
-    m, k, n = d.extent(1, 9), d.extent(1, 20), d.extent(1, 9)
+    m, k, n = d.wide(1, 9, 100), d.wide(1, 20, 300), d.wide(1, 9, 100)
     scale = d.kind("TS") if "TS" in d.kinds else "tensor(float)"
     inputs: list[Any] = []
     for variable, shape in (("T1", (*batch[0], m, k)), ("T2", (*batch[1], k, n))):

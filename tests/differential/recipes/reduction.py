@@ -157,7 +157,7 @@ def unique(d: Draw) -> Node:
 @recipe("MatMul")
 def matmul(d: Draw) -> Node:
     batch = d.broadcast(2, 2, empty=0.05)
-    m, k, n = d.extent(1, 20), d.extent(0 if d.chance(0.05) else 1, 40), d.extent(1, 20)
+    m, k, n = d.wide(1, 20, 200), d.wide(0 if d.chance(0.05) else 1, 40, 400), d.wide(1, 20, 200)
     a, b = (*batch[0], m, k), (*batch[1], k, n)
     if d.chance(0.15):
         a = (k,)
@@ -168,7 +168,7 @@ def matmul(d: Draw) -> Node:
 
 @recipe("Gemm")
 def gemm(d: Draw) -> Node:
-    m, k, n = d.extent(1, 20), d.extent(1, 40), d.extent(1, 20)
+    m, k, n = d.wide(1, 20, 200), d.wide(1, 40, 400), d.wide(1, 20, 200)
     attrs = d.attributes(transA=lambda: d.integer(0, 1), transB=lambda: d.integer(0, 1))
     if types.is_float(d.kind()):
         attrs.update(d.attributes(alpha=lambda: d.real(-2, 2), beta=lambda: d.real(-2, 2)))

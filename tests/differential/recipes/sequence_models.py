@@ -30,7 +30,7 @@ ARGUMENTS = {"Affine": 2, "LeakyRelu": 1, "HardSigmoid": 2}
 
 @recipe("RNN", "GRU", "LSTM")
 def recurrent(d: Draw) -> Node:
-    steps, batch, features, hidden = d.extent(1, 4), d.extent(1, 3), d.extent(1, 5), d.extent(1, 5)
+    steps, batch, features, hidden = d.extent(1, 4), d.extent(1, 3), d.wide(1, 5, 40), d.wide(1, 5, 40)
     direction = d.choice(["forward", "reverse", "bidirectional"])
     ways = 2 if direction == "bidirectional" else 1
     gates, kind = GATES[d.op], d.kind()
@@ -86,7 +86,7 @@ def recurrent(d: Draw) -> Node:
         found = _recur(d.op, attrs, names, layout, x, w, r, *rest)
         return [y.astype(types.dtype(kind)) for y, name in zip(found, wanted) if name]
 
-    return Node(inputs, attrs, outputs=wanted, steps=256, scale=2, expect=expect)
+    return Node(inputs, attrs, outputs=wanted, steps=256 + 8 * hidden, scale=2 + hidden / 8, expect=expect)
 
 
 def _recur(
@@ -165,7 +165,7 @@ def attention(d: Draw) -> Node:
     t1, t2 = d.kind("T1"), d.kind("T2")
     batch, groups, kv = d.extent(1, 2), d.choice([1, 1, 2, 3]), d.extent(1, 3)
     heads = groups * kv
-    q_len, kv_len, size, v_size = d.extent(1, 5), d.extent(1, 5), 2 * d.extent(1, 4), d.extent(1, 6)
+    q_len, kv_len, size, v_size = d.wide(1, 5, 70), d.wide(1, 5, 70), 2 * d.wide(1, 4, 40), d.wide(1, 6, 40)
     flat = d.chance(0.3)
     attrs: dict[str, Any] = {}
     if flat:

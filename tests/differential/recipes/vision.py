@@ -34,6 +34,8 @@ class Window:
             else:
                 self.attrs["auto_pad"] = d.choice(["SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET"])
         self.image = [d.integer(r, r + 6) for r in self.reach]
+        if not d.small and d.chance(0.12):
+            self.image[-1] += d.integer(10, 60)
 
     def explicit(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The attributes with auto_pad spelled out."""
@@ -54,9 +56,10 @@ class Window:
 def conv(d: Draw) -> Node:
     w = Window(d)
     group = d.choice([1, 1, 2, 3])
-    c, m = d.extent(1, 3), d.extent(1, 4)
+    c, m = d.wide(1, 3, 40), d.wide(1, 4, 40)
     if d.chance(0.2):
         c = m = 1
+        group = d.wide(1, 3, 40)
     x = d.array(d.kind(), (d.extent(1, 3), c * group, *w.image))
     k = d.array(d.kind(), (m * group, c, *w.kernel), -2, 2)
     bias = [d.array(d.kind(), (m * group,))] if d.chance() else []
@@ -347,7 +350,9 @@ def resize(d: Draw) -> Node:
                 nearest_mode=lambda: d.choice(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]),
             )
         )
-    modes = ["half_pixel", "asymmetric", "pytorch_half_pixel", "align_corners"]
+    modes = ["half_pixel", "asymmetric", "align_corners"]
+    if all(int(n * s) > 1 for n, s in zip(shape, factors)):  # the reference does not make one lone pixel the first
+        modes.append("pytorch_half_pixel")
     if d.version >= 19:
         modes.append("half_pixel_symmetric")
     attrs.update(d.attributes(coordinate_transformation_mode=lambda: d.choice(modes)))
@@ -365,7 +370,9 @@ def resize(d: Draw) -> Node:
         empty = np.zeros(0, np.float32) if d.version == 11 else None
         inputs = [x, roi, empty, sizes]
         if d.version >= 18:
-            policies = ["stretch", "not_larger", "not_smaller"]
+            policies = ["stretch"]
+            if attrs.get("coordinate_transformation_mode") != "pytorch_half_pixel":
+                policies += ["not_larger", "not_smaller"]
             attrs.update(d.attributes(keep_aspect_ratio_policy=lambda: d.choice(policies)))
         if attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch":
             axes = list(range(outer, rank))
