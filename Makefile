@@ -41,6 +41,10 @@ cpptest: $(VENV)/.installed ## Run the C++ tests on every kernel tier of this ma
 pytest: $(VENV)/.installed $(VENV)/.test ## Run the Python tests
 	$(PY) -m pytest $(PYTEST_ARGS)
 
+.PHONY: differential
+differential: $(VENV)/.installed $(VENV)/.test ## Draw nodes of all operator versions for SECONDS=60, SEED= repeats a run
+	$(PY) -m tests.differential.fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
 .PHONY: optest
 optest: $(VENV)/.installed $(VENV)/.test ## Run the operators' Python tests on the tiers below this machine's best
 	for tier in baseline avx2; do SARDONYX_ISA=$$tier $(PY) -m pytest $(PYTEST_ARGS) tests/ops; done

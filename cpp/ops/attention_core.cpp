@@ -127,8 +127,7 @@ class Block {
     const auto bytes = static_cast<size_t>(checked_mul(count_, step + 1)) * sizeof(T);
     T* scores = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
     const int64_t kv_head = head_ / (a_.heads / a_.kv_heads);
-    const float scale =
-        a_.scale != 0.0f ? a_.scale : 1.0f / std::sqrt(static_cast<float>(std::max<int64_t>(a_.size, 1)));
+    const T scale = a_.scale != 0.0f ? T(a_.scale) : T(1) / std::sqrt(static_cast<T>(std::max<int64_t>(a_.size, 1)));
     const int64_t packed_head = b_ * a_.kv_heads + kv_head;
     multiply_keys(
         DenseProduct<T>{count_, keys, a_.size, a_.q.at(b_, head_, row_), stacked_ ? a_.q.head_step : a_.q.row_step,

@@ -214,7 +214,7 @@ void upgrade_batch_norm(UpgradeContext& c) {
     const ValueId result = outputs[i];
     if (result == kNone) continue;
     const ValueId flat = c.detach_output(i);
-    c.emit_after(result, "Reshape", {flat, i == 0 ? shape : position});
+    c.emit_after(result, "Reshape", {flat, i == 0 ? shape : position}, {{"allowzero", int64_t{1}}});
   }
 }
 

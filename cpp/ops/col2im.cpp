@@ -1,5 +1,6 @@
 // image[n, c, p] = the sum of the block elements of columns[n, c * block + k, l] that fall on pixel p.
 #include <algorithm>
+#include <complex>
 
 #include "base/scratch.h"
 #include "ops/elements.h"
@@ -32,7 +33,8 @@ struct Geometry {
   Shape image, block, windows, strides, dilations, begin;
 };
 
-// Adds one channel's columns [block elements, windows] to its image, which holds zeros.
+// Adds one channel's columns [block elements, windows] to its image, which holds zeros. The sum of bools is whether
+// any is true, that of strings their concatenation.
 template <typename T>
 void add_columns(const Geometry& g, Arithmetic<T>* image, const T* columns) {
   const int64_t elements = g.block.size();
@@ -53,10 +55,11 @@ void add_columns(const Geometry& g, Arithmetic<T>* image, const T* columns) {
         window /= g.windows[i];
       }
       if (!inside) continue;
-      const auto value = static_cast<Arithmetic<T>>(columns[k * windows + l]);
-      if constexpr (std::is_integral_v<T>)
+      const auto& value = columns[k * windows + l];
+      if constexpr (std::is_same_v<T, bool>) image[offset] = image[offset] || value;
+      else if constexpr (std::is_integral_v<T>)
         image[offset] = static_cast<T>(static_cast<uint64_t>(image[offset]) + static_cast<uint64_t>(value));
-      else image[offset] += value;
+      else image[offset] += static_cast<Arithmetic<T>>(value);
     }
   }
 }
@@ -106,7 +109,7 @@ Kernel make_col2im(Prepare& p) {
     if (y.size() == 0) return;
     const int64_t pixels = g.image.size();
     const int64_t column = elements * x.dim(2);
-    with_number(x.dtype(), [&](auto zero) {
+    auto add = [&](auto zero) {
       using T = decltype(zero);
       const T* from = x.data<T>();
       T* to = y.data<T>();
@@ -120,12 +123,19 @@ Kernel make_col2im(Prepare& p) {
                          add_columns(g, sum, from + i * column);
                          for (int64_t k = 0; k < pixels; ++k) to[i * pixels + k] = T(sum[k]);
                        } else {
-                         std::fill_n(to + i * pixels, pixels, T(0));
+                         std::fill_n(to + i * pixels, pixels, T());
                          add_columns(g, to + i * pixels, from + i * column);
                        }
                      }
                    });
-    });
+    };
+    switch (x.dtype()) {
+      case DType::kBool: return add(false);
+      case DType::kString: return add(std::string());
+      case DType::kComplex64: return add(std::complex<float>());
+      case DType::kComplex128: return add(std::complex<double>());
+      default: return with_number(x.dtype(), add);
+    }
   };
 }
 
@@ -137,7 +147,7 @@ void define_col2im(OpList& ops) {
               .optional_attr("dilations", AttrKind::kInts)
               .optional_attr("pads", AttrKind::kInts)
               .optional_attr("strides", AttrKind::kInts)
-              .in("input", "T", kNumbers)
+              .in("input", "T", kNumbers | kComplex | DType::kBool | DType::kString)
               .in("image_shape", "", DType::kInt64)
               .in("block_shape", "", DType::kInt64)
               .out("output", "T")

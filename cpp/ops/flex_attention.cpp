@@ -77,7 +77,7 @@ struct FlexAttention {
              ", which do not fit together");
     const int64_t heads = q.dim(1), rows = q.dim(2), keys = k.dim(2), size = q.dim(3), width = v.dim(3);
     const int64_t group = heads / k.dim(1);
-    const float factor = scale != 0.0f ? scale : 1.0f / std::sqrt(static_cast<float>(size));
+    const T factor = scale != 0.0f ? T(scale) : T(1) / std::sqrt(static_cast<T>(size));
     Tensor scores(dtype_of<T>, Shape{q.dim(0), heads, rows, keys});
     parallel_for(q.dim(0) * heads, 1, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to && scores.size() > 0; ++i)

@@ -82,7 +82,8 @@ AxisTaps<A> axis_taps(const Settings& s, A normalized, int64_t extent) {
   if (x > kFar) x = kFar;
   if (s.mode == Mode::kNearest) x = std::nearbyint(x);
   if (x < low || x > high) {
-    if (s.padding == Padding::kBorder) x = std::clamp(x, A(0), last);
+    // Mode cubic clamps the places that it reads instead, as PyTorch and ONNX Runtime do.
+    if (s.padding == Padding::kBorder && s.mode != Mode::kCubic) x = std::clamp(x, A(0), last);
     if (s.padding == Padding::kReflection) x = reflect(x, low, high);
   }
   auto resolve = [&](int64_t i) {
@@ -133,9 +134,75 @@ T from_sum(A sum) {
 constexpr int64_t kBlock = 64;  // positions whose taps are kept at a time, for all channels
 constexpr int64_t kMaxTaps = 4096;
 
-template <typename T, typename G>
-void sample(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y) {
-  using A = std::conditional_t<std::is_same_v<T, double> || std::is_same_v<G, double>, double, float>;
+// The elements of one sample that each of `count` positions is made of: offsets into a channel, and weights.
+template <typename A>
+void block_taps(const Settings& s, const Shape& x, const A* positions, int64_t count, int64_t taps, int64_t* offsets,
+                A* weights) {
+  const int axes = x.rank() - 2;
+  const int64_t per_axis = s.mode == Mode::kNearest ? 1 : s.mode == Mode::kLinear ? 2 : 4;
+  for (int64_t p = 0; p < count; ++p) {
+    int64_t* at = offsets + p * taps;
+    A* weight = weights + p * taps;
+    at[0] = 0;
+    weight[0] = 1;
+    int64_t made = 1;
+    int64_t stride = 1;
+    // The last spatial axis has the first coordinate; each axis multiplies the taps made so far, back to front.
+    for (int i = 0; i < axes; ++i) {
+      const int64_t extent = x[x.rank() - 1 - i];
+      const AxisTaps<A> axis = axis_taps<A>(s, positions[p * axes + i], extent);
+      for (int64_t k = per_axis - 1; k >= 0; --k) {
+        for (int64_t m = 0; m < made; ++m) {
+          const bool inside = axis.index[k] >= 0;
+          at[k * made + m] = inside ? at[m] + axis.index[k] * stride : 0;
+          weight[k * made + m] = inside ? weight[m] * axis.weight[k] : A(0);
+        }
+      }
+      made *= per_axis;
+      stride *= extent;
+    }
+  }
+}
+
+// T is only moved by mode nearest, and blended by the others, which take numbers and complex numbers. `parts` elements
+// lie side by side at each place: those of a complex number.
+template <typename T, typename A>
+void sample_block(const Settings& s, const T* image, int64_t parts, int64_t count, int64_t taps, const int64_t* offsets,
+                  const A* weights, T* to) {
+  for (int64_t p = 0; p < count; ++p) {
+    for (int64_t part = 0; part < parts; ++part) {
+      if (s.mode == Mode::kNearest) {
+        to[p * parts + part] = weights[p] == A(0) ? T{} : image[offsets[p] * parts + part];
+        continue;
+      }
+      if constexpr (std::is_arithmetic_v<T> || is_half_type<T>) {
+        A sum = 0;
+        for (int64_t k = p * taps; k < (p + 1) * taps; ++k)
+          if (weights[k] != A(0))
+            sum += weights[k] * static_cast<A>(static_cast<Arithmetic<T>>(image[offsets[k] * parts + part]));
+        to[p * parts + part] = from_sum<T>(sum);
+      }
+    }
+  }
+}
+
+template <typename A>
+void load_positions(const Tensor& grid, int64_t first, int64_t count, A* to) {
+  auto copy = [&](auto zero) {
+    using G = decltype(zero);
+    const G* from = grid.data<G>() + first;
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<A>(static_cast<Arithmetic<G>>(from[i]));
+  };
+  switch (grid.dtype()) {
+    case DType::kFloat64: return copy(double{});
+    case DType::kFloat16: return copy(Float16{});
+    case DType::kBFloat16: return copy(BFloat16{});
+    default: return copy(float{});
+  }
+}
+
+template <typename T, typename A>
+void sample(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y, int64_t parts) {
   const int axes = x.rank() - 2;
   const int64_t per_axis = s.mode == Mode::kNearest ? 1 : s.mode == Mode::kLinear ? 2 : 4;
   int64_t taps = 1;
@@ -144,63 +211,52 @@ void sample(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y) {
   const int64_t pixels = x.shape().size(2, x.rank());
   const int64_t points = y.shape().size(2, y.rank());
   const int64_t blocks = (points + kBlock - 1) / kBlock;
-  const T* from = x.data<T>();
-  const G* positions = grid.data<G>();
-  T* to = y.data<T>();
-  parallel_for(
-      x.dim(0) * blocks, std::max<int64_t>(16384 / (kBlock * taps * channels), 1), [&](int64_t begin, int64_t end) {
-        auto* offsets = static_cast<int64_t*>(
-            thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(kBlock * taps) * sizeof(int64_t)));
-        auto* weights =
-            static_cast<A*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(kBlock * taps) * sizeof(A)));
-        for (int64_t block = begin; block < end; ++block) {
-          const int64_t sample = block / blocks;
-          const int64_t first = block % blocks * kBlock;
-          const int64_t count = std::min(kBlock, points - first);
-          for (int64_t p = 0; p < count; ++p) {
-            int64_t* at = offsets + p * taps;
-            A* weight = weights + p * taps;
-            at[0] = 0;
-            weight[0] = 1;
-            int64_t made = 1;
-            int64_t stride = 1;
-            const G* position = positions + (sample * points + first + p) * axes;
-            // The last spatial axis has the first coordinate; each axis multiplies the taps made so far, back to front.
-            for (int i = 0; i < axes; ++i) {
-              const int64_t extent = x.dim(x.rank() - 1 - i);
-              const AxisTaps<A> axis = axis_taps<A>(s, static_cast<A>(static_cast<Arithmetic<G>>(position[i])), extent);
-              for (int64_t k = per_axis - 1; k >= 0; --k) {
-                for (int64_t m = 0; m < made; ++m) {
-                  const bool inside = axis.index[k] >= 0;
-                  at[k * made + m] = inside ? at[m] + axis.index[k] * stride : 0;
-                  weight[k * made + m] = inside ? weight[m] * axis.weight[k] : A(0);
-                }
-              }
-              made *= per_axis;
-              stride *= extent;
-            }
-          }
-          for (int64_t c = 0; c < channels; ++c) {
-            const T* image = from + (sample * channels + c) * pixels;
-            T* write = to + (sample * channels + c) * points + first;
-            for (int64_t p = 0; p < count; ++p) {
-              if (s.mode == Mode::kNearest) {
-                write[p] = weights[p] == A(0) ? T(0) : image[offsets[p]];
-                continue;
-              }
-              A sum = 0;
-              for (int64_t k = p * taps; k < (p + 1) * taps; ++k)
-                if (weights[k] != A(0))
-                  sum += weights[k] * static_cast<A>(static_cast<Arithmetic<T>>(image[offsets[k]]));
-              write[p] = from_sum<T>(sum);
-            }
-          }
-        }
-      });
+  const T* from = static_cast<const T*>(x.raw());
+  T* to = static_cast<T*>(y.raw());
+  parallel_for(x.dim(0) * blocks, std::max<int64_t>(16384 / (kBlock * taps * channels), 1),
+               [&](int64_t begin, int64_t end) {
+                 auto* offsets = static_cast<int64_t*>(
+                     thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(kBlock * taps) * sizeof(int64_t)));
+                 auto* weights = static_cast<A*>(
+                     thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(kBlock * (taps + axes)) * sizeof(A)));
+                 A* positions = weights + kBlock * taps;
+                 for (int64_t block = begin; block < end; ++block) {
+                   const int64_t sample = block / blocks;
+                   const int64_t first = block % blocks * kBlock;
+                   const int64_t count = std::min(kBlock, points - first);
+                   load_positions(grid, (sample * points + first) * axes, count * axes, positions);
+                   block_taps(s, x.shape(), positions, count, taps, offsets, weights);
+                   for (int64_t c = sample * channels; c < (sample + 1) * channels; ++c)
+                     sample_block(s, from + c * pixels * parts, parts, count, taps, offsets, weights,
+                                  to + (c * points + first) * parts);
+                 }
+               });
+}
+
+// Mode nearest moves elements of any type; the others blend them, bools as the integers that they are stored as.
+void sample_any(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y) {
+  const bool wide = grid.dtype() == DType::kFloat64;
+  if (s.mode == Mode::kNearest)
+    return with_storage(x.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      if (wide) sample<T, double>(s, x, grid, y, 1);
+      else sample<T, float>(s, x, grid, y, 1);
+    });
+  const DType part = x.dtype() == DType::kComplex64    ? DType::kFloat32
+                     : x.dtype() == DType::kComplex128 ? DType::kFloat64
+                     : x.dtype() == DType::kBool       ? DType::kUInt8
+                                                       : x.dtype();
+  const int64_t parts = kComplex.has(x.dtype()) ? 2 : 1;
+  with_number(part, [&](auto zero) {
+    using T = decltype(zero);
+    if (wide || std::is_same_v<T, double>) sample<T, double>(s, x, grid, y, parts);
+    else if constexpr (!std::is_same_v<T, double>) sample<T, float>(s, x, grid, y, parts);
+  });
 }
 
 Kernel make_grid_sample(Prepare& p) {
   const Settings s = settings_of(p);
+  p.require(s.mode == Mode::kNearest || p.dtype(0) != DType::kString, "strings can only be sampled with mode nearest");
   return [s](Run& run) {
     const Tensor& x = run.in(0);
     const Tensor& grid = run.in(1);
@@ -216,15 +272,7 @@ Kernel make_grid_sample(Prepare& p) {
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;
     SX_CHECK(run, x.size() > 0, "X of shape ", x.shape().str(), " has nothing to sample");
-    with_number(x.dtype(), [&](auto zero) {
-      using T = decltype(zero);
-      switch (grid.dtype()) {
-        case DType::kFloat64: return sample<T, double>(s, x, grid, y);
-        case DType::kFloat16: return sample<T, Float16>(s, x, grid, y);
-        case DType::kBFloat16: return sample<T, BFloat16>(s, x, grid, y);
-        default: return sample<T, float>(s, x, grid, y);
-      }
-    });
+    sample_any(s, x, grid, y);
   };
 }
 
@@ -241,7 +289,7 @@ void define_grid_sample(OpList& ops) {
               .attr("align_corners", 0)
               .attr("mode", "linear")
               .attr("padding_mode", "zeros")
-              .in("X", "T1", kNumbers)
+              .in("X", "T1", kNumbers | kComplex | DType::kBool | DType::kString)
               .in("grid", "T2", kFloats)
               .out("Y", "T1")
               .infer(infer_grid_sample)

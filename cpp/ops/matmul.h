@@ -76,7 +76,7 @@ struct DenseProduct {
   bool trans_b;
   T* c;
   int64_t ldc;
-  float scale = 1.0f;
+  T scale = T(1);
 };
 void multiply(const DenseProduct<float>& p);
 void multiply(const DenseProduct<double>& p);

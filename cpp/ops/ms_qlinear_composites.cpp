@@ -85,7 +85,8 @@ void softmax(UpgradeContext& c) {
   if (opset >= 13) return quantize(c, c.emit("Softmax", {x}, {{"axis", axis}}), 3, 4, 0);
   const ValueId shape = c.emit("Shape", {x});
   const ValueId rows = c.emit("Flatten", {x}, {{"axis", axis}});
-  quantize(c, c.emit("Reshape", {c.emit("Softmax", {rows}, {{"axis", int64_t{-1}}}), shape}), 3, 4, 0);
+  const ValueId y = c.emit("Softmax", {rows}, {{"axis", int64_t{-1}}});
+  quantize(c, c.emit("Reshape", {y, shape}, {{"allowzero", int64_t{1}}}), 3, 4, 0);
 }
 
 void where(UpgradeContext& c) {

@@ -8,6 +8,7 @@
 #include "ops/float_io.h"
 #include "ops/int8_product.h"
 #include "ops/registry.h"
+#include "ops/upgrade.h"
 
 namespace sx {
 namespace {

@@ -7,6 +7,7 @@
 #include "kernels/rows.h"
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
+#include "ops/convert.h"
 #include "ops/float_io.h"
 #include "ops/gradient.h"
 #include "ops/int_input.h"
@@ -185,10 +186,9 @@ void finish(Kind kind, T* y, int64_t size, int64_t count) {
         y[i] = static_cast<T>(kind == Kind::kL2 ? std::sqrt(static_cast<float>(y[i]))
                                                 : std::log(static_cast<float>(y[i])));
       else
-        y[i] = static_cast<T>(kind == Kind::kL2
-                                  ? std::sqrt(static_cast<double>(y[i]))
-                                  : std::max(std::log(static_cast<double>(y[i])),
-                                             std::is_integral_v<T> ? 0.0 : -std::numeric_limits<double>::infinity()));
+        y[i] = static_cast<T>(kind == Kind::kL2       ? std::sqrt(static_cast<double>(y[i]))
+                              : std::is_integral_v<T> ? std::max(0.0, std::log(static_cast<double>(y[i])))
+                                                      : std::log(static_cast<double>(y[i])));
     }
   });
 }
@@ -245,6 +245,13 @@ void reduce_tensor(const Tensor& x, const std::vector<bool>& axes, Tensor& y) {
     const FloatOut out(y);
     reduce(kind, in.data(), groups, out.data(), y.size());
     return out.store();
+  }
+  if (kind == Kind::kLogSumExp && is_integer(x.dtype())) {
+    // Between the stages the sums are no integers.
+    const Tensor in(DType::kFloat64, x.shape()), out(DType::kFloat64, y.shape());
+    convert_elements(x.dtype(), DType::kFloat64, x.raw(), in.raw(), x.size());
+    reduce(kind, in.data<double>(), groups, out.data<double>(), y.size());
+    return convert_elements(DType::kFloat64, y.dtype(), out.raw(), y.raw(), y.size());
   }
   switch (x.dtype()) {
     case DType::kFloat64: return reduce(kind, x.data<double>(), groups, y.data<double>(), y.size());

@@ -513,16 +513,29 @@ Kernel make_resize(Prepare& p) {
 
 // --- older versions
 
-// Resize-10 and Upsample know no coordinate mode: positions are divided by the scale and rounded down, or up where the
-// axis shrinks.
+// Resize-10 and Upsample know no coordinate mode: positions are divided by the scale and rounded down, or up along axes
+// that shrink. Where axes of both kinds are possible, a node of its own shrinks first.
 void name_coordinates(UpgradeContext& c) {
-  bool shrinks = false;
-  if (c.has_input(1))
-    for (double scale : numbers(c.input(1).constant.defined() ? &c.input(1).constant : nullptr))
+  ValueId scales = c.has_input(1) ? c.input_id(1) : kNone;
+  bool shrinks = false, grows = false;
+  if (scales != kNone) {
+    const bool known = c.input(1).constant.defined();
+    shrinks = grows = !known;
+    for (double scale : numbers(known ? &c.input(1).constant : nullptr)) {
       shrinks = shrinks || scale < 1;
+      grows = grows || scale > 1;
+    }
+  }
   c.set("coordinate_transformation_mode", std::string("asymmetric"));
   c.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
-  const ValueId scales = c.has_input(1) ? c.input_id(1) : kNone;
+  if (shrinks && grows && c.view().attr_string("mode") == "nearest") {
+    const ValueId one = c.constant(Tensor::scalar<float>(1));
+    const ValueId x =
+        c.emit("Resize", {c.draft().inputs[0], kNone, c.emit("Min", {scales, one})}, c.draft().attributes);
+    c.set_input(0, x);
+    c.set("nearest_mode", std::string("floor"));
+    scales = c.emit("Max", {scales, one});
+  }
   c.draft().inputs.resize(1);
   c.set_input(2, scales);
 }

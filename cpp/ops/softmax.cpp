@@ -139,7 +139,7 @@ void flatten_first(UpgradeContext& c) {
   c.set_input(0, c.emit("Flatten", {x}, {{"axis", axis}}));
   const ValueId result = c.draft().outputs[0];
   const ValueId flat = c.detach_output(0);
-  c.emit_after(result, "Reshape", {flat, shape});
+  c.emit_after(result, "Reshape", {flat, shape}, {{"allowzero", int64_t{1}}});
 }
 
 // Softmax: (dy - sum(dy y)) y; LogSoftmax: dy - exp(y) sum(dy).

@@ -230,11 +230,21 @@ OpDef unary(const char* name, int since, int first, DTypeSet types) {
   return op;
 }
 
+// Erf-9 takes integers, by way of f32.
+void erf_of_integers(UpgradeContext& c) {
+  const DType dtype = c.input(0).type.dtype;
+  if (!is_integer(dtype)) return;
+  c.set_input(0, c.emit("Cast", {c.draft().inputs[0]}, {{"to", static_cast<int64_t>(DType::kFloat32)}}));
+  const ValueId result = c.draft().outputs[0];
+  c.emit_after(result, "Cast", {c.detach_output(0)}, {{"to", static_cast<int64_t>(dtype)}});
+}
+
 }  // namespace
 
 void define_unary(OpList& ops) {
   for (const FloatFunction& function : kFloatFunctions) {
     OpDef op = unary(function.name, function.since, function.first, kFloats);
+    if (op.name() == "Erf") op.upgrade(13, erf_of_integers);
     ops.add(differentiate(op.kernel([&function](Prepare&) { return float_kernel(function); }), function.pullback));
   }
   const auto number = [&](const FloatFunction& function, DTypeSet types, auto integer) -> OpDef& {
