@@ -175,6 +175,8 @@ class BlockedConv {
 
 Kernel make_blocked_conv(Prepare& p) {
   SX_CHECK(p, p.constant(1) != nullptr && (!p.has(2) || p.constant(2) != nullptr), "needs constant weights");
+  SX_CHECK(p, !p.has(2) || p.constant(2)->size() == p.constant(1)->dim(0), "the bias has ",
+           p.has(2) ? p.constant(2)->size() : 0, " elements; ", p.constant(1)->dim(0), " expected");
   auto conv = std::make_shared<BlockedConv>(p);
   return [conv](Run& run) { (*conv)(run); };
 }

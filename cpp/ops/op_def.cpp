@@ -183,8 +183,10 @@ void check_node(const Node& node) {
     for (size_t i = 0; i < given.size(); ++i) {
       const PortSpec* spec = port(specs, i);
       view.require(spec != nullptr, "has ", given.size(), " ", what, "s; at most ", specs.size(), " expected");
-      view.require(given[i] != kNone || spec->presence == PortSpec::Presence::kOptional || what[0] == 'o', what, " '",
-                   spec->name, "' is required but missing");
+      // Operators of users say for themselves which inputs they need.
+      view.require(given[i] != kNone || spec->presence == PortSpec::Presence::kOptional || what[0] == 'o' ||
+                       op.takes_any_attributes(),
+                   what, " '", spec->name, "' is required but missing");
     }
     // Loop and its like may carry nothing; every other list has one element at least.
     for (size_t i = given.size(); i < specs.size(); ++i)

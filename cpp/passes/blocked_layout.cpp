@@ -110,8 +110,14 @@ class Blocking {
     const Tensor* w = constant(graph_, node.inputs[1]);
     const int64_t in = channels(node.inputs[0]);
     if (in == 0) return Outcome::missed("its input is not f32 of four dimensions with a known number of channels");
-    if (w == nullptr || w->rank() != 4 || (has(node, 2) && constant(graph_, node.inputs[2]) == nullptr))
+    if (w == nullptr || w->rank() != 4 || w->dtype() != DType::kFloat32 ||
+        (has(node, 2) && constant(graph_, node.inputs[2]) == nullptr))
       return Outcome::missed("its weights are not constant");
+    if (has(node, 2) && constant(graph_, node.inputs[2])->size() != w->dim(0))
+      return Outcome::missed("its bias does not have one value for each filter");
+    // Where padding meets such a weight, a direct sum gives NaN; in blocks padding is left out.
+    if (!std::all_of(w->data<float>(), w->data<float>() + w->size(), [](float x) { return std::isfinite(x); }))
+      return Outcome::missed("some of its weights are not finite");
     const auto groups = attribute<int64_t>(graph_, id, "group");
     const bool depthwise = groups > 1 && groups == in && w->dim(0) == in;
     if (groups != 1 && !depthwise) return Outcome::missed("it has groups of several channels");
