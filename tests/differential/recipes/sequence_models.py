@@ -61,11 +61,12 @@ def recurrent(d: Draw) -> Node:
     if d.has("output_sequence"):
         attrs["output_sequence"] = 1
     x = d.array(kind, (batch, steps, features) if layout else (steps, batch, features), -1, 1)
+    bound = min(1, 4 / max(hidden, features))  # unbounded activations must not run away
     state = (batch, ways, hidden) if layout else (ways, batch, hidden)
     inputs: list[Any] = [
         x,
-        d.array(kind, (ways, gates * hidden, features), -1, 1),
-        d.array(kind, (ways, gates * hidden, hidden), -1, 1),
+        d.array(kind, (ways, gates * hidden, features), -bound, bound),
+        d.array(kind, (ways, gates * hidden, hidden), -bound, bound),
         d.array(kind, (ways, 2 * gates * hidden), -1, 1) if d.chance(0.6) else None,
         d.rng.integers(1, steps + 1, batch).astype(np.int32) if d.chance(0.3) else None,
         d.array(kind, state, -1, 1) if d.chance() else None,
