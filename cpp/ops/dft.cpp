@@ -49,11 +49,14 @@ void infer_dft(InferContext& c) {
   c.out(0, c.dtype(0), shape);
 }
 
-// The tables for a length: those of the plan where the length was known, else new ones.
+// The tables for a length: those of the plan where the length was known, else new ones. Large ones wait for the run,
+// which first checks the length and takes the memory of its result.
+constexpr int64_t kLongestPrepared = int64_t{1} << 22;
+
 class FftCache {
  public:
   void prepare(int64_t length) {
-    if (length > 0) known_ = std::make_shared<const Fft>(length);
+    if (length > 0 && length <= kLongestPrepared) known_ = std::make_shared<const Fft>(length);
   }
   std::shared_ptr<const Fft> get(int64_t length) const {
     return known_ && known_->length() == length ? known_ : std::make_shared<const Fft>(length);
