@@ -49,12 +49,15 @@ void infer_dft(InferContext& c) {
   c.out(0, c.dtype(0), shape);
 }
 
-// The tables for a length: those of the plan where the length was known, else new ones.
+// The tables for a length: those of the plan where the length was known, else new ones. Large ones wait for the run,
+// which first checks the length and takes the memory of its result.
+constexpr int64_t kLongestPrepared = int64_t{1} << 22;
+
 template <typename R>
 class FftCache {
  public:
   void prepare(int64_t length) {
-    if (length > 0) known_ = std::make_shared<const Fft<R>>(length);
+    if (length > 0 && length <= kLongestPrepared) known_ = std::make_shared<const Fft<R>>(length);
   }
   std::shared_ptr<const Fft<R>> get(int64_t length) const {
     return known_ && known_->length() == length ? known_ : std::make_shared<const Fft<R>>(length);

@@ -72,7 +72,7 @@ Layout layout_of(const Run& run, const NodeView& node, int64_t axis_attribute, i
   }
   layout.kind = Layout::Kind::kBlocked;
   layout.block = block_size;
-  layout.blocks = (layout.extent + block_size - 1) / block_size;
+  layout.blocks = layout.extent / block_size + (layout.extent % block_size != 0);
   Shape expected = x;
   expected[axis] = layout.blocks;
   run.require(scale == expected, "the scale has the shape ", scale.str(), "; ", expected.str(),

@@ -482,13 +482,13 @@ Kernel make_resize(Prepare& p) {
                             run.has(2) ? numbers(&run.in(2)) : std::vector<double>(),
                             run.has(3) ? run.in(3).integers() : std::vector<int64_t>()};
       found.plan = resolve(s, node, x.shape(), request, [&](const auto&... parts) { run.error(parts...); });
-      found.taps = taps_of(s.rule, found.plan);
       use = &found;
     }
     Shape shape;
     for (const ResizeAxis& axis : use->plan) shape.push_back(axis.to);
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;
+    if (use == &found) found.taps = taps_of(s.rule, found.plan);
     if (s.rule.mode == ResizeMode::kNearest) {
       Tensor extrapolation(x.dtype(), Shape{});
       with_storage(x.dtype(),

@@ -90,6 +90,13 @@ test_sizes = check(
         bad("RandomUniform", [], TOO_LARGE, {"shape": [HUGE, 4]}),
         bad("RandomNormal", [], "-1", {"shape": [-1]}),
         bad("DFT", [np.ones((1, 4, 1), F32), const(0, I64)], "0"),
+        bad("STFT", [np.ones((1, 16, 1), F32), const(1, I64), None, const(2**31, I64)], "2147483648"),
+        bad(
+            "QuantizeLinear",
+            [X, const(np.ones((2, 3, 2), F32))],
+            r"\[2,3,1\] expected",
+            {"block_size": MOST, "axis": 2},
+        ),
         bad("DFT", [np.ones((1, 4, 1), F32), const(HUGE, I64)], ""),
         bad("STFT", [np.ones((1, 16, 1), F32), const(0, I64), None, const(4, I64)], "0"),
     ]
