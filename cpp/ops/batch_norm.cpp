@@ -208,8 +208,7 @@ void upgrade_batch_norm(UpgradeContext& c) {
   const ValueId shape = c.emit("Shape", {x});
   const ValueId position = c.emit("Shape", {x}, {{"start", int64_t{1}}});
   c.set_input(0, c.emit("Flatten", {x}, {{"axis", int64_t{1}}}));
-  for (size_t i = 1; i <= 4; ++i)
-    c.set_input(i, c.emit("Reshape", {c.input_id(i), c.constant(Tensor::vector({-1}))}));
+  for (size_t i = 1; i <= 4; ++i) c.set_input(i, c.emit("Reshape", {c.input_id(i), c.constant(Tensor::vector({-1}))}));
   for (size_t i = 0; i < outputs.size(); ++i) {
     const ValueId result = outputs[i];
     if (result == kNone) continue;

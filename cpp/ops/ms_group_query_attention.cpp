@@ -176,8 +176,8 @@ class GroupQuery {
              "; one value expected");
     total_ = run_.in(kTotal).data<int32_t>()[0];
     SX_CHECK(run_, total_ >= rows_, "total_sequence_length is ", total_, ", but there are ", rows_, " queries");
-    SX_CHECK(run_, total_ <= checked_add(capacity_, rows_) || spec_.sliding,
-             "total_sequence_length is ", total_, ", but the past holds ", capacity_, " keys and ", rows_, " are new");
+    SX_CHECK(run_, total_ <= checked_add(capacity_, rows_) || spec_.sliding, "total_sequence_length is ", total_,
+             ", but the past holds ", capacity_, " keys and ", rows_, " are new");
     first_ = rows_ == total_;
     SX_CHECK(run_, !spec_.sliding || capacity_ >= spec_.window, "the cache has room for ", capacity_,
              " keys, but local_window_size is ", spec_.window);

@@ -279,9 +279,9 @@ void differentiate_scatter(GradientContext& c, const std::string& gather, const 
   c.require(reduction == "none" || reduction == "add", "has no gradient for the reduction '", reduction,
             "'; 'none' or 'add' expected");
   if (c.wants(0)) {
-    const Expr kept = reduction == "add" ? c.grad()
-                                         : c.op(c.node().op->name(), {c.grad(), c.in(1), c.zeros_like(c.in(2))},
-                                                c.node().attributes);
+    const Expr kept = reduction == "add"
+                          ? c.grad()
+                          : c.op(c.node().op->name(), {c.grad(), c.in(1), c.zeros_like(c.in(2))}, c.node().attributes);
     c.give(0, kept);
   }
   if (c.wants(2)) c.give(2, c.op(gather, {c.grad(), c.in(1)}, place));

@@ -102,8 +102,7 @@ Kernel make_split(Prepare& p) {
 
 // Split-1 may take the lengths from an input of the type of x.
 void integral_lengths(UpgradeContext& c) {
-  if (c.has_input(1))
-    c.set_input(1, c.emit("Cast", {c.input_id(1)}, {{"to", static_cast<int64_t>(DType::kInt64)}}));
+  if (c.has_input(1)) c.set_input(1, c.emit("Cast", {c.input_id(1)}, {{"to", static_cast<int64_t>(DType::kInt64)}}));
 }
 
 void count_outputs(UpgradeContext& c) {
