@@ -46,8 +46,8 @@ differential: $(VENV)/.installed $(VENV)/.test ## Draw nodes of all operator ver
 	$(PY) -m tests.differential.fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 .PHONY: optest
-optest: $(VENV)/.installed $(VENV)/.test ## Run the operators' Python tests on the tiers below this machine's best
-	for tier in baseline avx2; do SARDONYX_ISA=$$tier $(PY) -m pytest $(PYTEST_ARGS) tests/ops; done
+optest: $(VENV)/.installed $(VENV)/.test ## Run the operators' tests and ONNX's suite on the tiers below this machine's best
+	for tier in baseline avx2; do SARDONYX_ISA=$$tier $(PY) -m pytest $(PYTEST_ARGS) tests/ops tests/test_backend.py; done
 
 .PHONY: lint
 lint: $(VENV)/.lint ## Check formatting, types and the layout of the tree
@@ -71,6 +71,19 @@ sanitize: $(VENV)/.build ## Run the C++ tests under AddressSanitizer and Undefin
 	  -DSARDONYX_BUILD_TESTS=ON >/dev/null
 	$(VENV)/bin/cmake --build $(SANITIZE_BUILD)
 	$(SANITIZE_BUILD)/sardonyx_tests $(CPP_TESTS)
+
+# The module under the sanitizers, beside the Python files that belong to it.
+SANITIZED := build/sanitized
+
+.PHONY: nightly
+nightly: $(VENV)/.installed $(VENV)/.test ## Run ONNX's suite and the operators' tests under the sanitizers (half an hour)
+	$(VENV)/bin/cmake -S . -B $(SANITIZE_BUILD)-module -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(VENV))/bin/ninja \
+	  -DPython_EXECUTABLE=$(abspath $(PY)) -DSARDONYX_SANITIZE=address,undefined >/dev/null
+	$(VENV)/bin/cmake --build $(SANITIZE_BUILD)-module --target _core
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	cp -r python/sardonyx $(SANITIZED) && cp $(SANITIZE_BUILD)-module/_core*.so $(SANITIZED)/sardonyx
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) $$(gcc -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) $(PY) -m pytest $(PYTEST_ARGS) tests/test_backend.py tests/ops tests/gradients
 
 .PHONY: bench
 bench: $(VENV)/.installed $(VENV)/.bench ## Build and run the benchmarks
