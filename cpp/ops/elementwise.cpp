@@ -181,7 +181,7 @@ void upgrade_legacy_broadcast(UpgradeContext& c) {
   SX_REQUIRE(a >= 0 && b >= 0, kInvalidGraph, label(c.draft()), " broadcasts along axis ", axis,
              " as before opset 7, which needs the ranks of its inputs; export the model with opset 7 or later");
   if (axis < 0) axis += a;
-  SX_REQUIRE(axis >= 0 && axis + b <= a, kInvalidGraph, label(c.draft()), " cannot place ", c.input(1).type.str(),
+  SX_REQUIRE(axis >= 0 && axis <= a - b, kInvalidGraph, label(c.draft()), " cannot place ", c.input(1).type.str(),
              " at axis ", axis, " of ", c.input(0).type.str());
   std::vector<int64_t> axes;
   for (int64_t i = b; i < a - axis; ++i) axes.push_back(i);

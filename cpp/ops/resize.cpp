@@ -456,6 +456,8 @@ struct Prepared {
   std::vector<ResizeTaps> taps;
 };
 
+constexpr int64_t kLongestPrepared = int64_t{1} << 22;
+
 Kernel make_resize(Prepare& p) {
   const NodeView node(p.node());
   const Settings s = settings_of(node);
@@ -469,7 +471,11 @@ Kernel make_resize(Prepare& p) {
     const Request request{crops ? numbers(p.constant(1)) : std::vector<double>(), numbers(p.constant(2)),
                           p.constant(3) ? p.constant(3)->integers() : std::vector<int64_t>()};
     prepared->plan = resolve(s, node, *known, request, [&](const auto&... parts) { node.error(parts...); });
-    prepared->taps = taps_of(s.rule, prepared->plan);
+    // Long tables wait for the run, which takes the memory of its result first.
+    const bool brief = std::all_of(prepared->plan.begin(), prepared->plan.end(),
+                                   [](const ResizeAxis& axis) { return axis.to <= kLongestPrepared; });
+    if (brief) prepared->taps = taps_of(s.rule, prepared->plan);
+    else known.reset();
   } else {
     known.reset();
   }

@@ -57,7 +57,7 @@ class NGrams {
   void count(const std::vector<int64_t>& row, float* y) const {
     std::fill_n(y, width_, 0.0f);
     const auto length = static_cast<int64_t>(row.size());
-    for (int64_t step = 1; step <= skips_ + 1 && (step == 1 || step < length); ++step) {
+    for (int64_t step = 1; step - 1 <= skips_ && (step == 1 || step < length); ++step) {
       // Single words do not depend on the step: they count once.
       const int64_t least = step == 1 ? shortest_ : std::max<int64_t>(shortest_, 2);
       for (int64_t begin = 0; begin < length; ++begin) {
