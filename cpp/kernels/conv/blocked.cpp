@@ -14,7 +14,6 @@
 namespace sx {
 namespace {
 
-constexpr int64_t kTileFilters = 2;        // blocks of filters in a tile
 constexpr int64_t kBandBytes = 384 << 10;  // input that a task works through again and again
 constexpr int64_t kLeastWork = 200'000;    // multiply-adds worth a task
 constexpr int64_t kCopyGrain = 32768;      // elements of a copy worth a task

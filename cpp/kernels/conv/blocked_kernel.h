@@ -17,7 +17,10 @@ struct BlockedWindow {
   int64_t length = 0, last_length = 0;
 };
 
-// Neighbouring outputs of one row whose windows are alike, for one or two blocks of filters.
+// Blocks of filters in a tile; the last tile may have one only.
+constexpr int64_t kTileFilters = 2;
+
+// Neighbouring outputs of one row whose windows are alike, for up to kTileFilters blocks of filters.
 struct BlockedTile {
   const float* x = nullptr;  // the first tap of the first output
   int64_t x_step = 0;        // between neighbouring outputs

@@ -19,7 +19,6 @@ constexpr int64_t kOwnFloats = 192 << 10;
 constexpr int64_t kSharedFloats = 4 << 20;
 // See winograd_tile.
 constexpr double kReadCost = 15, kTransformCost = 10;
-constexpr int64_t kTileFilters = 2;  // blocks of filters in a tile
 // Weights beyond this many floats are not read anew for each thread's own tiles.
 constexpr int64_t kNearWeights = 1 << 20;
 
