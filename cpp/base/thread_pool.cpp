@@ -20,7 +20,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto kSpinTime = std::chrono::microseconds(30);
 // Ranges handed out per thread, so that a thread that is late does not hold up the others.
-constexpr int64_t kRangesPerThread = 4;
+constexpr int64_t kRangesPerThread = 16;
 
 thread_local bool inside_body = false;
 thread_local int limit_here = 0;

@@ -1,5 +1,9 @@
 // Recognises activations and normalizations that exporters spell out: Swish, HardSwish, Gelu, LayerNormalization.
+#include <algorithm>
 #include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "passes/match.h"
 #include "passes/rules.h"
@@ -109,14 +113,6 @@ ValueId erf_operand(const Graph& graph, ValueId value) {
   return is_near_scalar(graph, operands[1], std::sqrt(2.0)) ? operands[0] : kNone;
 }
 
-// x such that `value` is 1 + erf(x / sqrt(2)), or kNone.
-ValueId one_plus_erf(const Graph& graph, ValueId value) {
-  const NodeId sum = producer(graph, value, {"Add"});
-  if (sum == kNone) return kNone;
-  const ValueId erf = beside_scalar(graph, sum, 1.0);
-  return erf == kNone ? kNone : erf_operand(graph, erf);
-}
-
 // The factors of a tree of products, at most four of them.
 void factors(const Graph& graph, ValueId value, NodeId reader, std::vector<ValueId>& found) {
   const NodeId product = producer(graph, value, {"Mul"});
@@ -127,19 +123,72 @@ void factors(const Graph& graph, ValueId value, NodeId reader, std::vector<Value
   for (ValueId operand : graph.node(product).inputs) factors(graph, operand, product, found);
 }
 
-// 0.5 * x * (1 + erf(x / sqrt(2))) in any order of the products.
+// Whether `value` is x^power, spelled as Pow or as products.
+bool is_power(const Graph& graph, ValueId value, ValueId x, int power) {
+  if (power == 1) return value == x;
+  const NodeId node = producer(graph, value, {"Pow", "Mul"});
+  if (node == kNone) return false;
+  const std::vector<ValueId>& inputs = graph.node(node).inputs;
+  if (is(graph, node, "Pow")) return inputs[0] == x && is_scalar(graph, inputs[1], power);
+  return (inputs[0] == x && is_power(graph, inputs[1], x, power - 1)) ||
+         (inputs[1] == x && is_power(graph, inputs[0], x, power - 1));
+}
+
+// Whether `value` is 0.044715 * x^power, in any order of the products.
+bool is_cubic_term(const Graph& graph, ValueId value, ValueId x, int power) {
+  const NodeId product = producer(graph, value, {"Mul"});
+  if (product == kNone) return false;
+  const ValueId rest = beside_scalar(graph, product, 0.044715);
+  if (rest != kNone) return is_power(graph, rest, x, power);
+  const std::vector<ValueId>& inputs = graph.node(product).inputs;
+  return power > 1 && ((inputs[0] == x && is_cubic_term(graph, inputs[1], x, power - 1)) ||
+                       (inputs[1] == x && is_cubic_term(graph, inputs[0], x, power - 1)));
+}
+
+// tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)), or with x before the brackets; gives x, or kNone.
+ValueId tanh_operand(const Graph& graph, ValueId value) {
+  const NodeId tanh = producer(graph, value, {"Tanh"});
+  if (tanh == kNone) return kNone;
+  std::vector<ValueId> parts;
+  factors(graph, graph.node(tanh).inputs[0], tanh, parts);
+  const auto scale = std::find_if(parts.begin(), parts.end(),
+                                  [&](ValueId part) { return is_near_scalar(graph, part, std::sqrt(2.0 / M_PI)); });
+  if (scale == parts.end() || parts.size() > 3) return kNone;
+  parts.erase(scale);
+  for (ValueId part : parts) {
+    const NodeId sum = producer(graph, part, {"Add"});
+    if (sum == kNone) continue;
+    const std::vector<ValueId>& terms = graph.node(sum).inputs;
+    for (size_t side = 0; side < 2; ++side) {
+      if (parts.size() == 1 && is_cubic_term(graph, terms[side], terms[1 - side], 3)) return terms[1 - side];
+      if (parts.size() == 2 && is_scalar(graph, terms[1 - side], 1.0)) {
+        const ValueId x = part == parts[0] ? parts[1] : parts[0];
+        if (is_cubic_term(graph, terms[side], x, 2)) return x;
+      }
+    }
+  }
+  return kNone;
+}
+
+// 0.5 * x * (1 + erf(x / sqrt(2))) in any order of the products, and its approximation with tanh.
 Outcome match_gelu(Graph& graph, NodeId id) {
   std::vector<ValueId> parts;
   for (ValueId operand : graph.node(id).inputs) factors(graph, operand, id, parts);
   if (parts.size() != 3) return Outcome::no_match();
   for (size_t e = 0; e < 3; ++e) {
-    const ValueId x = one_plus_erf(graph, parts[e]);
+    const NodeId sum = producer(graph, parts[e], {"Add"});
+    const ValueId function = sum == kNone ? kNone : beside_scalar(graph, sum, 1.0);
+    if (function == kNone) continue;
+    const ValueId exact = erf_operand(graph, function);
+    const ValueId x = exact == kNone ? tanh_operand(graph, function) : exact;
     if (x == kNone) continue;
     const ValueId a = parts[(e + 1) % 3];
     const ValueId b = parts[(e + 2) % 3];
     const bool halved = (a == x && is_scalar(graph, b, 0.5)) || (b == x && is_scalar(graph, a, 0.5));
     if (halved && fits(graph, x, id)) {
-      replace(graph, id, "Gelu", {x});
+      Attributes attributes;
+      if (exact == kNone) attributes = {{"approximate", std::string("tanh")}};
+      replace(graph, id, "Gelu", {x}, std::move(attributes));
       return Outcome::fired();
     }
   }

@@ -20,6 +20,11 @@ int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // A thread is not worth waking for less (multiply-adds; a few microseconds).
 constexpr int64_t kLeastWork = 200'000;
+// Pieces of a large product take this many multiply-adds (some 50 microseconds): threads that are not equally fast then
+// still end together.
+constexpr double kPieceWork = 5e6;
+// An operand is packed ahead of the pieces only up to this size (floats).
+constexpr int64_t kMostAhead = int64_t{16} << 20;
 // Up to this many rows, B is read where it stands: copying it into panels would cost more than it saves.
 constexpr int64_t kDirectRows = 16;
 
@@ -33,13 +38,17 @@ struct Grid {
   int64_t row_parts, column_parts;
 };
 
+double work_of(const Gemm& shape) {
+  return static_cast<double>(shape.m) * static_cast<double>(shape.n) *
+         static_cast<double>(std::max<int64_t>(shape.k, 16));
+}
+
+// For pieces that may have to pack their operands themselves.
 Grid make_grid(const GemmKernel& kernel, const Gemm& shape, int64_t count, bool packs_b) {
   Grid grid{ceil_div(shape.m, kernel.mr), ceil_div(shape.n, kernel.nr), 1, 1};
   const int threads = thread_count();
   if (threads == 1) return grid;
-  const double work =
-      static_cast<double>(shape.m) * static_cast<double>(shape.n) * static_cast<double>(std::max<int64_t>(shape.k, 16));
-  const double total = work * static_cast<double>(count);
+  const double total = work_of(shape) * static_cast<double>(count);
   // A few pieces for each thread even out their speeds; more would only pack the same panels more often.
   const double wanted = std::min(4.0 * threads, total / static_cast<double>(kLeastWork));
   const int64_t parts = std::max<int64_t>(1, static_cast<int64_t>(wanted / static_cast<double>(count)));
@@ -64,6 +73,18 @@ Grid make_grid(const GemmKernel& kernel, const Gemm& shape, int64_t count, bool 
       grid.column_parts = columns;
     }
   }
+  return grid;
+}
+
+// For pieces of packed operands, which may be small: as many rows as the second-level cache holds of A, so that B is
+// read from memory as seldom as can be.
+Grid make_fine_grid(const GemmKernel& kernel, const Gemm& shape) {
+  Grid grid{ceil_div(shape.m, kernel.mr), ceil_div(shape.n, kernel.nr), 1, 1};
+  grid.row_parts = ceil_div(shape.m, kernel.mc);
+  const double panel_work = work_of(shape) / static_cast<double>(grid.row_parts * grid.column_panels);
+  const auto panels = static_cast<int64_t>(kPieceWork / panel_work);
+  const int64_t most = grid.column_panels * grid.row_parts / (4 * thread_count());
+  grid.column_parts = ceil_div(grid.column_panels, std::max<int64_t>(1, std::min(panels, most)));
   return grid;
 }
 
@@ -204,16 +225,13 @@ class Product {
 
 }  // namespace
 
-void run_gemms(const Gemm& shape, int64_t count, OperandsOf operands, const MakePanel* make_panel, Isa isa) {
-  if (shape.m <= 0 || shape.n <= 0 || count <= 0) return;
-  const GemmKernel& kernel = gemm_kernel(isa);
-  const Epilogue& epilogue = shape.epilogue;
-  const ActivationFunction activate = activation_function(epilogue.activation, isa);
-  const bool packs_b = make_panel || !shape.packed_b;
-  const Grid grid = make_grid(kernel, shape, count, packs_b);
+namespace {
+
+void run_pieces(const GemmKernel& kernel, const Gemm& shape, int64_t count, OperandsOf operands,
+                const MakePanel* make_panel, const Grid& grid, Isa isa) {
+  const ActivationFunction activate = activation_function(shape.epilogue.activation, isa);
   const int64_t parts = grid.row_parts * grid.column_parts;
-  const double work = static_cast<double>(shape.m) * static_cast<double>(shape.n) *
-                      static_cast<double>(std::max<int64_t>(shape.k, 16)) / static_cast<double>(parts);
+  const double work = work_of(shape) / static_cast<double>(parts);
   const int64_t grain = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(kLeastWork) / work));
   parallel_for(checked_mul(count, parts), grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
@@ -227,6 +245,43 @@ void run_gemms(const Gemm& shape, int64_t count, OperandsOf operands, const Make
       Product(kernel, shape, operands(item), make_panel, item, activate).run(i0, i1, j0, j1);
     }
   });
+}
+
+// One product whose operands are packed ahead by all threads, so that its pieces can be small and B is cut across.
+// False where that does not pay.
+bool run_packed_ahead(const GemmKernel& kernel, const Gemm& shape, const GemmOperands& given, Isa isa) {
+  const int threads = thread_count();
+  const double work = work_of(shape);
+  if (shape.m <= kDirectRows || work < 2.0 * kLeastWork * threads) return false;
+  // Enough pieces of whole rows: each packs its own rows, once.
+  if (given.packed_b && shape.m >= 4 * threads * kernel.mc) return false;
+  GemmOperands operands = given;
+  Gemm packed = shape;
+  if (!operands.packed_a) {
+    if (shape.m > kMostAhead / std::max<int64_t>(shape.k, 1)) return false;
+    float* a = scratch_floats(ScratchSlot::kPackA, packed_a_size(shape.m, shape.k, isa));
+    pack_a(shape.m, shape.k, given.a, shape.lda, shape.trans_a, a, isa);
+    operands.packed_a = a;
+  }
+  if (!operands.packed_b) {
+    if (round_up(shape.n, kernel.lanes) > kMostAhead / std::max<int64_t>(shape.k, 1)) return false;
+    float* b = scratch_floats(ScratchSlot::kPackB, packed_b_size(shape.k, shape.n, isa));
+    pack_b(shape.k, shape.n, given.b, shape.ldb, shape.trans_b, b, isa);
+    operands.packed_b = b;
+    packed.packed_b_rows = packed.packed_b_first = 0;
+  }
+  run_pieces(kernel, packed, 1, [&](int64_t) { return operands; }, nullptr, make_fine_grid(kernel, shape), isa);
+  return true;
+}
+
+}  // namespace
+
+void run_gemms(const Gemm& shape, int64_t count, OperandsOf operands, const MakePanel* make_panel, Isa isa) {
+  if (shape.m <= 0 || shape.n <= 0 || count <= 0) return;
+  const GemmKernel& kernel = gemm_kernel(isa);
+  if (count == 1 && !make_panel && run_packed_ahead(kernel, shape, operands(0), isa)) return;
+  const bool packs_b = make_panel || !shape.packed_b;
+  run_pieces(kernel, shape, count, operands, make_panel, make_grid(kernel, shape, count, packs_b), isa);
 }
 
 int64_t packed_a_size(int64_t m, int64_t k, Isa) { return checked_mul(m, k); }
