@@ -18,9 +18,12 @@ namespace sx {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kSpinTime = std::chrono::microseconds(30);
+// Longer than what a program does between two runs or a run between two kernels: waking a thread takes tens of
+// microseconds.
+constexpr auto kSpinTime = std::chrono::microseconds(400);
 // Ranges handed out per thread, so that a thread that is late does not hold up the others.
 constexpr int64_t kRangesPerThread = 16;
+constexpr int kMostShares = 64;
 
 thread_local bool inside_body = false;
 thread_local int limit_here = 0;
@@ -46,33 +49,52 @@ bool spin_until(const Ready& ready) {
   return ready();
 }
 
+// A share of a job: the part that one thread begins with, so that what it wrote in the last job, still in its cache, is
+// what it reads in this one. Who is done with his own takes from the others'.
+struct alignas(64) Share {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
+
 // One parallel_for call; lives on the caller's stack.
 struct Job {
   FunctionRef<void(int64_t, int64_t)> body;
   int64_t count;
   int64_t step;
-  std::atomic<int64_t> next{0};
+  int shares;
   std::atomic<int> helpers{0};  // workers inside run(); changed under the pool's mutex
   int free_seats;               // workers that may still join
   bool open = true;             // listed in the pool
   bool caller_sleeps = false;
   std::exception_ptr error;
   std::mutex error_mutex;
+  Share share[kMostShares];
 
-  Job(FunctionRef<void(int64_t, int64_t)> body, int64_t count, int64_t step, int seats)
-      : body(body), count(count), step(step), free_seats(seats) {}
+  // `threads` take part; ranges are `step` long.
+  Job(FunctionRef<void(int64_t, int64_t)> body, int64_t count, int64_t step, int threads)
+      : body(body), count(count), step(step), shares(std::min(threads, kMostShares)), free_seats(threads - 1) {
+    const int64_t ranges = count / step + (count % step != 0);
+    for (int i = 0; i < shares; ++i) {
+      share[i].next.store(ranges * i / shares, std::memory_order_relaxed);
+      share[i].end = ranges * (i + 1) / shares;
+    }
+  }
 
-  void run() {
+  // Called by each thread that takes part, the caller being number 0.
+  void run(int thread) {
     const bool previous = inside_body;
     inside_body = true;
     try {
-      for (;;) {
-        const int64_t begin = next.fetch_add(step, std::memory_order_relaxed);
-        if (begin >= count) break;
-        body(begin, std::min(begin + step, count));
+      for (int turn = 0; turn < shares; ++turn) {
+        Share& from = share[(thread + turn) % shares];
+        for (;;) {
+          const int64_t range = from.next.fetch_add(1, std::memory_order_relaxed);
+          if (range >= from.end) break;
+          body(range * step, std::min((range + 1) * step, count));
+        }
       }
     } catch (...) {
-      next.store(count, std::memory_order_relaxed);
+      for (int i = 0; i < shares; ++i) share[i].next.store(share[i].end, std::memory_order_relaxed);
       std::lock_guard<std::mutex> lock(error_mutex);
       if (!error) error = std::current_exception();
     }
@@ -96,7 +118,7 @@ class Pool {
       wake = std::min(sleepers_, job.free_seats);
     }
     for (; wake > 0; --wake) work_.notify_one();
-    job.run();
+    job.run(0);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       close(job);
@@ -116,7 +138,7 @@ class Pool {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &previous);
     try {
-      for (int i = 0; i < workers_; ++i) std::thread([this] { work(); }).detach();
+      for (int i = 0; i < workers_; ++i) std::thread([this, i] { work(i + 1); }).detach();
     } catch (const std::system_error&) {
       // The system refuses more threads; the caller takes part in each job, so fewer will do.
     }
@@ -130,7 +152,7 @@ class Pool {
     open_jobs_.store(static_cast<int>(jobs_.size()), std::memory_order_release);
   }
 
-  void work() {
+  void work(int thread) {
     for (;;) {
       spin_until([this] { return open_jobs_.load(std::memory_order_acquire) > 0; });
       Job* job;
@@ -145,7 +167,7 @@ class Pool {
         job->helpers.fetch_add(1, std::memory_order_relaxed);
         if (--job->free_seats == 0) close(*job);
       }
-      job->run();
+      job->run(thread);
       {
         std::lock_guard<std::mutex> lock(mutex_);
         close(*job);
@@ -203,7 +225,7 @@ void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_
   }
   const int64_t grains = count / grain + (count % grain != 0);
   const int64_t step = grain * std::max<int64_t>(1, grains / (threads * kRangesPerThread));
-  Job job(body, count, step, static_cast<int>(std::min<int64_t>(threads, grains)) - 1);
+  Job job(body, count, step, static_cast<int>(std::min<int64_t>(threads, grains)));
   pool().run(job);
   if (job.error) std::rethrow_exception(job.error);
 }

@@ -94,15 +94,27 @@ SX_INLINE F log1p(F x) {
   return (x == splat(__builtin_inff())) | (w <= 0.0f) ? log(w) : y;
 }
 
+// By exp of a negative number, so that results as small as there are come out right.
 SX_INLINE F sigmoid(F x) {
   const F e = exp(-abs(x));
-  const F d = 1.0f / (1.0f + e);
-  return x < 0.0f ? e * d : d;
+  return (x < 0.0f ? e : splat(1.0f)) / (1.0f + e);
 }
 
+// x * sigmoid(t); where sigmoid(t) is below the normal numbers, 0.
+SX_INLINE F gated(F x, F t) { return x / (1.0f + exp(-t)); }
+
+// From m = exp(-2 |x|) - 1, found like expm1 without its cases for large and tiny arguments.
 SX_INLINE F tanh(F x) {
-  const F t = expm1(-2.0f * abs(x));
-  return x != x ? x : copy_sign(t / (t + 2.0f), x);
+  F k;
+  const F r = reduce_log2(max(splat(-40.0f), -2.0f * abs(x)), &k);
+  const F q = fma(exp_tail(r), r * r, r);
+#if SX_ISA_LEVEL >= 2
+  const F power = _mm512_maskz_scalef_ps(kAllLanes, splat(1.0f), k);
+#else
+  const F power = from_bits((to_int_nearest(k) + 127) << 23);
+#endif
+  const F m = fma(power, q, power - 1.0f);
+  return copy_sign(m / (m + 2.0f), x);
 }
 
 SX_INLINE F erf(F x) {
@@ -128,6 +140,21 @@ SX_INLINE F erf(F x) {
   return t > 0.92f ? far : near;
 }
 
+// x / 2 * (1 + erf(x / sqrt(2))) as max(x, 0) - a / 2 * (1 - erf(a / sqrt(2))), a = |x|, with a polynomial for the log
+// of the last factor: what is subtracted is right to 6e-8, and small where the result is.
+SX_INLINE F gelu(F x) {
+  const F a = min(splat(10.0f), abs(x));
+  F q = splat(-4.06942862e-07f);
+  q = fma(q, a, splat(2.73348519e-05f));
+  q = fma(q, a, splat(-0.000551708195f));
+  q = fma(q, a, splat(0.00563998908f));
+  q = fma(q, a, splat(-0.0370653744f));
+  q = fma(q, a, splat(-0.31797159f));
+  q = fma(q, a, splat(-0.797958377f));
+  q = fma(q, a, splat(5.31233111e-06f));
+  return fma(-0.5f * a, exp(q), max(F{}, x));
+}
+
 SX_INLINE F mish(F x) {
   const F e = exp(min(splat(20.0f), x));
   const F n = e * (e + 2.0f);
@@ -148,12 +175,12 @@ SX_INLINE F activate(F x, F alpha, F beta) {
   if constexpr (kKind == Activation::kCelu) return x < 0.0f ? alpha * expm1(x / alpha) : x;
   if constexpr (kKind == Activation::kSigmoid) return sigmoid(x);
   if constexpr (kKind == Activation::kHardSigmoid) return min(splat(1.0f), max(F{}, alpha * x + beta));
-  if constexpr (kKind == Activation::kSwish) return x * sigmoid(alpha * x);
+  if constexpr (kKind == Activation::kSwish) return gated(x, alpha * x);
   if constexpr (kKind == Activation::kHardSwish) return x * min(splat(1.0f), max(F{}, x * (1.0f / 6) + 0.5f));
   if constexpr (kKind == Activation::kTanh) return tanh(x);
-  if constexpr (kKind == Activation::kGelu) return 0.5f * x * (1.0f + erf(x * 0.707106781186547524f));
+  if constexpr (kKind == Activation::kGelu) return gelu(x);
   if constexpr (kKind == Activation::kGeluTanh) {
-    return x * sigmoid(1.5957691216057308f * fma(splat(0.044715f) * x, x * x, x));
+    return gated(x, 1.5957691216057308f * fma(splat(0.044715f) * x, x * x, x));
   }
   if constexpr (kKind == Activation::kMish) return mish(x);
   if constexpr (kKind == Activation::kSoftplus) return softplus(x);

@@ -132,9 +132,9 @@ class Direct {
     }
     parallel_for(s.batch * bands * parts, 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
-        // Images innermost: neighbouring tasks share weights.
-        const int64_t image = task % s.batch;
-        const int64_t band = task / s.batch % bands, part = task / s.batch / bands;
+        // Images outermost: a thread goes on with those that it made.
+        const int64_t image = task / parts / bands;
+        const int64_t band = task % bands, part = task / bands % parts;
         run_rows(image, band * rows_ / bands, (band + 1) * rows_ / bands, part * groups / parts,
                  (part + 1) * groups / parts);
       }

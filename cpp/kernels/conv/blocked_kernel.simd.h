@@ -104,7 +104,6 @@ void tile(const BlockedTile& t) {
     for (int f = 0; f < kF; ++f) acc[p][f] = F{};
   }
   if (t.x_step == kLanes) sum_windows<kP, kF, kLanes>(t, acc);
-  else if (t.x_step == 2) sum_windows<kP, kF, 2>(t, acc);
   else sum_windows<kP, kF, 0>(t, acc);
   finish<kP, kF>(acc, t.bias, t.residual, t.y_step, *t.tail);
 #pragma GCC unroll 2
