@@ -61,7 +61,7 @@ double ceiling(int threads) {
       Aligned a(kernel.mr * k), b(kernel.nr * k), c(kernel.mr * kernel.nr);
       const sx::TileTail tail;
       for (int i = 0; i < repeats; ++i) {
-        kernel.tiles[kernel.mr - 1][1](k, a.data(), b.data(), kernel.nr, c.data(), kernel.nr, kernel.nr, tail);
+        kernel.tiles[kernel.mr - 1][1](k, a.data(), b.data(), kernel.nr, 0, c.data(), kernel.nr, kernel.nr, tail);
       }
     });
   });

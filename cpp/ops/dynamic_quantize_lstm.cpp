@@ -103,8 +103,8 @@ class QuantizedProducts : public RecurrentProducts<float> {
   }
 
   // Every row has a scale of its own, so that a sequence's result does not depend on the others of the batch.
-  void recur(int direction, int, int64_t rows, const float* h, const float* addend, int64_t addend_stride, float* y,
-             int64_t y_stride) const override {
+  void recur(int direction, int, int64_t, int64_t rows, const float* h, const float* addend, int64_t addend_stride,
+             float* y, int64_t y_stride) const override {
     const int64_t n = sizes_.hidden;
     const auto header = static_cast<size_t>(rows) * (sizeof(float) + sizeof(int32_t));
     auto* scratch = static_cast<char*>(thread_scratch(ScratchSlot::kOperator3, header + static_cast<size_t>(rows * n)));

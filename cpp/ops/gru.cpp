@@ -39,13 +39,14 @@ class GruCell : public RecurrentCell<T> {
     const int64_t n = s.sizes.hidden;
     const int64_t width = s.sizes.width();
     T* reset_h = s.gates + s.rows * width;
-    s.products.recur(s.direction, 0, s.rows, s.h, s.projected, s.projected_stride, s.gates, width);
+    s.products.recur(s.direction, 0, s.t, s.rows, s.h, s.projected, s.projected_stride, s.gates, width);
     for (int64_t row = 0; row < s.rows; ++row) {
       T* update = s.gates + row * width;
       gate(s.direction, update, n);
       for (int64_t j = 0; j < n; ++j) reset_h[row * n + j] = update[n + j] * s.h[row * n + j];
     }
-    s.products.recur(s.direction, 1, s.rows, reset_h, s.projected + 2 * n, s.projected_stride, s.gates + 2 * n, width);
+    s.products.recur(s.direction, 1, s.t, s.rows, reset_h, s.projected + 2 * n, s.projected_stride, s.gates + 2 * n,
+                     width);
     for (int64_t row = 0; row < s.rows; ++row)
       if (s.active(row)) finish(s, row);
   }
@@ -54,7 +55,7 @@ class GruCell : public RecurrentCell<T> {
     const int64_t n = s.sizes.hidden;
     const int64_t width = s.sizes.width();
     const T* bias = reset_bias_.empty() ? nullptr : reset_bias_.data() + s.direction * n;
-    s.products.recur(s.direction, 0, s.rows, s.h, nullptr, 0, s.gates, width);
+    s.products.recur(s.direction, 0, s.t, s.rows, s.h, nullptr, 0, s.gates, width);
     for (int64_t row = 0; row < s.rows; ++row) {
       if (!s.active(row)) continue;
       T* update = s.gates + row * width;

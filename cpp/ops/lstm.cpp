@@ -14,7 +14,7 @@ void LstmCell<T>::step(const RecurrentStep<T>& s) const {
   const int64_t width = s.sizes.width();
   const auto& functions = spec_.activations[static_cast<size_t>(s.direction)];
   const T* peephole = peepholes_ == nullptr ? nullptr : peepholes_ + 3 * n * s.direction;
-  s.products.recur(s.direction, 0, s.rows, s.h, s.projected, s.projected_stride, s.gates, width);
+  s.products.recur(s.direction, 0, s.t, s.rows, s.h, s.projected, s.projected_stride, s.gates, width);
   for (int64_t row = 0; row < s.rows; ++row) {
     if (!s.active(row)) continue;
     T* input = s.gates + row * width;

@@ -257,8 +257,8 @@ class FloatProducts : public RecurrentProducts<float> {
     gemm(g);
   }
 
-  void recur(int direction, int part, int64_t rows, const float* h, const float* addend, int64_t addend_stride,
-             float* y, int64_t y_stride) const override {
+  void recur(int direction, int part, int64_t t, int64_t rows, const float* h, const float* addend,
+             int64_t addend_stride, float* y, int64_t y_stride) const override {
     Gemm g;
     g.m = rows, g.n = parts_[static_cast<size_t>(part)] * sizes_.hidden, g.k = sizes_.hidden;
     g.a = h, g.lda = sizes_.hidden;
@@ -266,6 +266,7 @@ class FloatProducts : public RecurrentProducts<float> {
     g.c = y, g.ldc = y_stride;
     g.epilogue.residual = addend;
     g.epilogue.residual_stride = addend_stride;
+    g.last_columns_first = t % 2 != 0;
     gemm(g);
   }
 
@@ -286,8 +287,8 @@ class DoubleProducts : public RecurrentProducts<double> {
     multiply(x, w_ + direction * n * sizes_.inputs, rows, n, sizes_.inputs, bias, 0, y, n);
   }
 
-  void recur(int direction, int part, int64_t rows, const double* h, const double* addend, int64_t addend_stride,
-             double* y, int64_t y_stride) const override {
+  void recur(int direction, int part, int64_t, int64_t rows, const double* h, const double* addend,
+             int64_t addend_stride, double* y, int64_t y_stride) const override {
     int64_t skip = 0;
     for (int i = 0; i < part; ++i) skip += parts_[static_cast<size_t>(i)] * sizes_.hidden;
     multiply(h, r_ + (direction * sizes_.width() + skip) * sizes_.hidden, rows,

@@ -81,9 +81,10 @@ class RecurrentProducts {
   virtual ~RecurrentProducts() = default;
   // y[rows, gates * hidden] = x[rows, inputs] W^T + bias
   virtual void project(int direction, int64_t rows, const T* x, const T* bias, T* y) const = 0;
-  // y[rows, :] = h[rows, hidden] R^T + addend for the gates of one part of R; the strides are between rows.
-  virtual void recur(int direction, int part, int64_t rows, const T* h, const T* addend, int64_t addend_stride, T* y,
-                     int64_t y_stride) const = 0;
+  // y[rows, :] = h[rows, hidden] R^T + addend for the gates of one part of R; the strides are between rows. Called for
+  // one time t after the other, it may go through R to and fro.
+  virtual void recur(int direction, int part, int64_t t, int64_t rows, const T* h, const T* addend,
+                     int64_t addend_stride, T* y, int64_t y_stride) const = 0;
 };
 
 // Weights W [directions, gates * hidden, inputs] and R [directions, gates * hidden, hidden]. R is cut into parts of

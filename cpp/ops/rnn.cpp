@@ -17,7 +17,7 @@ class RnnCell : public RecurrentCell<T> {
 
   void step(const RecurrentStep<T>& s) const override {
     const int64_t n = s.sizes.hidden;
-    s.products.recur(s.direction, 0, s.rows, s.h, s.projected, s.projected_stride, s.gates, n);
+    s.products.recur(s.direction, 0, s.t, s.rows, s.h, s.projected, s.projected_stride, s.gates, n);
     for (int64_t row = 0; row < s.rows; ++row) {
       if (!s.active(row)) continue;
       T* fresh = s.gates + row * n;

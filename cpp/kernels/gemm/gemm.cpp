@@ -23,6 +23,8 @@ constexpr int64_t kLeastWork = 200'000;
 // Pieces of a large product take this many multiply-adds (some 50 microseconds): threads that are not equally fast then
 // still end together.
 constexpr double kPieceWork = 5e6;
+// Up to this much of K a panel of A is not cut.
+constexpr int64_t kThinDepth = 8192;
 // An operand is packed ahead of the pieces only up to this size (floats).
 constexpr int64_t kMostAhead = int64_t{16} << 20;
 // Up to this many rows, B is read where it stands: copying it into panels would cost more than it saves.
@@ -51,7 +53,9 @@ Grid make_grid(const GemmKernel& kernel, const Gemm& shape, int64_t count, bool 
   const double total = work_of(shape) * static_cast<double>(count);
   // A few pieces for each thread even out their speeds; more would only pack the same panels more often.
   const double wanted = std::min(4.0 * threads, total / static_cast<double>(kLeastWork));
-  const int64_t parts = std::max<int64_t>(1, static_cast<int64_t>(wanted / static_cast<double>(count)));
+  int64_t parts = std::max<int64_t>(1, static_cast<int64_t>(wanted / static_cast<double>(count)));
+  // One row goes through several panels at a time.
+  if (shape.m == 1) parts = std::min(parts, ceil_div(grid.column_panels, kernel.wide_panels));
   if (parts == 1) return grid;
   // Operands that have to be packed should not be cut across: each part would pack them again.
   const bool packs_a = shape.packed_a == nullptr;
@@ -117,9 +121,11 @@ class Product {
   // Computes rows [i0, i1) x columns [j0, j1) of C; i0 and j0 are multiples of the panel sizes.
   void run(int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
     const int64_t k = shape_.k;
-    const int64_t depth = std::min(k, kernel_.kc);
+    // One panel of A stays in the cache whole.
+    const bool thin = i1 - i0 <= kernel_.mr && k <= kThinDepth;
+    const int64_t depth = thin ? k : std::min(k, kernel_.kc);
     // Sums between blocks of K wait in C, unless the epilogue still has to read what stands there.
-    const bool sums_apart = k > kernel_.kc && operands_.residual == operands_.c;
+    const bool sums_apart = k > depth && operands_.residual == operands_.c;
     float* sums = nullptr;
     int64_t sums_stride = shape_.ldc;
     if (sums_apart) {
@@ -138,7 +144,7 @@ class Product {
           const int64_t rows = std::min(kernel_.mc, i1 - i);
           const float* a = block_of_a(i, rows, k0, block);
           float* partial = sums_apart ? sums + (i - i0) * sums_stride : operands_.c + i * shape_.ldc + j;
-          run_block(i, rows, j, columns, k0, block, a, b, partial, sums_stride);
+          run_block({i, rows, j, columns, k0, block, a, b, partial, sums_stride});
         }
         k0 += block;
       } while (k0 < k);
@@ -179,38 +185,69 @@ class Product {
     return packed;
   }
 
-  void run_block(int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t k0, int64_t depth, const float* a,
-                 const float* b, float* partial, int64_t partial_stride) {
-    const Epilogue& epilogue = shape_.epilogue;
-    const int64_t direct = reads_b_directly_ ? columns / kernel_.nr * kernel_.nr : 0;
-    for (int64_t column = 0; column < columns; column += kernel_.nr) {
-      const int width = static_cast<int>(std::min<int64_t>(kernel_.nr, columns - column));
-      const int vectors = static_cast<int>(ceil_div(width, kernel_.lanes));
-      const int64_t at_column = j + column;
-      int64_t b_step = static_cast<int64_t>(vectors) * kernel_.lanes;
-      const float* b_panel;
-      if (operands_.packed_b) {
-        const int64_t packed_rows = shape_.packed_b_rows > 0 ? shape_.packed_b_rows : shape_.k;
-        b_panel = operands_.packed_b + at_column * packed_rows + (shape_.packed_b_first + k0) * b_step;
-      } else if (column < direct) {
-        b_panel = operands_.b + k0 * shape_.ldb + at_column;
-        b_step = shape_.ldb;
+  // A block of C and where its operands stand: rows [i, i + rows) x columns [j, j + columns), K from k0 on.
+  struct Block {
+    int64_t i, rows, j, columns, k0, depth;
+    const float* a;  // panels in scratch memory, or null where A came packed
+    const float* b;  // likewise
+    float* partial;
+    int64_t partial_stride;
+  };
+
+  void run_block(const Block& block) {
+    // One row has a tile for several panels.
+    const int64_t step = block.rows == 1 ? kernel_.wide_panels * kernel_.nr : kernel_.nr;
+    const int64_t groups = ceil_div(block.columns, step);
+    const int64_t direct = reads_b_directly_ ? block.columns / kernel_.nr * kernel_.nr : 0;
+    for (int64_t group = 0; group < groups; ++group) {
+      const int64_t begin = (shape_.last_columns_first ? groups - 1 - group : group) * step;
+      const int64_t end = std::min(begin + step, block.columns);
+      const bool whole = end - begin == step && (end <= direct || begin >= direct);
+      if (block.rows == 1 && whole) {
+        run_panels(block, begin, end, direct);
       } else {
-        b_panel = b + (column - direct) * depth;
+        for (int64_t column = begin; column < end; column += kernel_.nr)
+          run_panels(block, column, std::min(column + kernel_.nr, end), direct);
       }
-      tail_.column_bias = epilogue.column_bias ? epilogue.column_bias + at_column : nullptr;
-      for (int64_t row = 0; row < rows; row += kernel_.mr) {
-        const int height = static_cast<int>(std::min<int64_t>(kernel_.mr, rows - row));
-        const int64_t at_row = i + row;
-        const float* a_panel = a ? a + row * depth : operands_.packed_a + at_row * shape_.k + k0 * height;
-        tail_.partial = partial + row * partial_stride + column;
-        tail_.partial_stride = partial_stride;
-        tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
-        tail_.residual =
-            operands_.residual ? operands_.residual + at_row * epilogue.residual_stride + at_column : nullptr;
-        kernel_.tiles[height - 1][vectors - 1](depth, a_panel, b_panel, b_step,
-                                               operands_.c + at_row * shape_.ldc + at_column, shape_.ldc, width, tail_);
-      }
+    }
+  }
+
+  // Columns [begin, end) of a block: one panel of B, or as many as the wide tile takes. Of the columns, the first
+  // `direct` are read where B stands.
+  void run_panels(const Block& block, int64_t begin, int64_t end, int64_t direct) {
+    const Epilogue& epilogue = shape_.epilogue;
+    const int width = static_cast<int>(end - begin);
+    const bool wide = width > kernel_.nr;
+    const int vectors = wide ? kernel_.nr / kernel_.lanes : static_cast<int>(ceil_div(width, kernel_.lanes));
+    const int64_t at_column = block.j + begin;
+    int64_t b_step = static_cast<int64_t>(vectors) * kernel_.lanes;
+    int64_t panel_step = block.depth * kernel_.nr;
+    const float* b_panel;
+    if (operands_.packed_b) {
+      const int64_t packed_rows = shape_.packed_b_rows > 0 ? shape_.packed_b_rows : shape_.k;
+      panel_step = packed_rows * kernel_.nr;
+      b_panel = operands_.packed_b + at_column * packed_rows + (shape_.packed_b_first + block.k0) * b_step;
+    } else if (begin < direct) {
+      b_panel = operands_.b + block.k0 * shape_.ldb + at_column;
+      b_step = shape_.ldb;
+      panel_step = kernel_.nr;
+    } else {
+      b_panel = block.b + (begin - direct) * block.depth;
+    }
+    tail_.column_bias = epilogue.column_bias ? epilogue.column_bias + at_column : nullptr;
+    tail_.partial_stride = block.partial_stride;
+    for (int64_t row = 0; row < block.rows; row += kernel_.mr) {
+      const int height = static_cast<int>(std::min<int64_t>(kernel_.mr, block.rows - row));
+      const int64_t at_row = block.i + row;
+      const float* a_panel =
+          block.a ? block.a + row * block.depth : operands_.packed_a + at_row * shape_.k + block.k0 * height;
+      tail_.partial = block.partial + row * block.partial_stride + begin;
+      tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
+      tail_.residual =
+          operands_.residual ? operands_.residual + at_row * epilogue.residual_stride + at_column : nullptr;
+      const TileFunction tile = wide ? kernel_.wide_tile : kernel_.tiles[height - 1][vectors - 1];
+      tile(block.depth, a_panel, b_panel, b_step, panel_step, operands_.c + at_row * shape_.ldc + at_column, shape_.ldc,
+           width, tail_);
     }
   }
 

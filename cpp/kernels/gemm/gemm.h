@@ -27,6 +27,9 @@ struct Gemm {
   const float* packed_a = nullptr;
   const float* packed_b = nullptr;
   int64_t packed_b_rows = 0, packed_b_first = 0;
+  // Goes through the columns from the last to the first. Who multiplies by the same B again and again finds more of it
+  // in the cache when he turns round each time.
+  bool last_columns_first = false;
   float* c = nullptr;
   int64_t ldc = 0;
   Epilogue epilogue;

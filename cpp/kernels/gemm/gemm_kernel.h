@@ -27,9 +27,10 @@ struct TileTail {
   float alpha = 0.0f, beta = 0.0f;
 };
 
-// c[rows x columns] for one panel of A ([k][rows]) and one panel of B (row k at b + k * b_step).
-using TileFunction = void (*)(int64_t k, const float* a, const float* b, int64_t b_step, float* c, int64_t ldc,
-                              int columns, const TileTail& tail);
+// c[rows x columns] for one panel of A ([k][rows]) and one panel of B (row k at b + k * b_step), or several panels that
+// stand panel_step apart.
+using TileFunction = void (*)(int64_t k, const float* a, const float* b, int64_t b_step, int64_t panel_step, float* c,
+                              int64_t ldc, int columns, const TileTail& tail);
 
 // A panel of op(A) is `mr` rows (fewer in the last one) by K, stored [k][rows]. A panel of op(B) is `nr` columns by K,
 // stored [k][width], where the width of the last panel is its columns rounded up to `lanes`, filled up with zeros.
@@ -38,6 +39,9 @@ struct GemmKernel {
   int64_t kc, mc, nc;  // block sizes; mc is a multiple of mr and nc of nr
   // tiles[rows - 1][vectors - 1] for 1 <= rows <= mr and 1 <= vectors <= nr / lanes.
   const TileFunction (*tiles)[2];
+  // One row by wide_panels whole panels.
+  int64_t wide_panels;
+  TileFunction wide_tile;
   // One panel of `rows` rows, k columns: element (i, k) at a[i * lda + k], or a[k * lda + i] when transposed.
   void (*pack_a_panel)(int64_t k, int rows, const float* a, int64_t lda, bool transposed, float* packed);
   // One panel of `columns` columns: element (k, j) at b[k * ldb + j], or b[j * ldb + k] when transposed.

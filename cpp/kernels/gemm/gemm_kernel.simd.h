@@ -33,38 +33,39 @@ SX_INLINE void add_residual(F (&acc)[kM][kV], const TileTail& tail, int columns)
   const F scale = splat(tail.residual_scale);
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kV; ++v) {
       acc[i][v] = acc[i][v] + scale * load_part(tail.residual + i * tail.residual_stride, v, kV, columns);
     }
   }
 }
 
+// kV vectors of columns: those of one panel, or of several that stand `panel_step` apart.
 template <int kM, int kV>
-void tile(int64_t k, const float* a, const float* b, int64_t b_step, float* c, int64_t ldc, int columns,
-          const TileTail& tail) {
+void tile(int64_t k, const float* a, const float* b, int64_t b_step, int64_t panel_step, float* c, int64_t ldc,
+          int columns, const TileTail& tail) {
   F acc[kM][kV];
   if (tail.first) {
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) acc[i][v] = F{};
     }
   } else {
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) acc[i][v] = load_part(tail.partial + i * tail.partial_stride, v, kV, columns);
     }
   }
   for (; k > 0; --k) {
     F bv[kV];
-#pragma GCC unroll 4
-    for (int v = 0; v < kV; ++v) bv[v] = load(b + v * kLanes);
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) bv[v] = load(b + v / kVectors * panel_step + v % kVectors * kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
       const F av = splat(a[i]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) acc[i][v] = fma(av, bv[v], acc[i][v]);
     }
     a += kM;
@@ -73,7 +74,7 @@ void tile(int64_t k, const float* a, const float* b, int64_t b_step, float* c, i
   if (!tail.last) {
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) store_part(tail.partial + i * tail.partial_stride, acc[i][v], v, kV, columns);
     }
     return;
@@ -81,19 +82,19 @@ void tile(int64_t k, const float* a, const float* b, int64_t b_step, float* c, i
   const F scale = splat(tail.scale);
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kV; ++v) acc[i][v] = acc[i][v] * scale;
   }
   if (tail.row_bias) {
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
       const F bias = splat(tail.row_bias[i]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) acc[i][v] = acc[i][v] + bias;
     }
   }
   if (tail.column_bias) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kV; ++v) {
       const F bias = load_part(tail.column_bias, v, kV, columns);
 #pragma GCC unroll 16
@@ -105,27 +106,27 @@ void tile(int64_t k, const float* a, const float* b, int64_t b_step, float* c, i
     const F low = splat(tail.low), high = splat(tail.high);
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) acc[i][v] = min(high, max(low, acc[i][v]));
     }
   } else if (tail.activate) {
     float values[kM * kV * kLanes];
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) store(values + (i * kV + v) * kLanes, acc[i][v]);
     }
     tail.activate(values, values, kM * kV * kLanes, tail.alpha, tail.beta);
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) acc[i][v] = load(values + (i * kV + v) * kLanes);
     }
   }
   if (tail.residual && tail.residual_last) add_residual<kM, kV>(acc, tail, columns);
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kV; ++v) store_part(c + i * ldc, acc[i][v], v, kV, columns);
   }
 }
@@ -187,6 +188,8 @@ constexpr TileFunction kTiles[kRows][2] = {
 #endif
 };
 #undef SX_ROW
+// One row has too few sums in a panel to hide the latency of a multiply-add.
+constexpr int kWidePanels = 4;
 
 }  // namespace gemm_f32
 
@@ -195,9 +198,17 @@ constexpr int64_t kDepthBlock = 384, kRowBlock = 240, kColumnBlock = 3072;
 #else
 constexpr int64_t kDepthBlock = 256, kRowBlock = 144, kColumnBlock = 3072;
 #endif
-constexpr GemmKernel kGemmKernel = {
-    gemm_f32::kRows,        gemm_f32::kColumns,    kLanes, kDepthBlock, kRowBlock, kColumnBlock, gemm_f32::kTiles,
-    gemm_f32::pack_a_panel, gemm_f32::pack_b_panel};
+constexpr GemmKernel kGemmKernel = {gemm_f32::kRows,
+                                    gemm_f32::kColumns,
+                                    kLanes,
+                                    kDepthBlock,
+                                    kRowBlock,
+                                    kColumnBlock,
+                                    gemm_f32::kTiles,
+                                    gemm_f32::kWidePanels,
+                                    gemm_f32::tile<1, gemm_f32::kWidePanels * gemm_f32::kVectors>,
+                                    gemm_f32::pack_a_panel,
+                                    gemm_f32::pack_b_panel};
 
 }  // namespace SX_ISA
 }  // namespace sx
