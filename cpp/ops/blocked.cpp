@@ -2,6 +2,7 @@
 // Block and Unblock and their kin, BlockedConv, BlockedPool and ScaleChannels. Only the passes make them.
 #include "ops/blocked.h"
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -16,13 +17,19 @@
 namespace sx {
 
 int64_t block_of_channels() { return channel_block(); }
+int64_t blocks_of_channels(int64_t channels) { return (channels + channel_block() - 1) / channel_block(); }
+
+Tensor pad_channels(const float* values, int64_t channels) {
+  Tensor padded(DType::kFloat32, Shape{1, blocks_of_channels(channels), 1, 1, channel_block()});
+  std::fill_n(padded.data<float>(), padded.size(), 0.0f);
+  std::copy_n(values, channels, padded.data<float>());
+  return padded;
+}
 
 namespace {
 
-int64_t blocks_of(int64_t channels) { return (channels + channel_block() - 1) / channel_block(); }
-
 Shape blocked_shape(int64_t batch, int64_t channels, int64_t height, int64_t width) {
-  return Shape{batch, blocks_of(channels), height, width, channel_block()};
+  return Shape{batch, blocks_of_channels(channels), height, width, channel_block()};
 }
 
 // --- Block, Unblock
@@ -31,7 +38,7 @@ void infer_block(InferContext& c) {
   SX_CHECK(c, c.rank(0) == 4 && c.shape(0)[1].known(), "blocks ", c.type(0).str(),
            "; four dimensions and a known number of channels expected");
   const SymShape& x = c.shape(0);
-  c.out(0, DType::kFloat32, SymShape{x[0], Dim(blocks_of(x[1].value())), x[2], x[3], Dim(channel_block())});
+  c.out(0, DType::kFloat32, SymShape{x[0], Dim(blocks_of_channels(x[1].value())), x[2], x[3], Dim(channel_block())});
 }
 
 Kernel make_block(Prepare&) {
@@ -63,7 +70,7 @@ void infer_block_last(InferContext& c) {
   SX_CHECK(c, c.rank(0) == 4 && c.shape(0)[3].known(), "blocks ", c.type(0).str(),
            "; four dimensions and a known number of channels expected");
   const SymShape& x = c.shape(0);
-  c.out(0, DType::kFloat32, SymShape{x[0], Dim(blocks_of(x[3].value())), x[1], x[2], Dim(channel_block())});
+  c.out(0, DType::kFloat32, SymShape{x[0], Dim(blocks_of_channels(x[3].value())), x[1], x[2], Dim(channel_block())});
 }
 
 Kernel make_block_last(Prepare&) {
@@ -95,7 +102,7 @@ void infer_blocked_conv(InferContext& c) {
   const ConvSpec spec(c);
   SX_CHECK(c, c.rank(0) >= 4 && c.rank(1) == 4, "convolves ", c.type(0).str(), " with ", c.type(1).str());
   SymShape out{c.shape(0)[0], Dim(), Dim(), Dim(), Dim(channel_block())};
-  if (c.shape(1)[0].known()) out[1] = Dim(blocks_of(c.shape(1)[0].value()));
+  if (c.shape(1)[0].known()) out[1] = Dim(blocks_of_channels(c.shape(1)[0].value()));
   for (int axis = 0; axis < 2; ++axis) {
     const auto at = static_cast<size_t>(axis + 2);
     if (c.shape(1)[at].known()) out[at] = spec.window.extent(c, axis, c.shape(1)[at].value(), c.shape(0)[at]);
@@ -113,12 +120,7 @@ class BlockedConv {
         weights_(*p.constant(1)) {
     read_fused_activation(p).set(epilogue_);
     if (p.has(2)) {
-      bias_ = p.shared("bias", [&] {
-        Tensor padded(DType::kFloat32, Shape{blocks_of(weights_.dim(0)) * channel_block()});
-        std::fill_n(padded.data<float>(), padded.size(), 0.0f);
-        std::copy_n(p.constant(2)->data<float>(), weights_.dim(0), padded.data<float>());
-        return padded;
-      });
+      bias_ = p.shared("bias", [&] { return pad_channels(p.constant(2)->data<float>(), weights_.dim(0)); });
       epilogue_.row_bias = bias_.data<float>();
     }
     const auto x = p.shape(0);

@@ -1,4 +1,5 @@
-// Recognises activations and normalizations that exporters spell out: Swish, HardSwish, Gelu, LayerNormalization.
+// Recognises activations and normalizations that exporters spell out: Swish, HardSwish, Gelu, LayerNormalization,
+// GroupNormalization.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -250,6 +251,80 @@ Outcome match_layer_normalization(Graph& graph, NodeId id) {
   return Outcome::no_match();
 }
 
+// The constant vector `value` of a value for each group, repeated for the channels of each.
+ValueId repeat_for_channels(Graph& graph, ValueId value, int64_t per_group) {
+  const Tensor& from = *constant(graph, value);
+  Tensor repeated(DType::kFloat32, Shape{from.size() * per_group});
+  for (int64_t i = 0; i < repeated.size(); ++i) repeated.data<float>()[i] = from.data<float>()[i / per_group];
+  return add_constant(graph, graph.value(value).name, repeated);
+}
+
+bool is_f32_vector(const Tensor* tensor, int64_t size) {
+  return tensor != nullptr && tensor->dtype() == DType::kFloat32 && tensor->size() == size;
+}
+
+// InstanceNormalization of x as [images, groups, all the rest], reshaped back; rooted at the last Reshape.
+Outcome match_group_normalization(Graph& graph, NodeId id) {
+  const NodeId norm = producer(graph, graph.node(id).inputs[0], {"InstanceNormalization"});
+  if (norm == kNone) return Outcome::no_match();
+  const std::vector<ValueId> parts = graph.node(norm).inputs;
+  const NodeId split = producer(graph, parts[0], {"Reshape"});
+  if (split == kNone) return Outcome::no_match();
+  const ValueId x = graph.node(split).inputs[0];
+  const Type &whole = graph.type(x), &grouped = graph.type(parts[0]);
+  if (whole.dtype != DType::kFloat32 || !whole.shape || !grouped.shape || whole.rank() < 3 || grouped.rank() != 3 ||
+      !(graph.type(graph.node(id).outputs[0]).shape == whole.shape))
+    return Outcome::no_match();
+  const Dim &channels = (*whole.shape)[1], &groups = (*grouped.shape)[1];
+  if (!((*grouped.shape)[0] == (*whole.shape)[0]) || !channels.known() || !groups.known() || groups.value() <= 0 ||
+      channels.value() % groups.value() != 0)
+    return Outcome::missed("the axes are not images, groups of channels and the rest");
+  if (!is_f32_vector(constant(graph, parts[1]), groups.value()) ||
+      !is_f32_vector(constant(graph, parts[2]), groups.value()))
+    return Outcome::missed("scale and bias are not constant f32");
+  if (only_reader(graph, graph.node(norm).outputs[0]) != id) return Outcome::missed("the norm has other readers");
+  const int64_t per_group = channels.value() / groups.value();
+  const Attributes attributes = {{"epsilon", attribute<float>(graph, norm, "epsilon")}, {"num_groups", groups.value()}};
+  const ValueId scale = repeat_for_channels(graph, parts[1], per_group);
+  const ValueId bias = repeat_for_channels(graph, parts[2], per_group);
+  replace(graph, id, "GroupNormalization", {x, scale, bias}, attributes);
+  return Outcome::fired();
+}
+
+// GroupNormalization times or plus a constant for each channel.
+Outcome fold_into_group_normalization(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  for (size_t side = 0; side < 2; ++side) {
+    const NodeId norm = producer(graph, inputs[side], {"GroupNormalization"});
+    if (norm == kNone) continue;
+    const std::vector<ValueId> operands = graph.node(norm).inputs;
+    const auto& shape = graph.type(operands[0]).shape;
+    const Tensor* by = constant(graph, inputs[1 - side]);
+    if (by == nullptr || !shape || !(*shape)[1].known()) continue;
+    const int64_t count = (*shape)[1].value();
+    const int rank = by->rank(), full = static_cast<int>(shape->size());
+    // [channels, 1, 1] or [1, channels, 1, 1]
+    if (!is_f32_vector(by, count) || rank < full - 1 || rank > full || by->dim(rank - full + 1) != count ||
+        !is_f32_vector(constant(graph, operands[1]), count) || !is_f32_vector(constant(graph, operands[2]), count))
+      return Outcome::missed("the constant is not one f32 value for each channel");
+    if (only_reader(graph, inputs[side]) != id) return Outcome::missed("the norm has other readers");
+    const bool scales = is(graph, id, "Mul");
+    Tensor scale(DType::kFloat32, Shape{count}), bias(DType::kFloat32, Shape{count});
+    for (int64_t c = 0; c < count; ++c) {
+      const float factor = scales ? by->data<float>()[c] : 1.0f, term = scales ? 0.0f : by->data<float>()[c];
+      scale.data<float>()[c] = constant(graph, operands[1])->data<float>()[c] * factor;
+      bias.data<float>()[c] = constant(graph, operands[2])->data<float>()[c] * factor + term;
+    }
+    const Attributes attributes = graph.node(norm).attributes;
+    const std::string stem = graph.value(inputs[1 - side]).name;
+    const ValueId new_scale = add_constant(graph, stem + ".scale", scale);
+    const ValueId new_bias = add_constant(graph, stem + ".bias", bias);
+    replace(graph, id, "GroupNormalization", {operands[0], new_scale, new_bias}, attributes);
+    return Outcome::fired();
+  }
+  return Outcome::no_match();
+}
+
 }  // namespace
 
 std::vector<Rule> activation_rules() {
@@ -259,6 +334,8 @@ std::vector<Rule> activation_rules() {
       {"recognise_clipped_hard_swish", {"Div", "Mul"}, match_clipped_hard_swish},
       {"recognise_gelu", {"Mul"}, match_gelu},
       {"recognise_layer_normalization", {"Add"}, match_layer_normalization},
+      {"recognise_group_normalization", {"Reshape"}, match_group_normalization},
+      {"fold_into_group_normalization", {"Mul", "Add"}, fold_into_group_normalization},
   };
 }
 

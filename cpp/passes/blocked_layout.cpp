@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "ops/blocked.h"
+#include "ops/conv.h"
 #include "ops/infer.h"
 #include "ops/registry.h"
 #include "passes/match.h"
@@ -94,11 +95,13 @@ class Blocking {
     if (op == "Transpose") return transpose(id);
     if (node.inputs.empty() || !has(node, 0) || channels(node.outputs[0]) == 0) return Outcome::no_match();
     if (op == "Concat") return concat(id);
+    if (op == "ConvTranspose") return upsample(id);
     if (op == "Add" || op == "Mul") return binary(id, op);
     if (!is_blocked(node.inputs[0])) return Outcome::no_match();
     if (op == "MaxPool" || op == "AveragePool") return pool(id, op == "MaxPool" ? "max" : "mean");
     if (op == "GlobalAveragePool") return global_mean(id);
     if (op == "BatchNormalization") return batch_normalization(id);
+    if (op == "GroupNormalization") return group_normalization(id);
     for (const char* unary : {"Relu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "LeakyRelu", "Elu", "Gelu",
                               "Tanh", "Clip", "Mish", "Softplus"})
       if (op == unary) return elementwise(id);
@@ -132,6 +135,32 @@ class Blocking {
     if (old.size() > 3) inputs.push_back(old[3] == kNone ? kNone : blocked(old[3], id));
     if (plain) need_plain(old[0], id);
     return replace_by(id, "BlockedConv", inputs, attributes, "sardonyx");
+  }
+
+  // A transposed convolution whose windows lie side by side.
+  Outcome upsample(NodeId id) {
+    const Node& node = graph_.node(id);
+    const Tensor* w = constant(graph_, node.inputs[1]);
+    if (w == nullptr || w->rank() != 4 || w->dtype() != DType::kFloat32 || w->size() == 0 ||
+        (has(node, 2) && constant(graph_, node.inputs[2]) == nullptr))
+      return Outcome::missed("its weights are not constant f32");
+    if (channels(node.inputs[0]) != w->dim(0) ||
+        (has(node, 2) && constant(graph_, node.inputs[2])->size() != w->dim(1)))
+      return Outcome::missed("its weights do not fit its input");
+    const WindowSpec window{NodeView(node)};
+    const auto same_extents = [&](size_t axis) {
+      const Dim &in = (*type(node.inputs[0]).shape)[axis], &out = (*type(node.outputs[0]).shape)[axis];
+      return out == in * Dim(w->dim(static_cast<int>(axis)));
+    };
+    bool side_by_side =
+        attribute<int64_t>(graph_, id, "group") == 1 && !window.same() && same_extents(2) && same_extents(3);
+    for (int axis = 0; axis < 2; ++axis)
+      side_by_side = side_by_side && window.stride(axis) == w->dim(axis + 2) && window.dilation(axis) == 1 &&
+                     window.pad_begin(axis) == 0 && window.pad_end(axis) == 0;
+    if (!side_by_side) return Outcome::missed("its windows overlap, or it is padded or grouped");
+    std::vector<ValueId> inputs = node.inputs;
+    inputs[0] = blocked(inputs[0], id);
+    return replace_by(id, "BlockedUpsample", inputs, {}, "sardonyx");
   }
 
   // To and from data with the channels last.
@@ -185,11 +214,7 @@ class Blocking {
     return add_channels(graph_.value(value).name, tensor->data<float>(), count);
   }
   ValueId add_channels(const std::string& stem, const float* values, int64_t count) {
-    const int64_t blocks = (count + block_ - 1) / block_;
-    Tensor padded(DType::kFloat32, Shape{1, blocks, 1, 1, block_});
-    std::fill_n(padded.data<float>(), padded.size(), 0.0f);
-    std::copy_n(values, count, padded.data<float>());
-    return add_constant(graph_, stem + ".blocked", padded);
+    return add_constant(graph_, stem + ".blocked", pad_channels(values, count));
   }
 
   Outcome binary(NodeId id, const std::string& op) {
@@ -240,6 +265,21 @@ class Blocking {
     const ValueId by = add_channels(stem + ".scale", scale.data(), count);
     const ValueId plus = add_channels(stem + ".shift", shift.data(), count);
     return replace_by(id, "ScaleChannels", {blocked(graph_.node(id).inputs[0], id), by, plus}, {}, "sardonyx");
+  }
+
+  Outcome group_normalization(NodeId id) {
+    const Node& node = graph_.node(id);
+    const int64_t count = channels(node.inputs[0]);
+    for (size_t i = 1; i <= 2; ++i) {
+      const Tensor* part = constant(graph_, node.inputs[i]);
+      if (part == nullptr || part->dtype() != DType::kFloat32 || part->size() != count)
+        return Outcome::missed("its scale and bias are not constant f32");
+    }
+    const Attributes attributes = {{"epsilon", attribute<float>(graph_, id, "epsilon")},
+                                   {"num_groups", attribute<int64_t>(graph_, id, "num_groups")},
+                                   {"channels", count}};
+    const std::vector<ValueId> inputs = {blocked(node.inputs[0], id), node.inputs[1], node.inputs[2]};
+    return replace_by(id, "BlockedGroupNorm", inputs, attributes, "sardonyx");
   }
 
   Outcome concat(NodeId id) {

@@ -39,9 +39,15 @@ std::optional<Tail> tail_of(const Graph& graph, NodeId id) {
   return Tail{"Clip", bounds[0], bounds[1]};
 }
 
+NodeId lowered_producer(const Graph& graph, ValueId value) {
+  return producer(graph, value,
+                  {"sardonyx::Conv", "sardonyx::MatMul", "sardonyx::BlockedConv", "sardonyx::BlockedUpsample",
+                   "sardonyx::BlockedGroupNorm", "sardonyx::ScaleChannels"});
+}
+
 // The lowered producer of `value` that may still take an epilogue, read by `reader` alone; kNone otherwise.
 NodeId open_producer(const Graph& graph, ValueId value, NodeId reader) {
-  const NodeId id = producer(graph, value, {"sardonyx::Conv", "sardonyx::MatMul"});
+  const NodeId id = lowered_producer(graph, value);
   if (id == kNone || only_reader(graph, value) != reader) return kNone;
   return attribute<std::string>(graph, id, "activation").empty() ? id : kNone;
 }
@@ -133,7 +139,7 @@ Outcome fuse_residual(Graph& graph, NodeId id) {
 
 Outcome fuse_activation(Graph& graph, NodeId id) {
   const std::optional<Tail> tail = tail_of(graph, id);
-  const NodeId product = producer(graph, graph.node(id).inputs[0], {"sardonyx::Conv", "sardonyx::MatMul"});
+  const NodeId product = lowered_producer(graph, graph.node(id).inputs[0]);
   if (product == kNone) return Outcome::no_match();
   if (!tail) return Outcome::missed("its bounds are not constant");
   if (open_producer(graph, graph.node(id).inputs[0], id) == kNone)
@@ -150,16 +156,21 @@ Outcome fuse_activation(Graph& graph, NodeId id) {
 
 }  // namespace
 
+std::vector<Rule> activation_fusion() {
+  return {{"fuse_activation",
+           {"Relu", "Sigmoid", "Tanh", "HardSwish", "Mish", "Softplus", "Softsign", "LeakyRelu", "Elu", "Swish", "Celu",
+            "HardSigmoid", "Gelu", "Clip"},
+           fuse_activation}};
+}
+
 std::vector<Rule> epilogue_rules() {
-  return {
+  std::vector<Rule> rules = {
       {"lower_product", {"Conv", "MatMul", "Gemm"}, lower_product},
       {"fuse_bias", {"Add"}, fuse_bias},
       {"fuse_residual", {"Add"}, fuse_residual},
-      {"fuse_activation",
-       {"Relu", "Sigmoid", "Tanh", "HardSwish", "Mish", "Softplus", "Softsign", "LeakyRelu", "Elu", "Swish", "Celu",
-        "HardSigmoid", "Gelu", "Clip"},
-       fuse_activation},
   };
+  for (Rule& rule : activation_fusion()) rules.push_back(std::move(rule));
+  return rules;
 }
 
 }  // namespace sx

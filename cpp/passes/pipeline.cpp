@@ -39,7 +39,8 @@ void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_
   apply_rules(graph, attention_rules(), log, verify_each);
   apply_rules(graph, precision_rules(), log, verify_each);
   apply_rules(graph, epilogue_rules(), log, verify_each);
-  block_channels(graph, log, options.winograd);
+  // What became fusible in blocks takes its activation there.
+  if (block_channels(graph, log, options.winograd)) apply_rules(graph, activation_fusion(), log, verify_each);
   eliminate_dead_code(graph, log);
   infer_all(graph);
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "base/error.h"
 #include "base/scratch.h"
@@ -163,6 +164,7 @@ class Direct {
       rows.tile.bias = epilogue_.row_bias ? epilogue_.row_bias + first * layout_.block : nullptr;
       rows.tile.tail = &tail_;
       rows.tile.y_step = s.out_size() * layout_.block;
+      rows.tile.y_pixel = layout_.block;
       rows.y = (image * blocks + first) * rows.tile.y_step;
       rows.x = x_ + image * layout_.image();
       for (int64_t row = row_begin; row < row_end; ++row) flat_ > 0 ? flat_row(rows, row) : window_row(rows, row);
@@ -200,21 +202,11 @@ class Direct {
 
   // `count` outputs from `at` on; the first one's first tap stands at x + `from`.
   void outputs(Rows& rows, int64_t from, int64_t at, int64_t count) const {
-    BlockedTile& tile = rows.tile;
-    for (int i = 0; count > 0;) {
-      if (kernel_.sizes[i] > count) {
-        ++i;
-        continue;
-      }
-      tile.x = rows.x + from;
-      const int64_t to = rows.y + at * layout_.block;
-      tile.y = y_ + to;
-      tile.residual = epilogue_.residual ? epilogue_.residual + to : nullptr;
-      kernel_.tiles[i][rows.blocks - 1](tile);
-      count -= kernel_.sizes[i];
-      at += kernel_.sizes[i];
-      from += kernel_.sizes[i] * tile.x_step;
-    }
+    const int64_t to = rows.y + at * layout_.block;
+    rows.tile.x = rows.x + from;
+    rows.tile.y = y_ + to;
+    rows.tile.residual = epilogue_.residual ? epilogue_.residual + to : nullptr;
+    run_tiles(kernel_, rows.tile, rows.blocks, count);
   }
 
   const Layout layout_;
@@ -383,6 +375,78 @@ void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64
             to[((c / depth * taps + tap) * depth + c % depth) * group_width + f] =
                 weights[((first + f) * channels + c) * taps + tap];
     }
+  });
+}
+
+bool can_upsample(const ConvShape& shape) {
+  for (int axis = 0; axis < 2; ++axis)
+    if (shape.kernel[axis] != shape.stride[axis] || shape.dilation[axis] != 1 || shape.pad_begin[axis] != 0 ||
+        shape.pad_end[axis] != 0 || shape.in[axis] != shape.out[axis] * shape.stride[axis])
+      return false;
+  return shape.rank == 2 && shape.groups == 1;
+}
+
+int64_t packed_upsample_size(const ConvShape& shape, Isa isa) {
+  const int64_t block = channel_block(isa);
+  return checked_mul(checked_mul(round_up(shape.channels, block), round_up(shape.filters, block)), shape.kernel_size());
+}
+
+void pack_upsample(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
+  const int64_t taps = shape.kernel_size(), size = packed_upsample_size(shape, isa) / taps;
+  std::fill_n(packed, size * taps, 0.0f);
+  std::vector<float> of_tap(static_cast<size_t>(shape.channels * shape.filters));
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    for (int64_t c = 0; c < shape.channels; ++c)
+      for (int64_t f = 0; f < shape.filters; ++f)
+        of_tap[static_cast<size_t>(c * shape.filters + f)] = weights[(f * shape.channels + c) * taps + tap];
+    pack_blocked_filters(shape.channels, shape.filters, 1, channel_block(isa), of_tap.data(), packed + tap * size, isa);
+  }
+}
+
+void blocked_upsample(const ConvShape& s, const float* x, const float* packed, float* y, const Epilogue& epilogue,
+                      Isa isa) {
+  SX_ASSERT(epilogue.column_bias == nullptr && epilogue.scale == 1.0f && !epilogue.residual && can_upsample(s));
+  const BlockedKernel& kernel = blocked_kernel(isa);
+  const FilterTail tail = filter_tail(epilogue, isa);
+  const int64_t block = kernel.block, taps = s.kernel_size();
+  const int64_t in_blocks = ceil_div(s.filters, block), out_blocks = ceil_div(s.channels, block);
+  const int64_t groups = ceil_div(out_blocks, kTileFilters);
+  const int64_t depth = in_blocks * block, size = packed_upsample_size(s, isa) / taps;
+  // A task makes the outputs of one row of inputs for a group of channels.
+  const int64_t work = s.out[1] * s.filters * kTileFilters * block * taps;
+  parallel_for(s.batch * groups * s.out[0], std::max<int64_t>(1, kLeastWork / work), [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t row = task % s.out[0], first = task / s.out[0] % groups * kTileFilters;
+      const int64_t image = task / s.out[0] / groups;
+      const int64_t blocks = std::min(kTileFilters, out_blocks - first);
+      BlockedTile tile;
+      tile.x = x + (image * in_blocks * s.out[0] + row) * s.out[1] * block;
+      tile.x_step = block;
+      tile.y_step = s.in_size() * block;
+      tile.y_pixel = s.stride[1] * block;
+      tile.bias = epilogue.row_bias ? epilogue.row_bias + first * block : nullptr;
+      tile.tail = &tail;
+      tile.window.blocks = in_blocks;
+      tile.window.x_block = s.out_size() * block;
+      tile.window.w_block = block * blocks * block;
+      tile.window.length = block;
+      tile.window.last_length = s.filters - (in_blocks - 1) * block;
+      float* to = y + (image * out_blocks + first) * tile.y_step + row * s.stride[0] * s.in[1] * block;
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        tile.weights = packed + tap * size + first * block * depth;
+        tile.y = to + (tap / s.kernel[1] * s.in[1] + tap % s.kernel[1]) * block;
+        run_tiles(kernel, tile, blocks, s.out[1]);
+      }
+    }
+  });
+}
+
+void channel_moments(const float* x, int64_t planes, int64_t size, float* mean, float* squares, Isa isa) {
+  const BlockedKernel& kernel = blocked_kernel(isa);
+  parallel_for(planes, std::max<int64_t>(1, kCopyGrain / (size * kernel.block + 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane)
+      kernel.moments(x + plane * size * kernel.block, size, mean + plane * kernel.block,
+                     squares + plane * kernel.block);
   });
 }
 

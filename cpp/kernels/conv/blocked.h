@@ -40,6 +40,18 @@ void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64
 void blocked_conv(const ConvShape& shape, BlockedMethod method, const float* x, const float* packed, float* y,
                   const Epilogue& epilogue, Isa isa = active_isa());
 
+// Transposed convolution whose windows lie side by side: each input makes outputs of its own. The shape is that of the
+// convolution whose gradient it is: x has its `filters` and `out` extents, y its `channels` and `in` extents. Weights
+// are [filters, channels, taps]; row_bias holds a value for each channel, filled up; there is no residual.
+bool can_upsample(const ConvShape& shape);
+int64_t packed_upsample_size(const ConvShape& shape, Isa isa = active_isa());
+void pack_upsample(const ConvShape& shape, const float* weights, float* packed, Isa isa = active_isa());
+void blocked_upsample(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,
+                      Isa isa = active_isa());
+
+// For each channel of `planes` blocks of `size` pixels: its mean, and the sum of the squares of what it differs by.
+void channel_moments(const float* x, int64_t planes, int64_t size, float* mean, float* squares, Isa isa = active_isa());
+
 // y = act(x * scale + shift) for `size` elements of one block of channels; shift may be null. Of the epilogue only the
 // activation counts.
 void scale_block(const float* x, const float* scale, const float* shift, float* y, int64_t size,

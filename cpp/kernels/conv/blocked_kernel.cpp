@@ -11,4 +11,19 @@ SX_DEFINE_FOR_ISA(BlockedKernel, kBlockedKernel)
 
 const BlockedKernel& blocked_kernel(Isa isa) { return for_isa(isa); }
 
+void run_tiles(const BlockedKernel& kernel, BlockedTile tile, int64_t blocks, int64_t count) {
+  for (int i = 0; count > 0;) {
+    const int size = kernel.sizes[i];
+    if (size > count) {
+      ++i;
+      continue;
+    }
+    kernel.tiles[i][blocks - 1](tile);
+    count -= size;
+    tile.x += size * tile.x_step;
+    tile.y += size * tile.y_pixel;
+    if (tile.residual) tile.residual += size * tile.y_pixel;
+  }
+}
+
 }  // namespace sx

@@ -28,6 +28,7 @@ struct BlockedTile {
   const float* weights = nullptr;  // of the first tap: [input][filters of the tile]
   float* y = nullptr;
   int64_t y_step = 0;               // between the two blocks of filters
+  int64_t y_pixel = 0;              // between neighbouring outputs; depthwise() takes them to follow one another
   const float* bias = nullptr;      // a value for each filter, or null
   const float* residual = nullptr;  // laid out as y, or null
   const FilterTail* tail = nullptr;
@@ -45,11 +46,16 @@ struct BlockedKernel {
   void (*depthwise)(const BlockedTile& work, int64_t outputs);
   // y = tail(x * scale + shift) for n elements of one block of channels; shift may be null.
   void (*scale)(const float* x, const float* scale, const float* shift, float* y, int64_t n, const FilterTail& tail);
+  // For each channel of a block of `pixels`: its mean, and the sum of the squares of what it differs by.
+  void (*moments)(const float* x, int64_t pixels, float* mean, float* squares);
   // y[i * block + c] = x[c * stride + i] for c < channels and i < n, 0 for the other c of the block; and back.
   void (*to_block)(const float* x, int64_t stride, int channels, int64_t n, float* y);
   void (*from_block)(const float* x, int64_t stride, int channels, int64_t n, float* y);
 };
 
 const BlockedKernel& blocked_kernel(Isa isa);
+
+// `count` neighbouring outputs from where `tile` stands, for `blocks` blocks of filters.
+void run_tiles(const BlockedKernel& kernel, BlockedTile tile, int64_t blocks, int64_t count);
 
 }  // namespace sx

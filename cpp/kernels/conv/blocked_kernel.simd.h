@@ -14,9 +14,10 @@ constexpr int kSizes[] = {6, 3, 2, 1};
 #endif
 constexpr int kSizeCount = sizeof(kSizes) / sizeof(kSizes[0]);
 
-// acc = tail(acc): bias, residual and activation. y and the residual of block f of filters stand f * step further.
+// acc = tail(acc): bias, residual and activation. The residual of block f of filters stands f * step further, that of
+// output p p * pixel.
 template <int kP, int kF>
-SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const float* residual, int64_t step,
+SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const float* residual, int64_t step, int64_t pixel,
                       const FilterTail& tail) {
   if (bias) {
 #pragma GCC unroll 2
@@ -31,7 +32,7 @@ SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const float* residual
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) {
 #pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * kLanes);
+      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * pixel);
     }
   }
   if (tail.clip) {
@@ -59,7 +60,7 @@ SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const float* residual
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) {
 #pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * kLanes);
+      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * pixel);
     }
   }
 }
@@ -105,11 +106,11 @@ void tile(const BlockedTile& t) {
   }
   if (t.x_step == kLanes) sum_windows<kP, kF, kLanes>(t, acc);
   else sum_windows<kP, kF, 0>(t, acc);
-  finish<kP, kF>(acc, t.bias, t.residual, t.y_step, *t.tail);
+  finish<kP, kF>(acc, t.bias, t.residual, t.y_step, t.y_pixel, *t.tail);
 #pragma GCC unroll 2
   for (int f = 0; f < kF; ++f) {
 #pragma GCC unroll 14
-    for (int p = 0; p < kP; ++p) store(t.y + f * t.y_step + p * kLanes, acc[p][f]);
+    for (int p = 0; p < kP; ++p) store(t.y + f * t.y_step + p * t.y_pixel, acc[p][f]);
   }
 }
 
@@ -130,7 +131,7 @@ SX_INLINE void depthwise_tile(const BlockedTile& t, int64_t at) {
       w += kLanes;
     }
   }
-  finish<kP, 1>(acc, t.bias, t.residual ? t.residual + at * kLanes : nullptr, 0, *t.tail);
+  finish<kP, 1>(acc, t.bias, t.residual ? t.residual + at * kLanes : nullptr, 0, kLanes, *t.tail);
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) store(t.y + (at + p) * kLanes, acc[p][0]);
 }
@@ -168,6 +169,37 @@ void scale(const float* x, const float* factor, const float* shift, float* y, in
     store(y + i, v);
   }
   if (tail.activate) tail.activate(y, y, n, tail.alpha, tail.beta);
+}
+
+// The sum over pixels of x - shift, or of its square, in parts of 256 pixels that are added up afterwards.
+template <bool kSquare>
+SX_INLINE F sum_pixels(const float* x, int64_t pixels, F shift) {
+  F total{};
+  for (int64_t begin = 0; begin < pixels; begin += 256) {
+    const int64_t count = pixels - begin < 256 ? pixels - begin : 256;
+    const float* from = x + begin * kLanes;
+    F part[4] = {};
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        const F v = load(from + (i + k) * kLanes) - shift;
+        part[k] = kSquare ? fma(v, v, part[k]) : part[k] + v;
+      }
+    }
+    for (; i < count; ++i) {
+      const F v = load(from + i * kLanes) - shift;
+      part[0] = kSquare ? fma(v, v, part[0]) : part[0] + v;
+    }
+    total = total + ((part[0] + part[1]) + (part[2] + part[3]));
+  }
+  return total;
+}
+
+void moments(const float* x, int64_t pixels, float* mean, float* squares) {
+  const F m = sum_pixels<false>(x, pixels, F{}) / static_cast<float>(pixels);
+  store(mean, m);
+  store(squares, sum_pixels<true>(x, pixels, m));
 }
 
 void to_block(const float* x, int64_t stride, int channels, int64_t n, float* y) {
@@ -217,6 +249,7 @@ constexpr BlockedKernel kBlockedKernel = {kLanes,
                                           blocked_f32::kTiles,
                                           blocked_f32::depthwise,
                                           blocked_f32::scale,
+                                          blocked_f32::moments,
                                           blocked_f32::to_block,
                                           blocked_f32::from_block};
 

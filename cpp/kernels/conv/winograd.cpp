@@ -139,6 +139,7 @@ class Winograd {
     work.tail = &none;
     work.x_step = block_;
     work.y_step = group.tiles * block_;
+    work.y_pixel = block_;
     work.window.blocks = channel_blocks_;
     work.window.x_block = group.tiles * block_;
     work.window.length = block_;
@@ -148,19 +149,9 @@ class Winograd {
       const int64_t blocks = std::min(kTileFilters, filter_blocks_ - first);
       work.window.w_block = block_ * blocks * block_;
       work.weights = packed_ + (tap * filter_blocks_ + first) * block_ * channel_blocks_ * block_;
-      const float* x = group.v + tap * group.v_step;
-      float* y = group.m + tap * group.m_step + first * group.tiles * block_;
-      int64_t tile = 0;
-      for (int i = 0; tile < group.tiles;) {
-        if (products_.sizes[i] > group.tiles - tile) {
-          ++i;
-          continue;
-        }
-        work.x = x + tile * block_;
-        work.y = y + tile * block_;
-        products_.tiles[i][blocks - 1](work);
-        tile += products_.sizes[i];
-      }
+      work.x = group.v + tap * group.v_step;
+      work.y = group.m + tap * group.m_step + first * group.tiles * block_;
+      run_tiles(products_, work, blocks, group.tiles);
     }
   }
 
