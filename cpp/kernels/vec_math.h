@@ -143,7 +143,8 @@ SX_INLINE F erf(F x) {
 // x / 2 * (1 + erf(x / sqrt(2))) as max(x, 0) - a / 2 * (1 - erf(a / sqrt(2))), a = |x|, with a polynomial for the log
 // of the last factor: what is subtracted is right to 6e-8, and small where the result is.
 SX_INLINE F gelu(F x) {
-  const F a = min(splat(10.0f), abs(x));
+  const F magnitude = abs(x);
+  const F a = min(splat(10.0f), magnitude);
   F q = splat(-4.06942862e-07f);
   q = fma(q, a, splat(2.73348519e-05f));
   q = fma(q, a, splat(-0.000551708195f));
@@ -152,7 +153,9 @@ SX_INLINE F gelu(F x) {
   q = fma(q, a, splat(-0.31797159f));
   q = fma(q, a, splat(-0.797958377f));
   q = fma(q, a, splat(5.31233111e-06f));
-  return fma(-0.5f * a, exp(q), max(F{}, x));
+  // max(x, 0), but NaN for -infinity, as the formula has it.
+  const F positive = fma(splat(0.5f), magnitude, 0.5f * x);
+  return fma(-0.5f * a, exp(q), positive);
 }
 
 SX_INLINE F mish(F x) {
