@@ -2,6 +2,7 @@
 // GroupNormalization.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -196,6 +197,26 @@ Outcome match_gelu(Graph& graph, NodeId id) {
   return Outcome::no_match();
 }
 
+// Max or Min of a tensor and a constant of one element.
+Outcome match_clip(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  if (inputs.size() != 2) return Outcome::no_match();
+  for (size_t side = 0; side < 2; ++side) {
+    const auto bound = scalar(graph, inputs[side]);
+    const ValueId x = inputs[1 - side];
+    if (!bound || !fits(graph, x, id)) continue;
+    if (std::isnan(*bound)) return Outcome::missed("the bound is not a number");
+    Tensor limit(graph.type(x).dtype, Shape{});
+    std::memcpy(limit.raw(), constant(graph, inputs[side])->raw(), size_of(limit.dtype()));
+    const ValueId value = add_constant(graph, graph.value(inputs[side]).name, limit);
+    std::vector<ValueId> operands = {x, value};
+    if (is(graph, id, "Min")) operands.insert(operands.begin() + 1, kNone);
+    replace(graph, id, "Clip", operands);
+    return Outcome::fired();
+  }
+  return Outcome::no_match();
+}
+
 // Whether a reduction runs over the last axis alone and keeps it.
 bool over_last_axis(const Graph& graph, NodeId reduce) {
   const Node& node = graph.node(reduce);
@@ -333,6 +354,7 @@ std::vector<Rule> activation_rules() {
       {"recognise_hard_swish", {"Mul"}, match_hard_swish},
       {"recognise_clipped_hard_swish", {"Div", "Mul"}, match_clipped_hard_swish},
       {"recognise_gelu", {"Mul"}, match_gelu},
+      {"recognise_clip", {"Max", "Min"}, match_clip},
       {"recognise_layer_normalization", {"Add"}, match_layer_normalization},
       {"recognise_group_normalization", {"Reshape"}, match_group_normalization},
       {"fold_into_group_normalization", {"Mul", "Add"}, fold_into_group_normalization},

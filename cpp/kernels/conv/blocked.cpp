@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -28,6 +29,16 @@ bool is_pointwise(const ConvShape& shape) {
     if (shape.kernel[axis] != 1 || shape.stride[axis] != 1 || shape.pad_begin[axis] != 0 || shape.pad_end[axis] != 0)
       return false;
   return true;
+}
+
+// Images one column wide as images one row high, which they are in memory: rows are what tiles are cut from.
+ConvShape lay_down(const ConvShape& given) {
+  ConvShape shape = given;
+  if (shape.in[1] != 1 || shape.out[1] != 1 || shape.kernel[1] != 1) return shape;
+  for (int64_t* extents :
+       {shape.in, shape.out, shape.kernel, shape.stride, shape.dilation, shape.pad_begin, shape.pad_end})
+    std::swap(extents[0], extents[1]);
+  return shape;
 }
 
 // The taps of a window along one axis that meet data, and from where on.
@@ -456,8 +467,9 @@ void scale_block(const float* x, const float* scale, const float* shift, float* 
   blocked_kernel(isa).scale(x, scale, shift, y, size, tail);
 }
 
-void blocked_conv(const ConvShape& shape, BlockedMethod method, const float* x, const float* packed, float* y,
+void blocked_conv(const ConvShape& given, BlockedMethod method, const float* x, const float* packed, float* y,
                   const Epilogue& epilogue, Isa isa) {
+  const ConvShape shape = lay_down(given);
   SX_ASSERT(epilogue.column_bias == nullptr && epilogue.scale == 1.0f && can_block(shape));
   if (shape.batch == 0 || shape.out_size() == 0 || shape.filters == 0) return;
   switch (method) {

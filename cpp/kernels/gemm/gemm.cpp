@@ -40,8 +40,10 @@ struct Grid {
   int64_t row_parts, column_parts;
 };
 
+// In multiply-adds; a few rows take as long as kReadRows, since B has to be read all the same.
+constexpr int64_t kReadRows = 4;
 double work_of(const Gemm& shape) {
-  return static_cast<double>(shape.m) * static_cast<double>(shape.n) *
+  return static_cast<double>(std::max(shape.m, kReadRows)) * static_cast<double>(shape.n) *
          static_cast<double>(std::max<int64_t>(shape.k, 16));
 }
 
@@ -54,8 +56,8 @@ Grid make_grid(const GemmKernel& kernel, const Gemm& shape, int64_t count, bool 
   // A few pieces for each thread even out their speeds; more would only pack the same panels more often.
   const double wanted = std::min(4.0 * threads, total / static_cast<double>(kLeastWork));
   int64_t parts = std::max<int64_t>(1, static_cast<int64_t>(wanted / static_cast<double>(count)));
-  // One row goes through several panels at a time.
-  if (shape.m == 1) parts = std::min(parts, ceil_div(grid.column_panels, kernel.wide_panels));
+  // One row goes through several panels at a time, if that leaves a part for each thread.
+  if (shape.m == 1) parts = std::min(parts, std::max<int64_t>(threads, grid.column_panels / kernel.wide_panels));
   if (parts == 1) return grid;
   // Operands that have to be packed should not be cut across: each part would pack them again.
   const bool packs_a = shape.packed_a == nullptr;
