@@ -37,7 +37,7 @@ void simplify(Graph& graph, PassLog& log, bool verify_each) {
 void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_each) {
   apply_rules(graph, activation_rules(), log, verify_each);
   apply_rules(graph, attention_rules(), log, verify_each);
-  apply_rules(graph, precision_rules(), log, verify_each);
+  widen_halves(graph, log);
   apply_rules(graph, epilogue_rules(), log, verify_each);
   // What became fusible in blocks takes its activation there.
   if (block_channels(graph, log, options.winograd)) apply_rules(graph, activation_fusion(), log, verify_each);

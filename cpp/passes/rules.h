@@ -13,7 +13,6 @@ std::vector<Rule> convolution_rules();  // Pad, BatchNormalization, Mul and Add 
 std::vector<Rule> branch_rules();       // If with a known condition
 std::vector<Rule> attention_rules();    // spelled-out attention
 std::vector<Rule> activation_rules();   // spelled-out Swish, HardSwish, Gelu, LayerNormalization, GroupNormalization
-std::vector<Rule> precision_rules();    // half floats kept in f32 between two nodes
 std::vector<Rule> epilogue_rules();     // Conv, MatMul and Gemm with what follows them
 std::vector<Rule> activation_fusion();  // of those rules, the ones that also hold in blocks of channels
 

@@ -37,7 +37,7 @@ struct Case {
 std::vector<Rule> all_rules() {
   std::vector<Rule> all;
   for (const auto& set : {identity_rules(), transpose_rules(), convolution_rules(), branch_rules(), activation_rules(),
-                          attention_rules(), precision_rules(), epilogue_rules()})
+                          attention_rules(), epilogue_rules()})
     all.insert(all.end(), set.begin(), set.end());
   return all;
 }
@@ -51,6 +51,7 @@ std::map<std::string, Transform> transforms() {
   named["merge_common_subexpressions"] = [](Graph& graph, PassLog& log) { merge_common_subexpressions(graph, log); };
   named["eliminate_dead_code"] = [](Graph& graph, PassLog& log) { eliminate_dead_code(graph, log); };
   named["sink_constants"] = [](Graph& graph, PassLog& log) { sink_constants(graph, log); };
+  named["widen_halves"] = [](Graph& graph, PassLog& log) { widen_halves(graph, log); };
   named["block_channels"] = [](Graph& graph, PassLog& log) { block_channels(graph, log); };
   named["simplify"] = [](Graph& graph, PassLog& log) { simplify(graph, log, true); };
   named["lower"] = [](Graph& graph, PassLog& log) { lower(graph, log, {}, true); };
