@@ -7,6 +7,7 @@
 #include "base/scratch.h"
 #include "base/shape.h"
 #include "base/thread_pool.h"
+#include "kernels/conv/depthwise_int8.h"
 #include "kernels/conv/segments.h"
 #include "kernels/conv/window.h"
 #include "kernels/gemm/gemm_int8_kernel.h"
@@ -37,11 +38,13 @@ uint8_t* scratch_bytes(ScratchSlot slot, int64_t bytes) {
 }  // namespace
 
 int64_t packed_conv_int8_size(const ConvShape& shape, Isa isa) {
+  if (is_depthwise_int8(shape)) return packed_depthwise_int8_size(shape);
   const int64_t units = ceil_div(depth_of(shape), gemm_int8_kernel(isa).group);
   return checked_mul(4, checked_add(sums_of(shape), checked_mul(units, shape.filters)));
 }
 
 void pack_conv_int8(const ConvShape& shape, const void* weights, bool w_signed, void* packed, Isa isa) {
+  if (is_depthwise_int8(shape)) return pack_depthwise_int8(shape, weights, w_signed, packed);
   const GemmInt8Kernel& kernel = gemm_int8_kernel(isa);
   const int64_t k = depth_of(shape), units = ceil_div(k, kernel.group), m = shape.filters / shape.groups;
   int32_t* sums = static_cast<int32_t*>(packed);
@@ -62,6 +65,7 @@ void conv_int8(const ConvInt8& problem, const void* packed, Isa isa) {
   SX_ASSERT(problem.epilogue.column_scales == nullptr);
   const int64_t n = shape.out_size(), m = shape.filters / shape.groups, k = depth_of(shape);
   if (shape.batch == 0 || shape.filters == 0 || n == 0) return;
+  if (is_depthwise_int8(shape)) return depthwise_int8(problem, packed, isa);
   const GemmInt8Kernel& kernel = gemm_int8_kernel(isa);
   const int64_t units = ceil_div(k, kernel.group), taps = shape.kernel_size();
   const int64_t group_channels = shape.channels / shape.groups;
