@@ -40,17 +40,19 @@ size_t expected_bytes(const Graph& graph, NodeId id, const FactTable& facts) {
   return bytes;
 }
 
-bool fold(Graph& graph, PassLog& log) {
+bool fold(Graph& graph, PassLog& log, const FoldOptions& options) {
   FactTable facts = facts_of(graph);
   bool changed = false;
   const std::vector<NodeId> order = graph.order();
   for (NodeId id : order) {
     const Node& node = graph.node(id);
+    const bool dequantizes = node.op->full_name() == "DequantizeLinear";
+    if (dequantizes && !options.dequantize) continue;
     bool known = settle_elements(graph, id, facts) && !node.outputs.empty();
     if (!known && can_evaluate(graph, id, facts)) {
       const size_t in = constant_bytes(facts, node.inputs);
       const size_t out = expected_bytes(graph, id, facts);
-      if (out != SIZE_MAX && out > kAlwaysFoldBytes && out > 2 * in) {
+      if (!dequantizes && out != SIZE_MAX && out > kAlwaysFoldBytes && out > 2 * in) {
         log.add("fold_constants", node,
                 Outcome::missed(join("the result has ", out, " bytes, its operands only ", in)));
         continue;
@@ -75,10 +77,10 @@ bool fold(Graph& graph, PassLog& log) {
 
 }  // namespace
 
-bool fold_constants(Graph& graph, PassLog& log) {
+bool fold_constants(Graph& graph, PassLog& log, const FoldOptions& options) {
   log.forget_misses("fold_constants");
   bool changed = false;
-  for_each_graph(graph, [&](Graph& part) { changed = fold(part, log) || changed; });
+  for_each_graph(graph, [&](Graph& part) { changed = fold(part, log, options) || changed; });
   return changed;
 }
 

@@ -50,9 +50,13 @@ struct Rule {
 // `verify_each`. Returns whether anything changed.
 bool apply_rules(Graph& graph, const std::vector<Rule>& rules, PassLog& log, bool verify_each);
 
+struct FoldOptions {
+  // Whether quantized constants are dequantized. A model that is to be kept loses by it: they take four times as much.
+  bool dequantize = false;
+};
 // Whole-graph passes, bodies included. Each returns whether it changed anything.
 bool eliminate_dead_code(Graph& graph, PassLog& log);
-bool fold_constants(Graph& graph, PassLog& log);
+bool fold_constants(Graph& graph, PassLog& log, const FoldOptions& options = {});
 bool merge_common_subexpressions(Graph& graph, PassLog& log);
 // Captured constants become constants of the body, so that bodies can be folded and their weights packed.
 bool sink_constants(Graph& graph, PassLog& log);

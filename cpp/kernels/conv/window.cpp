@@ -119,7 +119,9 @@ void WindowLayout::copy_rows(int axis, const T* in, T* out, bool inside, T pad, 
 template <typename T>
 void copy_row_plainly(const T* in, T* out, int64_t size, int64_t begin, int64_t end, int64_t stride, T pad) {
   std::fill(out, out + begin, pad);
-  for (int64_t i = begin; i < end; ++i) out[i] = in[(i - begin) * stride];
+  if (stride == 1) std::copy_n(in, end - begin, out + begin);
+  else
+    for (int64_t i = begin; i < end; ++i) out[i] = in[(i - begin) * stride];
   std::fill(out + end, out + size, pad);
 }
 
