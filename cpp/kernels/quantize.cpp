@@ -13,6 +13,8 @@ struct QuantizeTable {
   QuantizePair<uint8_t> uint8;
   QuantizePair<int16_t> int16;
   QuantizePair<uint16_t> uint16;
+  void (*combine_int8)(const CombineArrays& how, const int8_t* a, const int8_t* b, int8_t* y, int64_t n);
+  void (*combine_uint8)(const CombineArrays& how, const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n);
 };
 }  // namespace
 }  // namespace sx
@@ -37,5 +39,12 @@ SX_QUANTIZE(uint8_t, uint8)
 SX_QUANTIZE(int16_t, int16)
 SX_QUANTIZE(uint16_t, uint16)
 #undef SX_QUANTIZE
+
+void combine(const CombineArrays& how, const int8_t* a, const int8_t* b, int8_t* y, int64_t n, Isa isa) {
+  for_isa(isa).combine_int8(how, a, b, y, n);
+}
+void combine(const CombineArrays& how, const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n, Isa isa) {
+  for_isa(isa).combine_uint8(how, a, b, y, n);
+}
 
 }  // namespace sx

@@ -25,4 +25,17 @@ void dequantize(const uint8_t* x, int zero, float scale, float* y, int64_t n, Is
 void dequantize(const int16_t* x, int zero, float scale, float* y, int64_t n, Isa isa = active_isa());
 void dequantize(const uint16_t* x, int zero, float scale, float* y, int64_t n, Isa isa = active_isa());
 
+// y[i] = min(max(round(f(a[i], b[i])) + zero, low), high) with f(a, b) = (a - a_zero) * a_scale + (b - b_zero) *
+// b_scale, or, with `multiply`, (a - a_zero) * a_scale * (b - b_zero). The scales are less than 1e30; runs on the
+// calling thread.
+struct CombineArrays {
+  bool multiply = false;
+  float a_scale = 1.0f, b_scale = 1.0f;
+  int a_zero = 0, b_zero = 0, zero = 0;
+  int low = 0, high = 0;
+};
+void combine(const CombineArrays& how, const int8_t* a, const int8_t* b, int8_t* y, int64_t n, Isa isa = active_isa());
+void combine(const CombineArrays& how, const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t n,
+             Isa isa = active_isa());
+
 }  // namespace sx

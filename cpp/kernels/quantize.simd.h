@@ -68,10 +68,40 @@ void dequantize(const T* x, int zero, float scale, float* y, int64_t n) {
   for (; i < n; ++i) y[i] = static_cast<float>(static_cast<int>(x[i]) - zero) * scale;
 }
 
+template <typename T>
+SX_INLINE Narrow<T> combined(const CombineArrays& how, const T* a, const T* b) {
+  const F left = __builtin_convertvector(widen(a) - how.a_zero, F) * how.a_scale;
+  const F right = __builtin_convertvector(widen(b) - how.b_zero, F);
+  const F value = how.multiply ? left * right : left + right * how.b_scale;
+  const F low = splat(static_cast<float>(how.low - how.zero)), high = splat(static_cast<float>(how.high - how.zero));
+  return __builtin_convertvector(to_int_nearest(min(max(value, low), high)) + how.zero, Narrow<T>);
+}
+
+template <typename T>
+void combine(const CombineArrays& how, const T* a, const T* b, T* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Narrow<T> out = combined(how, a + i, b + i);
+    __builtin_memcpy(y + i, &out, sizeof(out));
+  }
+  if (i == n) return;
+  T last_a[kLanes] = {}, last_b[kLanes] = {};
+  const size_t left = static_cast<size_t>(n - i) * sizeof(T);
+  __builtin_memcpy(last_a, a + i, left);
+  __builtin_memcpy(last_b, b + i, left);
+  const Narrow<T> out = combined(how, last_a, last_b);
+  __builtin_memcpy(y + i, &out, left);
+}
+
 }  // namespace arrays_quantized
 
 #define SX_PAIR(T) {arrays_quantized::quantize<T>, arrays_quantized::dequantize<T>}
-constexpr QuantizeTable kQuantize = {SX_PAIR(int8_t), SX_PAIR(uint8_t), SX_PAIR(int16_t), SX_PAIR(uint16_t)};
+constexpr QuantizeTable kQuantize = {SX_PAIR(int8_t),
+                                     SX_PAIR(uint8_t),
+                                     SX_PAIR(int16_t),
+                                     SX_PAIR(uint16_t),
+                                     arrays_quantized::combine<int8_t>,
+                                     arrays_quantized::combine<uint8_t>};
 #undef SX_PAIR
 
 }  // namespace SX_ISA
