@@ -23,6 +23,8 @@ constexpr int64_t kLeastWork = 200'000;
 // Pieces of a large product take this many multiply-adds (some 50 microseconds): threads that are not equally fast then
 // still end together.
 constexpr double kPieceWork = 5e6;
+// An A larger than this (floats) is not worth going through again for every panel of B.
+constexpr int64_t kRevisited = int64_t{2} << 20;
 // Up to this much of K a panel of A is not cut.
 constexpr int64_t kThinDepth = 8192;
 // An operand is packed ahead of the pieces only up to this size (floats).
@@ -38,6 +40,7 @@ float* scratch_floats(ScratchSlot slot, int64_t count) {
 struct Grid {
   int64_t row_panels, column_panels;
   int64_t row_parts, column_parts;
+  bool columns_first = false;  // neighbouring pieces share rows of A rather than columns of B
 };
 
 // In multiply-adds; a few rows take as long as kReadRows, since B has to be read all the same.
@@ -87,6 +90,7 @@ Grid make_grid(const GemmKernel& kernel, const Gemm& shape, int64_t count, bool 
 Grid make_fine_grid(const GemmKernel& kernel, const Gemm& shape) {
   Grid grid{ceil_div(shape.m, kernel.mr), ceil_div(shape.n, kernel.nr), 1, 1};
   grid.row_parts = ceil_div(shape.m, kernel.mc);
+  grid.columns_first = shape.m > kRevisited / std::max<int64_t>(shape.k, 1);
   const double panel_work = work_of(shape) / static_cast<double>(grid.row_parts * grid.column_panels);
   const auto panels = static_cast<int64_t>(kPieceWork / panel_work);
   const int64_t most = grid.column_panels * grid.row_parts / (4 * thread_count());
@@ -276,7 +280,8 @@ void run_pieces(const GemmKernel& kernel, const Gemm& shape, int64_t count, Oper
     for (int64_t task = begin; task < end; ++task) {
       const int64_t item = task / parts;
       const int64_t part = task % parts;
-      const int64_t row_part = part % grid.row_parts, column_part = part / grid.row_parts;
+      const int64_t row_part = grid.columns_first ? part / grid.column_parts : part % grid.row_parts;
+      const int64_t column_part = grid.columns_first ? part % grid.column_parts : part / grid.row_parts;
       const int64_t i0 = row_part * grid.row_panels / grid.row_parts * kernel.mr;
       const int64_t i1 = std::min((row_part + 1) * grid.row_panels / grid.row_parts * kernel.mr, shape.m);
       const int64_t j0 = column_part * grid.column_panels / grid.column_parts * kernel.nr;
