@@ -1,8 +1,8 @@
-"""Networks whose norms and transposed convolutions run in blocks of channels, beside the nodes as they stand, in f64."""
+"""Networks whose norms and transposed convolutions run in blocks of channels, beside the nodes as they stand in f64."""
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import sardonyx as sx
