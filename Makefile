@@ -12,6 +12,7 @@ SANITIZE_BUILD ?= build/sanitize
 WERROR ?= OFF
 # Arguments for pytest, and parts of the names of the C++ tests to run (all by default).
 PYTEST_ARGS ?= -n 2
+TIER_TESTS := tests/ops $(addprefix tests/test_,backend.py blocked_networks.py qdq.py winograd.py)
 CPP_TESTS ?=
 
 PY := $(VENV)/bin/python
@@ -47,7 +48,7 @@ differential: $(VENV)/.installed $(VENV)/.test ## Draw nodes of all operator ver
 
 .PHONY: optest
 optest: $(VENV)/.installed $(VENV)/.test ## Run the operators' tests and ONNX's suite on the tiers below this machine's best
-	for tier in baseline avx2; do SARDONYX_ISA=$$tier $(PY) -m pytest $(PYTEST_ARGS) tests/ops tests/test_backend.py; done
+	for tier in baseline avx2; do SARDONYX_ISA=$$tier $(PY) -m pytest $(PYTEST_ARGS) $(TIER_TESTS); done
 
 .PHONY: lint
 lint: $(VENV)/.lint ## Check formatting, types and the layout of the tree

@@ -99,6 +99,14 @@ def product(n: Network) -> bytes:
     return n.model(n.operator("QuantizeLinear", [n.operator("MatMul", [x, w]), *n.parameters(0.3)]), ["n", 33])
 
 
+def scaled_product(n: Network) -> bytes:
+    x = n.dequantize("x", *n.parameters(0.05))
+    q = n.constant(n.rng.integers(-127, 128, (33, 9)).astype(np.int8))
+    scales = n.constant(n.rng.uniform(0.001, 0.02, 9).astype(np.float32))
+    w = n.dequantize(q, scales, n.constant(np.zeros(9, np.int8)), axis=1)
+    return n.model(n.operator("QuantizeLinear", [n.operator("MatMul", [x, w]), *n.parameters(0.3)]), ["n", 33])
+
+
 def total(n: Network) -> bytes:
     scale, zero = n.parameters(0.05)
     t = n.operator("Transpose", [n.dequantize("x", scale, zero)], perm=[0, 1])
@@ -115,6 +123,7 @@ CASES: list[tuple[Callable[..., bytes], tuple, tuple[int, ...], str]] = [
     (convolution, (24, 12, 12, 3, 2, False), (2, 12, 14, 13), "QLinearConv"),
     (gemm, (), (5, 33), "com.microsoft::QGemm"),
     (product, (), (5, 33), "QLinearMatMul"),
+    (scaled_product, (), (5, 33), "QLinearMatMul"),
     (total, (), (5, 33), "com.microsoft::QLinearAdd"),
 ]
 

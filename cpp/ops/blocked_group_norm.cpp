@@ -1,8 +1,8 @@
 // BlockedGroupNorm: GroupNormalization of channel-blocked data with an activation. Only the passes make it.
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
+#include "base/scratch.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/blocked.h"
 #include "ops/blocked.h"
@@ -69,17 +69,20 @@ Kernel make_group_norm(Prepare& p) {
     Tensor& y = run.out(0, x.shape());
     if (x.size() == 0) return;
     const int64_t planes = x.dim(0) * x.dim(1), block = x.dim(4), size = x.dim(2) * x.dim(3);
-    std::vector<float> scale(static_cast<size_t>(planes * block)), shift(scale.size());
-    channel_moments(x.data<float>(), planes, size, shift.data(), scale.data());
-    for (int64_t at = 0; at < planes * block; at += scaling.padded)
-      scaling.fill(run.in(1).data<float>(), run.in(2).data<float>(), size, scale.data() + at, shift.data() + at);
+    const int64_t values = planes * block;
+    auto* scale =
+        static_cast<float*>(thread_scratch(ScratchSlot::kOperator, 2 * static_cast<size_t>(values) * sizeof(float)));
+    float* shift = scale + values;
+    channel_moments(x.data<float>(), planes, size, shift, scale);
+    for (int64_t at = 0; at < values; at += scaling.padded)
+      scaling.fill(run.in(1).data<float>(), run.in(2).data<float>(), size, scale + at, shift + at);
     const int64_t parts = (size + kPixels - 1) / kPixels;
     parallel_for(planes * parts, std::max<int64_t>(1, kPixels / size), [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
         const int64_t plane = task / parts, first = task % parts * kPixels;
         const int64_t at = (plane * size + first) * block;
-        scale_block(x.data<float>() + at, scale.data() + plane * block, shift.data() + plane * block,
-                    y.data<float>() + at, std::min(kPixels, size - first) * block, epilogue);
+        scale_block(x.data<float>() + at, scale + plane * block, shift + plane * block, y.data<float>() + at,
+                    std::min(kPixels, size - first) * block, epilogue);
       }
     });
   };

@@ -17,6 +17,7 @@ namespace sx {
 namespace {
 
 constexpr int64_t kLeastWork = 200'000;  // multiply-adds worth a task
+constexpr int64_t kFinished = 1 << 20;   // sums turned into results by one call
 constexpr int64_t kSlack = 64;           // bytes and sums past the end that whole vectors touch
 
 int32_t value_of(uint8_t byte, bool is_signed) { return is_signed ? static_cast<int8_t>(byte) : byte; }
@@ -116,10 +117,10 @@ class Depthwise {
 
   void run_filter(const uint8_t* x, int64_t filter, int64_t result, const Memory& memory) const {
     const int32_t w_zero = problem_.w_zeros ? problem_.w_zeros[filter] : problem_.w_zero;
-    int32_t total = 0;
+    uint32_t total = 0;  // sums wrap
     for (int64_t t = 0; t < taps_; ++t) {
       memory.weights[t] = filters_[filter * taps_ + t] - w_zero;
-      total += memory.weights[t];
+      total += static_cast<uint32_t>(memory.weights[t]);
     }
     Int8Tail tail;
     tail.epilogue = problem_.epilogue;
@@ -129,12 +130,14 @@ class Depthwise {
     if (e.bias) e.bias += filter;
     if (e.float_bias) e.float_bias += filter;
     auto* y = static_cast<uint8_t*>(problem_.y) + result * rows_ * columns_ * element_;
-    const int32_t start = -x_zero_ * total;
+    const auto start = static_cast<int32_t>(0u - static_cast<uint32_t>(x_zero_) * total);
     if (same_) {
       const auto fill = static_cast<uint8_t>(problem_.x_zero);
       const int64_t outputs = rows_ * columns_;
       kernel_.plane({x, offsets_, masks_, mask_step_, memory.weights, taps_, fill, flip_, start}, outputs, memory.sums);
-      finisher_.finish(1, static_cast<int>(outputs), memory.sums, outputs, tail, y, outputs);
+      for (int64_t at = 0; at < outputs; at += kFinished)
+        finisher_.finish(1, static_cast<int>(std::min(kFinished, outputs - at)), memory.sums + at, outputs, tail,
+                         y + at * element_, outputs);
       return;
     }
     const int64_t row_step = shape_.rank == 2 ? layout_.output_step(0) : 0;
