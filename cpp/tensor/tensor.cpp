@@ -57,7 +57,12 @@ class BlockCache {
       bytes = known->second;
       sizes_.erase(known);
     }
-    if (held_ + bytes > kCacheLimit) return false;
+    if (bytes > kCacheLimit) return false;
+    // The smallest blocks are the cheapest to get again.
+    for (; held_ + bytes > kCacheLimit; blocks_.erase(blocks_.begin())) {
+      held_ -= blocks_.begin()->first;
+      std::free(blocks_.begin()->second);
+    }
     blocks_.emplace(bytes, block);
     held_ += bytes;
     return true;
