@@ -62,16 +62,6 @@ class PackedHeads {
   int64_t key_step_ = 0, value_step_ = 0;
 };
 
-Gemm gemm_of(const DenseProduct<float>& p) {
-  Gemm g;
-  g.m = p.m, g.n = p.n, g.k = p.k;
-  g.a = p.a, g.lda = p.lda;
-  g.b = p.b, g.ldb = p.ldb, g.trans_b = p.trans_b;
-  g.c = p.c, g.ldc = p.ldc;
-  g.epilogue.scale = p.scale;
-  return g;
-}
-
 // The product with keys (values) from `first` on, of head `head` counted over all images. `first` is a multiple of the
 // panel's width where keys are packed.
 void multiply_keys(const DenseProduct<float>& p, const PackedHeads& packed, int64_t head, int64_t first) {

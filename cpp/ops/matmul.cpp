@@ -129,15 +129,17 @@ int64_t plain_product_grain(int64_t n, int64_t k) {
   return std::max<int64_t>(1, (int64_t{1} << 16) / std::max<int64_t>(1, n * k));
 }
 
-void multiply(const DenseProduct<float>& p) {
+Gemm gemm_of(const DenseProduct<float>& p) {
   Gemm g;
   g.m = p.m, g.n = p.n, g.k = p.k;
   g.a = p.a, g.lda = p.lda;
   g.b = p.b, g.ldb = p.ldb, g.trans_b = p.trans_b;
   g.c = p.c, g.ldc = p.ldc;
   g.epilogue.scale = p.scale;
-  gemm(g);
+  return g;
 }
+
+void multiply(const DenseProduct<float>& p) { gemm(gemm_of(p)); }
 
 void multiply(const DenseProduct<double>& p) {
   for (int64_t i = 0; i < p.m; ++i) {

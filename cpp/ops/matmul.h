@@ -1,6 +1,7 @@
 // act(alpha * op(A) op(B) + bias + residual) with NumPy's matmul rules: what MatMul and its fused forms share.
 #pragma once
 
+#include "kernels/gemm/gemm.h"
 #include "ops/fused_activation.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
@@ -78,6 +79,7 @@ struct DenseProduct {
   int64_t ldc;
   T scale = T(1);
 };
+Gemm gemm_of(const DenseProduct<float>& p);
 void multiply(const DenseProduct<float>& p);
 void multiply(const DenseProduct<double>& p);
 

@@ -5,12 +5,24 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.ops.harness import Case
 
 # The newest version of the standard domain that the peer accepts.
 PEER_OPSET = 21
+
+
+def ints(*values: Any) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+def mask(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Zeros and ones with a one in every row."""
+    found = rng.integers(0, 2, size=shape).astype(np.int32)
+    found[..., 0] = 1
+    return found
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.ops.harness import Case, check, const, raises
-from tests.ops.peer import PeerCase
+from tests.ops.peer import PeerCase, ints, mask
 
 rng = np.random.default_rng(11)
 
@@ -18,17 +18,6 @@ HALF = {"rtol": 2e-2, "atol": 4e-3}
 
 def floats(*shape: int, dtype: Any = np.float32) -> np.ndarray:
     return rng.normal(size=shape).astype(dtype)
-
-
-def ints(*values: Any) -> np.ndarray:
-    return np.array(values, np.int32)
-
-
-def mask(*shape: int) -> np.ndarray:
-    """Zeros and ones with a one in every row."""
-    found = rng.integers(0, 2, size=shape).astype(np.int32)
-    found[..., 0] = 1
-    return found
 
 
 def mha(name: str, inputs: list[Any], outputs: int | list[str] = 1, heads: int = 2, **attrs: Any) -> PeerCase:
@@ -94,28 +83,28 @@ test_multi_head_attention = check(
         mha("lengths", [*CROSS, None, ints(2, 5)]),
         mha("lengths-filter", [*CROSS, None, ints(0, 7)], mask_filter_value=-3.0),
         mha("lengths-and-offsets", [*CROSS, None, ints(2, 5, 0, 0, 0, 0, 0, 0)]),
-        mha("padding", [*CROSS, None, mask(2, 5)]),
-        mha("padding-filter", [*CROSS, None, mask(2, 5)], mask_filter_value=-1.5),
-        mha("padding-rows", [*CROSS, None, mask(2, 3, 5)], mask_filter_value=-2.0),
+        mha("padding", [*CROSS, None, mask(rng, 2, 5)]),
+        mha("padding-filter", [*CROSS, None, mask(rng, 2, 5)], mask_filter_value=-1.5),
+        mha("padding-rows", [*CROSS, None, mask(rng, 2, 3, 5)], mask_filter_value=-2.0),
         *(mha(f"addend-{b}x{n}", [*CROSS, None, None, floats(b, n, 3, 5)]) for b in (1, 2) for n in (1, 2)),
-        mha("addend-padding", [*CROSS, floats(24), mask(2, 5), floats(2, 1, 3, 5)], mask_filter_value=-2.0),
+        mha("addend-padding", [*CROSS, floats(24), mask(rng, 2, 5), floats(2, 1, 3, 5)], mask_filter_value=-2.0),
         mha("addend-lengths", [*CROSS, None, ints(4, 2), floats(1, 2, 3, 5)], mask_filter_value=-2.0),
         mha("causal", QKV, unidirectional=1),
         mha("causal-cross", CROSS, unidirectional=1),
         mha("causal-one-row", apart(2, 1, 5, 2, 4), unidirectional=1),
         mha("causal-long", apart(1, 150, 150, 2, 8), unidirectional=1),
-        mha("causal-padding", [*QKV, None, mask(2, 3)], unidirectional=1, mask_filter_value=-2.0),
+        mha("causal-padding", [*QKV, None, mask(rng, 2, 3)], unidirectional=1, mask_filter_value=-2.0),
         mha("past", [*QKV, None, None, None, *PAST], 3),
         mha("past-bias", [*QKV, floats(24), None, None, *PAST], 3),
-        mha("past-padding", [*QKV, None, mask(2, 8), floats(1, 2, 3, 8), *PAST], 3),
-        mha("past-padding-rows", [*QKV, None, mask(2, 3, 8), None, *PAST], 3),
+        mha("past-padding", [*QKV, None, mask(rng, 2, 8), floats(1, 2, 3, 8), *PAST], 3),
+        mha("past-padding-rows", [*QKV, None, mask(rng, 2, 3, 8), None, *PAST], 3),
         mha("past-causal", [*QKV, None, None, None, *PAST], 3, unidirectional=1),
-        mha("past-decode", [*apart(2, 1, 1, 2, 4), floats(24), mask(2, 6), None, *PAST], 3, unidirectional=1),
+        mha("past-decode", [*apart(2, 1, 1, 2, 4), floats(24), mask(rng, 2, 6), None, *PAST], 3, unidirectional=1),
         mha("past-empty", [*QKV, None, None, None, PAST[0][:, :, :0], PAST[1][:, :, :0]], 3),
         mha("present", QKV, 3),
         mha("cross-4d", [QKV[0], *PAST]),
         mha("cross-4d-bias", [QKV[0], *PAST, floats(24)]),
-        mha("cross-4d-padding", [QKV[0], *PAST, None, mask(2, 5)]),
+        mha("cross-4d-padding", [QKV[0], *PAST, None, mask(rng, 2, 5)]),
         mha("shared", [*QKV, None, None, None, floats(2, 2, 9, 4), floats(2, 2, 9, 4), ints(4)], 3),
         mha("shared-empty", [*QKV, None, None, None, floats(2, 2, 3, 4), floats(2, 2, 3, 4), ints(0)], 3),
         mha("beams", [*BEAMS, rng.integers(0, 2, (2, 2, 6)).astype(np.int32)], 3),
@@ -130,10 +119,10 @@ test_multi_head_attention = check(
         packed("packed", [floats(2, 5, 3, 3, 4)], 3),
         packed("packed-bias", [floats(2, 5, 3, 3, 4), None, floats(36)], 3),
         packed("packed-kv", [floats(2, 3, 12), floats(2, 5, 3, 2, 4)], 3),
-        packed("packed-kv-padding", [floats(2, 3, 12), floats(2, 5, 3, 2, 4), None, mask(2, 5)], 3),
+        packed("packed-kv-padding", [floats(2, 3, 12), floats(2, 5, 3, 2, 4), None, mask(rng, 2, 5)], 3),
         raises(mha("heads", QKV, heads=3), "num_heads"),
         raises(mha("ranks", [QKV[0], PAST[0], QKV[2]]), "query, key and value are"),
-        raises(mha("mask", [*QKV, None, mask(2, 4)]), "mask is"),
+        raises(mha("mask", [*QKV, None, mask(rng, 2, 4)]), "mask is"),
         raises(mha("mask-1d", [*QKV, None, ints(1, 2, 3)]), "mask is"),
         raises(mha("mask-negative", [*QKV, None, ints(1, -2)]), "has -2 keys"),
         raises(mha("addend", [*QKV, None, None, floats(1, 1, 1, 3)]), "attention_bias is"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.ops.harness import Case, check, const, raises
-from tests.ops.peer import PeerCase
+from tests.ops.peer import PeerCase, ints
 
 rng = np.random.default_rng(12)
 
@@ -18,10 +18,6 @@ HALF = {"rtol": 2e-2, "atol": 4e-3}
 
 def floats(*shape: int) -> np.ndarray:
     return rng.normal(size=shape).astype(np.float32)
-
-
-def ints(*values: Any) -> np.ndarray:
-    return np.array(values, np.int32)
 
 
 def inputs(

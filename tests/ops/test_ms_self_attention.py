@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.ops.harness import Case, check, const, raises
-from tests.ops.peer import PeerCase
+from tests.ops.peer import PeerCase, ints, mask
 
 rng = np.random.default_rng(13)
 
@@ -17,17 +17,6 @@ HALF = {"rtol": 2e-2, "atol": 2e-2}
 
 def floats(*shape: int) -> np.ndarray:
     return rng.normal(size=shape).astype(np.float32)
-
-
-def ints(*values: Any) -> np.ndarray:
-    return np.array(values, np.int32)
-
-
-def mask(*shape: int) -> np.ndarray:
-    """Zeros and ones with a one in every row."""
-    found = rng.integers(0, 2, size=shape).astype(np.int32)
-    found[..., 0] = 1
-    return found
 
 
 def projection(batch: int, rows: int, inner: int, columns: int) -> list[Any]:
@@ -93,7 +82,7 @@ P = projection(2, 3, 8, 24)
 X, W, B = P[0], P[1].value, P[2].value
 PAST = floats(2, 2, 2, 5, 4)
 ROOM = floats(2, 2, 2, 9, 4)
-LOWER = mask(2, 1, 9, 9)
+LOWER = mask(rng, 2, 1, 9, 9)
 
 
 def shared(x: np.ndarray, w: np.ndarray, b: np.ndarray, *_: Any) -> list[np.ndarray]:
@@ -125,8 +114,8 @@ test_attention = check(
                 ("ends-and-starts", ints(2, 3, 1, 0)),
                 ("overlap", ints(1, 3, 2, 0)),
                 ("lengths-and-offsets", ints(1, 3, 0, 0, 0, 0, 0, 0)),
-                ("rows", mask(2, 3)),
-                ("square", mask(2, 3, 3)),
+                ("rows", mask(rng, 2, 3)),
+                ("square", mask(rng, 2, 3, 3)),
                 ("idle", ints([0], [1])),
                 ("idle-one", ints([0])),
             )
@@ -134,16 +123,16 @@ test_attention = check(
         attention("mask-far", [*P, ints(9, 2)]),
         attention("causal", P, unidirectional=1),
         attention("causal-long", projection(1, 150, 8, 24), unidirectional=1),
-        attention("causal-mask", [*P, mask(2, 3)], unidirectional=1, mask_filter_value=-3.0),
+        attention("causal-mask", [*P, mask(rng, 2, 3)], unidirectional=1, mask_filter_value=-3.0),
         attention("bias", [*P, None, None, floats(2, 2, 3, 3)]),
         attention("bias-mask", [*P, ints(2, 3), None, floats(1, 1, 3, 3)]),
         attention("present", P, 2),
         attention("past", [*P, None, PAST], 2),
         attention("past-empty", [*P, None, PAST[:, :, :, :0]], 2),
         attention("past-causal", [*P, None, PAST], 2, unidirectional=1),
-        attention("past-decode", [*projection(2, 1, 8, 24), mask(2, 6), PAST], 2, unidirectional=1),
+        attention("past-decode", [*projection(2, 1, 8, 24), mask(rng, 2, 6), PAST], 2, unidirectional=1),
         attention("past-ends", [*P, ints(7, 8), PAST], 2, mask_filter_value=-3.0),
-        attention("past-square", [*P, mask(2, 3, 8), PAST], 2, mask_filter_value=-3.0),
+        attention("past-square", [*P, mask(rng, 2, 3, 8), PAST], 2, mask_filter_value=-3.0),
         expected("no-bias", P[:2], lambda x, w: numpy_attention(x, w)[:1]),
         expected("past-only", [*P, None, PAST], lambda x, w, b, *_: numpy_attention(x, w, b, past=PAST)[:1]),
         expected(
@@ -169,8 +158,8 @@ test_attention = check(
         raises(attention("sizes-apart", P, qkv_hidden_sizes=[8, 6, 10]), "one size"),
         raises(attention("inner", [X[:, :, :7], *P[1:]]), "the weights"),
         raises(attention("bias", [*P[:2], floats(23)]), "the bias is"),
-        raises(attention("mask", [*P, mask(2, 4)]), "the mask is"),
-        raises(attention("mask-4d", [*P, mask(2, 1, 2, 2)]), "the mask is"),
+        raises(attention("mask", [*P, mask(rng, 2, 4)]), "the mask is"),
+        raises(attention("mask-4d", [*P, mask(rng, 2, 1, 2, 2)]), "the mask is"),
         raises(attention("past", [*P, None, PAST[:1]], 2), "past is"),
         raises(attention("rank", [X[0], *P[1:]]), "input is"),
         raises(attention("shared", [*P, None, ROOM], 2, past_present_share_buffer=1), "past_sequence_length"),
@@ -234,10 +223,10 @@ test_quantized_attention = check(
             for columns in (False, True)
         ),
         quantized("mask", 3, np.int8, False, ints(2, 3)),
-        quantized("mask-rows", 3, np.int8, False, mask(2, 3), mask_filter_value=-2.0),
+        quantized("mask-rows", 3, np.int8, False, mask(rng, 2, 3), mask_filter_value=-2.0),
         quantized("causal", 5, np.int8, True, unidirectional=1),
         quantized("present", 5, np.int8, True, unidirectional=1, outputs=2),
-        quantized("past", 3, np.int8, True, mask(2, 8), PAST, outputs=2),
+        quantized("past", 3, np.int8, True, mask(rng, 2, 8), PAST, outputs=2),
         quantized("past-decode", 1, np.uint8, False, None, PAST, outputs=2, unidirectional=1),
         signed("signed-a", np.int8, False),
         signed("signed-b", np.uint8, True),
