@@ -39,6 +39,12 @@ class Descriptor {
   int number_;
 };
 
+constexpr int kNotOpen = -1;
+
+int64_t time_of_change(const struct stat& info) {
+  return int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec;
+}
+
 std::string real_path(const std::string& path) {
   char* resolved = ::realpath(path.c_str(), nullptr);
   if (resolved == nullptr) return "";
@@ -67,7 +73,7 @@ std::vector<std::string> parts_of(const std::string& location) {
 
 }  // namespace
 
-MappedFile::MappedFile(const std::string& path) {
+OpenFile::OpenFile(const std::string& path) : descriptor_(kNotOpen), shown_(path) {
   SX_REQUIRE(path.find('\0') == std::string::npos, kInvalidArgument, "a path with a NUL character was given");
   // Not blocking: a pipe must not make the open wait.
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -75,28 +81,54 @@ MappedFile::MappedFile(const std::string& path) {
     const int reason = errno;
     fail(ErrorKind::kNoSuchFile, "cannot open '", path, "': ", std::strerror(reason));
   }
-  map(file.get(), path);
+  look(file.get());
+  descriptor_ = file.release();
 }
 
-MappedFile::MappedFile(int descriptor, const std::string& shown) {
+OpenFile::OpenFile(int descriptor, const std::string& shown) : descriptor_(kNotOpen), shown_(shown) {
   Descriptor file(descriptor);
-  map(file.get(), shown);
+  look(file.get());
+  descriptor_ = file.release();
 }
 
-void MappedFile::map(int descriptor, const std::string& shown) {
+OpenFile::~OpenFile() {
+  if (descriptor_ != kNotOpen) ::close(descriptor_);
+}
+
+void OpenFile::look(int descriptor) {
   struct stat info;
-  SX_REQUIRE(::fstat(descriptor, &info) == 0, kFail, "cannot look at '", shown, "': ", std::strerror(errno));
-  SX_REQUIRE(!S_ISDIR(info.st_mode), kInvalidArgument, "'", shown, "' is a directory; the path of a file expected");
-  SX_REQUIRE(S_ISREG(info.st_mode), kInvalidArgument, "'", shown, "' is not a regular file");
+  SX_REQUIRE(::fstat(descriptor, &info) == 0, kFail, "cannot look at '", shown_, "': ", std::strerror(errno));
+  SX_REQUIRE(!S_ISDIR(info.st_mode), kInvalidArgument, "'", shown_, "' is a directory; the path of a file expected");
+  SX_REQUIRE(S_ISREG(info.st_mode), kInvalidArgument, "'", shown_, "' is not a regular file");
   size_ = static_cast<size_t>(info.st_size);
-  if (size_ == 0) return;
-  void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
-  SX_REQUIRE(data != MAP_FAILED, kRuntimeException, "cannot map '", shown, "': ", std::strerror(errno));
+  changed_ = time_of_change(info);
+}
+
+void OpenFile::read(size_t offset, size_t bytes, void* to) const {
+  struct stat info;
+  SX_REQUIRE(::fstat(descriptor_, &info) == 0 && static_cast<size_t>(info.st_size) == size_ &&
+                 time_of_change(info) == changed_,
+             kFail, "'", shown_, "' was changed after it was loaded, and weights that are needed now are no longer ",
+             "there; load the model again, or load it from bytes if its file is to be written while it is in use");
+  auto* place = static_cast<char*>(to);
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t count = ::pread(descriptor_, place + done, bytes - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    SX_REQUIRE(count > 0, kFail, "cannot read '", shown_,
+               "': ", count < 0 ? std::strerror(errno) : "it is shorter than when it was loaded");
+    done += static_cast<size_t>(count);
+  }
+}
+
+MappedFile::MappedFile(std::shared_ptr<const OpenFile> file) : file_(std::move(file)) {
+  if (file_->size() == 0) return;
+  void* data = ::mmap(nullptr, file_->size(), PROT_READ, MAP_PRIVATE, file_->descriptor(), 0);
+  SX_REQUIRE(data != MAP_FAILED, kRuntimeException, "cannot map '", file_->shown(), "': ", std::strerror(errno));
   data_ = data;
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(data_, size_);
+  if (data_ != nullptr) ::munmap(data_, file_->size());
 }
 
 void MappedFile::forget(std::string_view part) const {
@@ -147,7 +179,7 @@ int ExternalData::open_file(const std::string& location) const {
   return at.release();
 }
 
-std::shared_ptr<Buffer> ExternalData::open(const std::string& location) {
+std::shared_ptr<const MappedFile> ExternalData::open(const std::string& location) {
   auto found = files_.find(location);
   if (found != files_.end()) return found->second;
   errno = 0;
@@ -163,11 +195,9 @@ std::shared_ptr<Buffer> ExternalData::open(const std::string& location) {
   SX_REQUIRE(
       info.st_nlink <= 1, kInvalidGraph, "the external data '", location, "' has ", info.st_nlink,
       " hard links; a file of its own is expected, because a link may lead out of the model's folder: copy the file");
-  auto mapped = std::make_shared<MappedFile>(file.release(), location);
-  const std::string_view bytes = mapped->bytes();
-  auto buffer = Buffer::wrap(const_cast<char*>(bytes.data()), bytes.size(), [mapped]() mutable { mapped.reset(); });
-  files_.emplace(location, buffer);
-  return buffer;
+  auto mapped = std::make_shared<MappedFile>(std::make_shared<OpenFile>(file.release(), location));
+  files_.emplace(location, mapped);
+  return mapped;
 }
 
 }  // namespace sx

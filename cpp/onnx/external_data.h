@@ -1,33 +1,57 @@
 // Files beside a model that hold its weights, mapped read-only.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 
-#include "tensor/tensor.h"
+#include "base/error.h"
 
 namespace sx {
 
-// A file mapped into memory, read-only. Throws NoSuchFile, or InvalidArgument where it is not a regular file.
+// A regular file, kept open so that parts of it can be read again. Throws NoSuchFile, or InvalidArgument where it is
+// not a regular file.
+class OpenFile {
+ public:
+  explicit OpenFile(const std::string& path);
+  // Takes over an open descriptor; `shown` names the file in messages.
+  OpenFile(int descriptor, const std::string& shown);
+  ~OpenFile();
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  int descriptor() const { return descriptor_; }
+  const std::string& shown() const { return shown_; }
+  size_t size() const { return size_; }
+  // Copies bytes; throws Fail where the file is not as it was when it was opened. Thread-safe.
+  void read(size_t offset, size_t bytes, void* to) const;
+
+ private:
+  void look(int descriptor);
+  int descriptor_;
+  std::string shown_;
+  size_t size_ = 0;
+  int64_t changed_ = 0;  // time of the last change, in nanoseconds
+};
+
+// A file mapped into memory, read-only.
 class MappedFile {
  public:
-  explicit MappedFile(const std::string& path);
-  // Takes over an open descriptor; `shown` names the file in messages.
-  MappedFile(int descriptor, const std::string& shown);
+  explicit MappedFile(std::shared_ptr<const OpenFile> file);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
-  std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
+  const std::shared_ptr<const OpenFile>& file() const { return file_; }
+  std::string_view bytes() const { return {static_cast<const char*>(data_), file_->size()}; }
   // Tells the system that the pages inside `part` are not needed again, so that they stop counting as memory in use.
   void forget(std::string_view part) const;
 
  private:
-  void map(int descriptor, const std::string& shown);
+  std::shared_ptr<const OpenFile> file_;
   void* data_ = nullptr;
-  size_t size_ = 0;
 };
 
 // The folder that a model may read weights from. A location is a relative path without ".."; none of its parts may be
@@ -39,8 +63,8 @@ class ExternalData {
   // `folder` "" is the working directory; `model_path` may be empty.
   ExternalData(std::string folder, const std::string& model_path);
 
-  // The file's bytes; mapped once and kept while a tensor refers to it.
-  std::shared_ptr<Buffer> open(const std::string& location);
+  // The file; mapped once and kept while a tensor refers to it.
+  std::shared_ptr<const MappedFile> open(const std::string& location);
 
  private:
   int open_file(const std::string& location) const;
@@ -48,7 +72,7 @@ class ExternalData {
   bool allowed_ = false;
   std::string folder_;
   std::string real_folder_;  // where the model really is, when its path is a symbolic link
-  std::map<std::string, std::shared_ptr<Buffer>> files_;
+  std::map<std::string, std::shared_ptr<const MappedFile>> files_;
 };
 
 }  // namespace sx

@@ -177,7 +177,7 @@ std::string folder_of(const std::string& path) {
 }
 
 ImportedModel build_file(const std::string& path, const ImportOptions& options, std::vector<Problem>& problems) {
-  const MappedFile file(path);
+  const MappedFile file(std::make_shared<OpenFile>(path));
   try {
     return build(file.bytes(), ExternalData(options.external_folder.value_or(folder_of(path)), path), &file, options,
                  problems);

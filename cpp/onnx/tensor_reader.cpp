@@ -11,8 +11,8 @@ namespace {
 
 // Sparse initializers become dense; larger ones than this are refused.
 constexpr int64_t kMaxDenseBytes = int64_t{4} << 30;
-// Large tensors are copied in pieces of this size, and each piece of the file let go at once.
-constexpr size_t kPiece = size_t{4} << 20;
+// Tensors from this size on are given up once they are packed, and read again from their file should they be needed.
+constexpr size_t kLarge = size_t{64} << 10;
 
 template <typename... Parts>
 [[noreturn]] void bad(const std::string& what, const Parts&... parts) {
@@ -192,19 +192,28 @@ Tensor read_external(ExternalData& files, const proto::Tensor& from, DType dtype
   const size_t length = length_text.empty() ? needed : static_cast<size_t>(parse_count(length_text, "length", what));
   if (length != needed)
     bad(what, "has ", length, " bytes of external data; ", name_of(dtype), shape.str(), " needs ", needed);
-  std::shared_ptr<Buffer> file;
+  std::shared_ptr<const MappedFile> file;
   try {
     file = files.open(text("location"));
   } catch (const Error& error) {
     fail(error.kind(), what, ": ", error.what());
   }
-  if (offset > file->bytes() || length > file->bytes() - offset)
+  const std::string_view whole = file->bytes();
+  if (offset > whole.size() || length > whole.size() - offset)
     bad(what, "needs bytes ", offset, " to ", offset + length, " of the external data '", text("location"),
-        "', which has only ", file->bytes(), ": the file is not the model's, or was cut short");
-  const bool aligned = (reinterpret_cast<uintptr_t>(file->data()) + offset) % size_of(dtype) == 0;
-  if (aligned && needed > 0 && !is_sub_byte(dtype) && dtype != DType::kBool) return Tensor(dtype, shape, file, offset);
+        "', which has only ", whole.size(), ": the file is not the model's, or was cut short");
+  const std::string_view part = whole.substr(offset, length);
+  const bool aligned = reinterpret_cast<uintptr_t>(part.data()) % size_of(dtype) == 0;
+  if (aligned && needed > 0 && !is_sub_byte(dtype) && dtype != DType::kBool) {
+    const auto view = [=] {
+      // Pages that were read count as memory in use until they are forgotten.
+      auto buffer = Buffer::wrap(const_cast<char*>(part.data()), length, [file, part] { file->forget(part); });
+      return Tensor(dtype, shape, std::move(buffer));
+    };
+    return length < kLarge ? view() : Tensor::on_demand(dtype, shape, view, Tensor());
+  }
   Tensor tensor(dtype, shape);
-  fill_from_raw(tensor, {static_cast<const char*>(file->data()) + offset, length});
+  fill_from_raw(tensor, part);
   return tensor;
 }
 
@@ -227,17 +236,19 @@ Tensor TensorReader::read(const proto::Tensor& from, const std::string& what) {
   const size_t needed = bytes_in_file(dtype, shape.size());
   if (raw.size() != needed)
     bad(what, "has ", raw.size(), " bytes of data; ", name_of(dtype), shape.str(), " needs ", needed);
-  Tensor tensor(dtype, shape);
   const bool plain = !is_sub_byte(dtype) && dtype != DType::kBool;
-  if (file_ == nullptr || !plain || raw.size() < kPiece) {
-    fill_from_raw(tensor, raw);
-    return tensor;
+  if (file_ != nullptr && plain && raw.size() >= kLarge) {
+    const auto offset = static_cast<size_t>(raw.data() - file_->bytes().data());
+    const auto read_again = [file = file_->file(), dtype, shape, offset] {
+      Tensor tensor(dtype, shape);
+      file->read(offset, tensor.bytes(), tensor.raw());
+      return tensor;
+    };
+    // Read now: the file may be written to before the first run.
+    return Tensor::on_demand(dtype, shape, read_again, read_again());
   }
-  for (size_t at = 0; at < raw.size(); at += kPiece) {
-    const std::string_view piece = raw.substr(at, kPiece);
-    std::memcpy(static_cast<char*>(tensor.raw()) + at, piece.data(), piece.size());
-    file_->forget(piece);
-  }
+  Tensor tensor(dtype, shape);
+  fill_from_raw(tensor, raw);
   return tensor;
 }
 

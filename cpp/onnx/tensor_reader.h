@@ -11,11 +11,12 @@ namespace sx {
 
 class TensorReader {
  public:
-  // `file` (may be null) is what the model was decoded from: the pages of large tensors are let go once copied.
+  // `file` (may be null) is what the model was decoded from.
   TensorReader(ExternalData external, const MappedFile* file) : external_(std::move(external)), file_(file) {}
 
-  // Elements in the model are copied into memory of their own; external ones stay in the mapped file where their
-  // alignment allows. Sizes are checked before memory is taken. Errors name the tensor as `what`.
+  // Elements in the model are copied, those of large tensors into memory on demand that the file fills again; external
+  // ones stay in the mapped file where their alignment allows. Sizes are checked before memory is taken. Errors name
+  // the tensor as `what`.
   Tensor read(const proto::Tensor& from, const std::string& what);
   // The dense equivalent.
   Tensor read_sparse(const proto::SparseTensor& from, const std::string& what);

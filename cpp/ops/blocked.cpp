@@ -155,7 +155,7 @@ class BlockedConv {
   }
   Tensor pack(const ConvShape& shape) const {
     Tensor packed(DType::kFloat32, Shape{packed_blocked_size(shape, method_of(shape))});
-    pack_blocked(shape, method_of(shape), weights_.data<float>(), packed.data<float>());
+    pack_blocked(shape, method_of(shape), weights_.borrow().data<float>(), packed.data<float>());
     return packed;
   }
   const float* packed_for(const ConvShape& shape) {

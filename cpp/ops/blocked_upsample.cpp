@@ -38,7 +38,7 @@ Kernel make_upsample(Prepare& p) {
   const Tensor packed = p.shared("w", [&] {
     const ConvShape shape = upsample_shape(Shape{1, 1, 1, 1}, w);
     Tensor made(DType::kFloat32, Shape{packed_upsample_size(shape)});
-    pack_upsample(shape, weights->data<float>(), made.data<float>());
+    pack_upsample(shape, weights->borrow().data<float>(), made.data<float>());
     return made;
   });
   Epilogue epilogue;

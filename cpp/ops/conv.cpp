@@ -164,7 +164,7 @@ Kernel make_f64(const NodeView& node, const ConvSpec& spec) {
 // first run that needs it otherwise.
 class PackedWeights {
  public:
-  PackedWeights(Prepare& p, const ConvSpec& spec) : weights_(to_f32(*p.constant(1))) {
+  PackedWeights(Prepare& p, const ConvSpec& spec) : weights_(*p.constant(1)) {
     const auto x = p.shape(0);
     if (!x || x->size() == 0 || weights_.size() == 0) return;
     const ConvShape shape = conv_shape(p, spec, *x, weights_.shape());
@@ -182,7 +182,7 @@ class PackedWeights {
   static size_t index(const ConvShape& shape) { return static_cast<size_t>(conv_method(shape)); }
   Tensor pack(const ConvShape& shape) const {
     Tensor packed(DType::kFloat32, Shape{packed_conv_size(shape)});
-    pack_conv(shape, weights_.data<float>(), packed.data<float>());
+    pack_conv(shape, to_f32(weights_.borrow()).data<float>(), packed.data<float>());
     return packed;
   }
 

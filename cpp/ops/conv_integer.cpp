@@ -27,7 +27,7 @@ class Int8Conv {
     const ConvShape shape = conv_shape(p, spec_, *x, w->shape());
     packed_ = p.shared("w", [&] {
       Tensor packed(DType::kUInt8, Shape{packed_conv_int8_size(shape)});
-      pack_conv_int8(shape, w->raw(), w->dtype() == DType::kInt8, packed.raw());
+      pack_conv_int8(shape, w->borrow().raw(), w->dtype() == DType::kInt8, packed.raw());
       return packed;
     });
   }

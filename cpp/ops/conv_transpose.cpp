@@ -187,7 +187,7 @@ class ConvTranspose {
     const ConvShape shape = transposed_shape(p, spec_, *x, weights->shape());
     packed_ = p.shared("w", [&] {
       Tensor packed(DType::kFloat32, Shape{packed_conv_transpose_size(shape)});
-      pack_conv_transpose(shape, FloatIn(*weights).data(), packed.data<float>());
+      pack_conv_transpose(shape, to_f32(weights->borrow()).data<float>(), packed.data<float>());
       return packed;
     });
   }

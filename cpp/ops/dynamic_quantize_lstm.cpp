@@ -16,7 +16,7 @@ class QuantizedMatrices {
  public:
   QuantizedMatrices(Prepare& p, int weights, int scale, int zero) : weights_(weights), scale_(scale), zero_(zero) {
     const Tensor* w = p.constant(weights);
-    if (w != nullptr && w->rank() == 3) packed_ = p.shared(weights == 1 ? "w" : "r", [&] { return pack(*w); });
+    if (w != nullptr && w->rank() == 3) packed_ = p.shared(weights == 1 ? "w" : "r", [&] { return pack(w->borrow()); });
   }
 
   // Ready for one run.

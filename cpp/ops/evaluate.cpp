@@ -7,13 +7,52 @@
 namespace sx {
 namespace {
 
-const Facts* at(const FactTable& facts, ValueId id) { return id == kNone ? nullptr : &facts[static_cast<size_t>(id)]; }
+// Results above this size are computed again where they are needed rather than kept.
+constexpr size_t kLarge = size_t{64} << 10;
 
 class NoSharing : public PrepareHost {
  public:
   Tensor shared(const std::string&, FunctionRef<Tensor()> make) override { return make(); }
   std::shared_ptr<const BodyRunner> body(const Node&, size_t) override { return nullptr; }
   bool lasting(ValueId) const override { return false; }
+};
+
+// A node with what is known of its inputs and expected of its outputs, apart from any graph.
+struct LoneNode {
+  LoneNode(const Graph& graph, NodeId number, const FactTable& facts) : id(number) {
+    const Node& from = graph.node(id);
+    node.op = from.op, node.name = from.name, node.attributes = from.attributes, node.origin = from.origin;
+    node.inputs = from.inputs, node.outputs = from.outputs;
+    const auto known = [&](ValueId value) {
+      return value == kNone ? std::nullopt : std::optional<Facts>(facts[static_cast<size_t>(value)]);
+    };
+    for (ValueId input : node.inputs) inputs.push_back(known(input));
+    for (ValueId output : node.outputs) outputs.push_back(known(output));
+  }
+
+  std::vector<Tensor> run() const {
+    std::vector<const Facts*> known, expected;
+    for (const auto& input : inputs) known.push_back(input ? &*input : nullptr);
+    for (const auto& output : outputs) expected.push_back(output ? &*output : nullptr);
+    std::vector<Datum> values, results(outputs.size());
+    for (const auto& input : inputs) values.push_back(input ? Datum(input->constant.borrow()) : Datum());
+    std::vector<const Datum*> read;
+    for (size_t i = 0; i < values.size(); ++i) read.push_back(known[i] ? &values[i] : nullptr);
+    std::vector<OutputSlot> slots(outputs.size());
+    for (size_t i = 0; i < slots.size(); ++i)
+      if (expected[i]) slots[i] = {&results[i], expected[i]->type.dtype};
+    NoSharing host;
+    Prepare prepare(node, id, known, expected, &host);
+    Run one(node, read, slots, nullptr);
+    naming(node, [&] { node.op->kernel_factory()(prepare)(one); });
+    std::vector<Tensor> tensors;
+    for (Datum& result : results) tensors.push_back(std::move(result.tensor));
+    return tensors;
+  }
+
+  NodeId id;
+  Node node;
+  std::vector<std::optional<Facts>> inputs, outputs;  // none where absent
 };
 
 }  // namespace
@@ -29,26 +68,17 @@ bool can_evaluate(const Graph& graph, NodeId id, const FactTable& facts) {
 }
 
 std::vector<Tensor> evaluate(const Graph& graph, NodeId id, const FactTable& facts) {
-  const Node& node = graph.node(id);
-  std::vector<const Facts*> known;
-  std::vector<const Facts*> expected;
-  for (ValueId input : node.inputs) known.push_back(at(facts, input));
-  for (ValueId output : node.outputs) expected.push_back(at(facts, output));
-  std::vector<Datum> values;
-  for (const Facts* fact : known) values.push_back(fact ? Datum(fact->constant) : Datum());
-  std::vector<Datum> results(node.outputs.size());
-  std::vector<const Datum*> inputs;
-  for (size_t i = 0; i < values.size(); ++i) inputs.push_back(known[i] ? &values[i] : nullptr);
-  std::vector<OutputSlot> slots(node.outputs.size());
-  for (size_t i = 0; i < slots.size(); ++i)
-    if (expected[i]) slots[i] = {&results[i], expected[i]->type.dtype};
-  NoSharing host;
-  Prepare prepare(node, id, known, expected, &host);
-  Run run(node, inputs, slots, nullptr);
-  naming(node, [&] { node.op->kernel_factory()(prepare)(run); });
-  std::vector<Tensor> tensors;
-  for (Datum& result : results) tensors.push_back(std::move(result.tensor));
-  return tensors;
+  const auto lone = std::make_shared<const LoneNode>(graph, id, facts);
+  std::vector<Tensor> results = lone->run();
+  for (size_t i = 0; i < results.size(); ++i) {
+    const Tensor& result = results[i];
+    // Operators of users may be slow, or not be what they say.
+    if (result.bytes() > kLarge && result.dtype() != DType::kString && lone->node.op->domain().empty())
+      results[i] = Tensor::on_demand(result.dtype(), result.shape(), [lone, i] { return lone->run()[i]; }, result);
+  }
+  const int viewed = lone->node.op->aliased_input();
+  if (viewed != kNone) results[0] = lone->inputs[static_cast<size_t>(viewed)]->constant.reshaped(results[0].shape());
+  return results;
 }
 
 bool settle_elements(const Graph& graph, NodeId id, FactTable& facts) {

@@ -8,6 +8,7 @@
 #include "ops/float_io.h"
 #include "ops/gradient.h"
 #include "ops/matmul.h"
+#include "ops/pack_matrix.h"
 #include "ops/registry.h"
 #include "ops/upgrade.h"
 
@@ -123,13 +124,7 @@ class FloatGemm {
     epilogue_.scale = spec.alpha;
     const Tensor* b = p.constant(1);
     if (b == nullptr || b->rank() != 2 || b->size() == 0) return;
-    const int64_t k = b->dim(spec.trans_b ? 1 : 0);
-    const int64_t n = b->dim(spec.trans_b ? 0 : 1);
-    packed_ = p.shared("b", [&] {
-      Tensor packed(DType::kFloat32, Shape{packed_b_size(k, n)});
-      pack_b(k, n, FloatIn(*b).data(), b->dim(1), spec.trans_b, packed.data<float>());
-      return packed;
-    });
+    packed_ = p.shared("b", [&] { return pack_matrix(*b, spec.trans_b); });
   }
 
   void operator()(Run& run) const {

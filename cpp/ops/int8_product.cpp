@@ -46,8 +46,9 @@ Int8Product::Int8Product(Prepare& p, int b, bool trans_b) : trans_b_(trans_b) {
   packed_ = p.shared("b", [&] {
     const int64_t matrices = constant->size() / (k * n);
     Tensor packed(DType::kUInt8, Shape{checked_mul(matrices, packed_step_)});
+    const Tensor from = constant->borrow();
     for (int64_t i = 0; i < matrices; ++i)
-      pack_b_int8(k, n, static_cast<const uint8_t*>(constant->raw()) + i * k * n, constant->dim(rank - 1), trans_b,
+      pack_b_int8(k, n, static_cast<const uint8_t*>(from.raw()) + i * k * n, constant->dim(rank - 1), trans_b,
                   constant->dtype() == DType::kInt8, packed.data<uint8_t>() + i * packed_step_);
     return packed;
   });

@@ -8,6 +8,7 @@
 #include "base/scratch.h"
 #include "kernels/gemm/gemm.h"
 #include "ops/float_io.h"
+#include "ops/pack_matrix.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -215,8 +216,10 @@ Packed pack_constant(Prepare& p, int index, const MatMulSpec& spec) {
   packed.step = round_to_line(is_a ? packed_a_size(x.rows, x.columns) : packed_b_size(x.rows, x.columns));
   packed.data = p.shared(is_a ? "a" : "b", [&] {
     const int64_t count = x.batch.size();
+    if (!is_a && count == 1)
+      return pack_matrix(constant->reshaped(trans ? Shape{x.columns, x.rows} : Shape{x.rows, x.columns}), trans);
     Tensor to(DType::kFloat32, Shape{checked_mul(count, packed.step)});
-    const Tensor from = to_f32(*constant);
+    const Tensor from = to_f32(constant->borrow());
     const int64_t width = trans ? x.rows : x.columns;
     const int64_t ld = inside ? count * width : width;
     for (int64_t i = 0; i < count; ++i) {

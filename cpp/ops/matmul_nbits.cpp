@@ -1,6 +1,7 @@
 // com.microsoft's MatMulNBits: y = a dequantize(b)^T + bias, b [n, k] in blocks of 2, 4 or 8 bits along k; and
 // MatMulBnb4, whose codes stand for the values of FP4 or NF4.
 #include <algorithm>
+#include <list>
 #include <optional>
 
 #include "kernels/gemm/gemm.h"
@@ -133,6 +134,20 @@ NBitsMatrix matrix_of(const Extents& e, const Weights& w, const float* table) {
   return b;
 }
 
+// A node's constants, in memory while this lives.
+class Loans {
+ public:
+  explicit Loans(const Prepare& p) : p_(p) {}
+  const Tensor* operator()(int i) const {
+    const Tensor* constant = p_.constant(i);
+    return constant == nullptr ? nullptr : &held_.emplace_back(constant->borrow());
+  }
+
+ private:
+  const Prepare& p_;
+  mutable std::list<Tensor> held_;
+};
+
 // Each of the tensors that `make` gives, kept for the life of the session.
 template <typename Make>
 Weights shared_weights(const Prepare& p, const Make& make) {
@@ -246,7 +261,7 @@ Kernel make_nbits(Prepare& p) {
   for (int i : {kB, kScales, kZeros, kGroups}) constant = constant && (!p.has(i) || p.constant(i) != nullptr);
   Weights kept;
   if (constant) {
-    kept = shared_weights(p, [&] { return nbits_weights(node, e, [&](int i) { return p.constant(i); }); });
+    kept = shared_weights(p, [&] { return nbits_weights(node, e, Loans(p)); });
     p.describe(join(e.bits, "-bit codes, ", kept.dense.defined() ? "regrouped, dequantized" : "repacked"));
   } else {
     p.describe(join(e.bits, "-bit codes, repacked in each run"));
@@ -313,7 +328,7 @@ Kernel make_bnb4(Prepare& p) {
   const Bnb4 node(p);
   const bool constant = p.constant(kB) != nullptr && p.constant(kScales) != nullptr;
   Weights kept;
-  if (constant) kept = shared_weights(p, [&] { return node.weights([&](int i) { return p.constant(i); }); });
+  if (constant) kept = shared_weights(p, [&] { return node.weights(Loans(p)); });
   p.describe(!constant ? "repacked in each run" : kept.dense.defined() ? "dequantized" : "repacked");
   return [node, constant, kept](Run& run) {
     node.check(run);

@@ -6,6 +6,7 @@
 #include "ops/infer.h"
 #include "ops/int8_product.h"
 #include "ops/ms_attention.h"
+#include "ops/pack_matrix.h"
 #include "ops/registry.h"
 #include "ops/rotary.h"
 
@@ -227,13 +228,7 @@ class FloatAttention {
   explicit FloatAttention(Prepare& p) : spec_(p, kFloatPlaces) {
     const Tensor* weights = p.constant(1);
     if (weights == nullptr || weights->rank() != 2 || weights->size() == 0) return;
-    packed_ = p.shared("weights", [&] {
-      const int64_t k = weights->dim(0), n = weights->dim(1);
-      Tensor packed(DType::kFloat32, Shape{packed_b_size(k, n)});
-      const FloatIn from(*weights);
-      pack_b(k, n, from.data(), n, false, packed.data<float>());
-      return packed;
-    });
+    packed_ = p.shared("weights", [&] { return pack_matrix(*weights, false); });
   }
 
   void operator()(Run& run) const {

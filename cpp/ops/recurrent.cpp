@@ -326,8 +326,8 @@ WeightCache::WeightCache(Prepare& p, std::vector<int> parts) : parts_(std::move(
     return weights != nullptr && weights->dtype() != DType::kFloat64 && weights->rank() == 3 &&
            weights->dim(1) % gates == 0;
   };
-  if (packable(1)) w_ = p.shared("w", [&] { return pack_weights(*p.constant(1), {gates}, gates); });
-  if (packable(2)) r_ = p.shared("r", [&] { return pack_weights(*p.constant(2), parts_, gates); });
+  if (packable(1)) w_ = p.shared("w", [&] { return pack_weights(p.constant(1)->borrow(), {gates}, gates); });
+  if (packable(2)) r_ = p.shared("r", [&] { return pack_weights(p.constant(2)->borrow(), parts_, gates); });
 }
 
 std::unique_ptr<RecurrentProducts<float>> WeightCache::floats(const Run& run, const RecurrentSizes& sizes) const {

@@ -119,7 +119,8 @@ class Blocking {
     if (has(node, 2) && constant(graph_, node.inputs[2])->size() != w->dim(0))
       return Outcome::missed("its bias does not have one value for each filter");
     // Where padding meets such a weight, a direct sum gives NaN; in blocks padding is left out.
-    if (!std::all_of(w->data<float>(), w->data<float>() + w->size(), [](float x) { return std::isfinite(x); }))
+    const Tensor held = w->borrow();
+    if (!std::all_of(held.data<float>(), held.data<float>() + w->size(), [](float x) { return std::isfinite(x); }))
       return Outcome::missed("some of its weights are not finite");
     const auto groups = attribute<int64_t>(graph_, id, "group");
     const bool depthwise = groups > 1 && groups == in && w->dim(0) == in;

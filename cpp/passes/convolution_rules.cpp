@@ -1,4 +1,5 @@
 // Folds what stands around a convolution into it: Pad before, BatchNormalization, Mul and Add of constants behind.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -7,6 +8,22 @@
 
 namespace sx {
 namespace {
+
+// Filter c of `w` times scale[c].
+Tensor scaled_filters(const Tensor& w, const std::vector<float>& scale) {
+  Tensor scaled(DType::kFloat32, w.shape());
+  const Tensor held = w.borrow();
+  const float* from = held.data<float>();
+  float* to = scaled.data<float>();
+  const int64_t each = w.size() / w.dim(0);
+  for (int64_t c = 0; c < w.dim(0); ++c, from += each, to += each)
+    for (int64_t i = 0; i < each; ++i) to[i] = from[i] * scale[static_cast<size_t>(c)];
+  return scaled;
+}
+
+bool all_finite(const Tensor& x) {
+  return std::all_of(x.data<float>(), x.data<float>() + x.size(), [](float value) { return std::isfinite(value); });
+}
 
 // y = conv(x, w) * scale[c] + shift[c] for each output channel c, as a new Conv in the place of `last`.
 Outcome fold_affine(Graph& graph, NodeId conv, NodeId last, const std::vector<float>& scale,
@@ -20,26 +37,18 @@ Outcome fold_affine(Graph& graph, NodeId conv, NodeId last, const std::vector<fl
   const int64_t channels = w->dim(0);
   if (w->size() == 0 || channels != static_cast<int64_t>(scale.size()) || (b != nullptr && b->size() != channels))
     return Outcome::missed("the constants do not have one value for each channel");
-  Tensor weights(DType::kFloat32, w->shape());
   Tensor bias(DType::kFloat32, Shape{channels});
-  const int64_t each = w->size() / channels;
-  for (int64_t c = 0; c < channels; ++c) {
-    const float factor = scale[static_cast<size_t>(c)];
-    const float* from = w->data<float>() + c * each;
-    float* to = weights.data<float>() + c * each;
-    bool finite = true;
-    for (int64_t i = 0; i < each; ++i) {
-      to[i] = from[i] * factor;
-      finite = finite && std::isfinite(to[i]);
-    }
-    const float offset = (b ? b->data<float>()[c] : 0.0f) * factor + shift[static_cast<size_t>(c)];
-    bias.data<float>()[c] = offset;
-    if (!finite || !std::isfinite(offset)) return Outcome::missed("a folded weight would not be finite");
-  }
+  for (int64_t c = 0; c < channels; ++c)
+    bias.data<float>()[c] =
+        (b ? b->data<float>()[c] : 0.0f) * scale[static_cast<size_t>(c)] + shift[static_cast<size_t>(c)];
+  const auto make_weights = [from = *w, scale] { return scaled_filters(from, scale); };
+  const Tensor weights = make_weights();
+  if (!all_finite(weights) || !all_finite(bias)) return Outcome::missed("a folded weight would not be finite");
   const std::string stem = graph.value(node.inputs[1]).name;
   const ValueId x = node.inputs[0];
   const Attributes attributes = node.attributes;
-  const ValueId new_weights = add_constant(graph, stem + ".folded", weights);
+  const ValueId new_weights =
+      add_constant(graph, stem + ".folded", Tensor::on_demand(DType::kFloat32, weights.shape(), make_weights, weights));
   const ValueId new_bias = add_constant(graph, stem + ".bias", bias);
   replace(graph, last, "Conv", {x, new_weights, new_bias}, attributes);
   return Outcome::fired();

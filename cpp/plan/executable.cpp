@@ -58,7 +58,10 @@ std::shared_ptr<Plan> Executable::make_plan(const std::vector<Datum>& inputs, bo
                     : any_shape ? Type::tensor(input.tensor.dtype(), SymShape(static_cast<size_t>(input.tensor.rank())))
                                 : Type::tensor(input.tensor.dtype(), input.tensor.shape()));
   }
-  return std::make_shared<Plan>(graph_, types, *this);
+  auto plan = std::make_shared<Plan>(graph_, types, *this);
+  // What weights were read into for packing is of sizes that runs do not ask for.
+  if (packed_.exchange(false)) trim_buffer_cache();
+  return plan;
 }
 
 std::shared_ptr<Plan> Executable::plan_for(const std::vector<Datum>& inputs) {
@@ -105,7 +108,10 @@ std::vector<Datum> Executable::run(std::vector<Datum> inputs, const RunState& st
 Tensor Executable::shared(const std::string& key, FunctionRef<Tensor()> make) {
   std::lock_guard<std::mutex> lock(shared_mutex_);
   auto found = shared_.find(key);
-  if (found == shared_.end()) found = shared_.emplace(key, make()).first;
+  if (found == shared_.end()) {
+    found = shared_.emplace(key, make()).first;
+    packed_ = true;
+  }
   return found->second;
 }
 

@@ -1,6 +1,7 @@
 // Executable: an optimised graph with its plans, one for each set of input shapes, and what the plans share.
 #pragma once
 
+#include <atomic>
 #include <list>
 #include <map>
 #include <memory>
@@ -56,6 +57,7 @@ class Executable : public PrepareHost {
 
   std::mutex shared_mutex_;
   std::map<std::string, Tensor> shared_;
+  std::atomic<bool> packed_{false};  // shared_ grew since the last plan was made
   std::map<const Graph*, std::shared_ptr<const BodyRunner>> bodies_;
 };
 

@@ -1,11 +1,16 @@
 // Buffers with a cache of freed blocks, and contiguous tensors over them.
 #include "tensor/tensor.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <new>
+#include <utility>
 
 namespace sx {
 namespace {
@@ -88,6 +93,37 @@ BlockCache& cache() {
 
 }  // namespace
 
+// What memory on demand comes from.
+struct Buffer::Source {
+  explicit Source(std::function<Tensor()> maker) : make(std::move(maker)) {}
+
+  const std::function<Tensor()> make;
+  std::mutex mutex;
+  Tensor held;  // defined while the elements are in memory
+  int loans = 0;
+  std::atomic<void*> settled{nullptr};  // the elements, once they are there to stay
+
+  // Called with the mutex held.
+  const Tensor& fill() {
+    if (!held.defined()) held = make();
+    return held;
+  }
+  void give_back() {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (--loans == 0 && settled.load() == nullptr) held = Tensor();
+  }
+};
+
+Buffer::Buffer(Kind kind, void* data, size_t bytes) : kind_(kind), data_(data), bytes_(bytes) {}
+
+void* Buffer::settle() const {
+  if (void* data = source_->settled.load(std::memory_order_acquire)) return data;
+  std::lock_guard<std::mutex> lock(source_->mutex);
+  void* data = source_->fill().raw();
+  source_->settled.store(data, std::memory_order_release);
+  return data;
+}
+
 std::shared_ptr<Buffer> Buffer::allocate(size_t bytes) {
   const size_t size = block_size(bytes);
   SX_REQUIRE(size >= bytes, kInvalidArgument, "a tensor of ", bytes, " bytes is too large");
@@ -139,6 +175,47 @@ Tensor::Tensor(DType dtype, const Shape& shape, std::shared_ptr<Buffer> buffer, 
   data_ = static_cast<char*>(buffer_->data()) + offset;
 }
 
+Tensor Tensor::on_demand(DType dtype, const Shape& shape, std::function<Tensor()> make, Tensor now) {
+  Tensor tensor;
+  tensor.dtype_ = dtype;
+  tensor.shape_ = shape;
+  tensor.size_ = shape.size();
+  tensor.buffer_ = Buffer::wrap(nullptr, tensor.bytes(), {});
+  tensor.buffer_->source_ = std::make_shared<Buffer::Source>(std::move(make));
+  tensor.buffer_->source_->held = std::move(now);
+  return tensor;
+}
+
+Tensor Tensor::borrow() const {
+  if (buffer_ == nullptr || buffer_->source_ == nullptr) return *this;
+  const std::shared_ptr<Buffer::Source> source = buffer_->source_;
+  const std::lock_guard<std::mutex> lock(source->mutex);
+  void* data = source->fill().raw();
+  ++source->loans;
+  return Tensor(dtype_, shape_, Buffer::wrap(data, bytes(), [source] { source->give_back(); }));
+}
+
+Tensor Tensor::take() const {
+  if (buffer_ != nullptr && buffer_->source_ != nullptr) {
+    Buffer::Source& source = *buffer_->source_;
+    const std::lock_guard<std::mutex> lock(source.mutex);
+    if (source.loans == 0 && source.settled.load() == nullptr) {
+      source.fill();
+      return std::exchange(source.held, Tensor()).reshaped(shape_);
+    }
+  }
+  return borrow();
+}
+
+void Tensor::discard(size_t offset, size_t bytes) const {
+  SX_ASSERT(offset <= this->bytes() && bytes <= this->bytes() - offset);
+  if (buffer_.use_count() != 1 || buffer_->kind_ != Buffer::Kind::kPlain || bytes <= kCacheFrom) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(data_) + offset + page - 1) / page * page;
+  const auto end = (reinterpret_cast<uintptr_t>(data_) + offset + bytes) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 Tensor Tensor::reshaped(const Shape& shape) const {
   SX_REQUIRE(shape.size() == size_, kInvalidArgument, "cannot view ", shape_.str(), " as ", shape.str());
   Tensor view = *this;
@@ -151,7 +228,7 @@ Tensor Tensor::clone() const {
   if (dtype_ == DType::kString) {
     for (int64_t i = 0; i < size_; ++i) copy.data<std::string>()[i] = data<std::string>()[i];
   } else if (size_ > 0) {
-    std::memcpy(copy.data_, data_, bytes());
+    std::memcpy(copy.data_, borrow().data_, bytes());
   }
   return copy;
 }
@@ -160,7 +237,7 @@ std::vector<int64_t> Tensor::integers() const {
   std::vector<int64_t> values(static_cast<size_t>(size_));
   auto read = [&](auto zero) {
     using T = decltype(zero);
-    const T* from = static_cast<const T*>(data_);
+    const T* from = static_cast<const T*>(raw());
     for (int64_t i = 0; i < size_; ++i) values[static_cast<size_t>(i)] = static_cast<int64_t>(from[i]);
   };
   switch (dtype_) {

@@ -13,9 +13,11 @@
 
 namespace sx {
 
+class Tensor;
+
 // A block of memory with one owner. Plain buffers come 64-byte aligned from a process-wide cache of freed blocks, so
 // that repeated runs do not meet the kernel's page faults; foreign memory (NumPy arrays, mapped files) carries a
-// release function.
+// release function; memory on demand is there only while somebody needs it (Tensor::on_demand).
 class Buffer {
  public:
   // Uninitialised memory. Throws RuntimeException when it cannot be had.
@@ -29,17 +31,22 @@ class Buffer {
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
-  void* data() const { return data_; }
+  // Memory on demand stays from the first call on.
+  void* data() const { return source_ == nullptr ? data_ : settle(); }
   size_t bytes() const { return bytes_; }
 
  private:
+  friend class Tensor;
   enum class Kind { kPlain, kStrings, kForeign };
-  Buffer(Kind kind, void* data, size_t bytes) : kind_(kind), data_(data), bytes_(bytes) {}
+  struct Source;
+  Buffer(Kind kind, void* data, size_t bytes);
+  void* settle() const;
 
   Kind kind_;
   void* data_;
   size_t bytes_;  // for strings: count * sizeof(std::string)
   std::function<void()> release_;
+  std::shared_ptr<Source> source_;  // of memory on demand
 };
 
 // Gives the cached free blocks back to the system.
@@ -53,6 +60,18 @@ class Tensor {
   Tensor(DType dtype, const Shape& shape);
   // A view of `buffer` from `offset` bytes; throws InvalidArgument when it does not fit.
   Tensor(DType dtype, const Shape& shape, std::shared_ptr<Buffer> buffer, size_t offset = 0);
+
+  // A tensor whose elements `make` reads or computes when they are needed, the same each time: a weight that stays in
+  // its file, or that follows from such. `now`, if defined, is what `make` would give. Whoever calls borrow() has the
+  // elements for as long as the borrowed tensor lives, and the last one to let go gives the memory back; after a call
+  // of raw() or data() they stay. `make` may be called by any thread, one at a time.
+  static Tensor on_demand(DType dtype, const Shape& shape, std::function<Tensor()> make, Tensor now);
+  // This tensor, with its elements in memory while the result lives.
+  Tensor borrow() const;
+  // The same, as memory of the caller's own where nobody else has the elements: what discard() works on.
+  Tensor take() const;
+  // Gives the pages of a range of bytes back; its elements are undefined then. Does nothing where the memory is shared.
+  void discard(size_t offset, size_t bytes) const;
 
   template <typename T>
   static Tensor of(const Shape& shape, const std::vector<T>& values);
@@ -72,12 +91,12 @@ class Tensor {
   int64_t size() const { return size_; }
   size_t bytes() const { return static_cast<size_t>(size_) * size_of(dtype_); }
 
-  void* raw() const { return data_; }
+  void* raw() const { return data_ != nullptr || buffer_ == nullptr ? data_ : buffer_->data(); }
   // Typed access; the dtype must be that of T.
   template <typename T>
   T* data() const {
     SX_ASSERT(dtype_of<T> == dtype_);
-    return static_cast<T*>(data_);
+    return static_cast<T*>(raw());
   }
   const std::shared_ptr<Buffer>& buffer() const { return buffer_; }
 
@@ -96,7 +115,7 @@ class Tensor {
   Shape shape_;
   int64_t size_ = 0;
   std::shared_ptr<Buffer> buffer_;
-  void* data_ = nullptr;
+  void* data_ = nullptr;  // null for memory on demand, whose address only the buffer knows
 };
 
 template <typename T>

@@ -354,6 +354,18 @@ void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool trans_b, flo
   });
 }
 
+void pack_b_rows(int64_t k, int64_t n, int64_t first, int64_t rows, const float* b, int64_t ldb, float* packed,
+                 Isa isa) {
+  const GemmKernel& kernel = gemm_kernel(isa);
+  parallel_for(ceil_div(n, kernel.nr), 2, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t j = panel * kernel.nr;
+      const int columns = static_cast<int>(std::min<int64_t>(kernel.nr, n - j));
+      kernel.pack_b_panel(rows, columns, b + j, ldb, false, packed + j * k + first * round_up(columns, kernel.lanes));
+    }
+  });
+}
+
 void gemm(const Gemm& problem, Isa isa) { gemm_batched(problem, 1, BatchStrides(), isa); }
 
 void gemm_batched(const Gemm& first, int64_t batch, const BatchStrides& strides, Isa isa) {

@@ -41,6 +41,9 @@ int64_t packed_a_size(int64_t m, int64_t k, Isa isa = active_isa());
 int64_t packed_b_size(int64_t k, int64_t n, Isa isa = active_isa());
 void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, float* packed, Isa isa = active_isa());
 void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool trans_b, float* packed, Isa isa = active_isa());
+// `rows` rows of B from `first` on, which stand at `b`: pack_b() in parts.
+void pack_b_rows(int64_t k, int64_t n, int64_t first, int64_t rows, const float* b, int64_t ldb, float* packed,
+                 Isa isa = active_isa());
 
 void gemm(const Gemm& problem, Isa isa = active_isa());
 
