@@ -14,6 +14,7 @@ void bind_errors(pybind11::module_& module);
 void bind_value(pybind11::module_& module);
 void bind_user_ops(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
+void bind_program(pybind11::module_& module);
 void bind_operators(pybind11::module_& module);
 
 }  // namespace sx

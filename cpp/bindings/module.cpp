@@ -10,5 +10,6 @@ PYBIND11_MODULE(_core, module) {
   sx::bind_value(module);
   sx::bind_user_ops(module);
   sx::bind_session(module);
+  sx::bind_program(module);
   sx::bind_operators(module);
 }

@@ -13,6 +13,7 @@
 #include "base/suggest.h"
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
+#include "bindings/reports.h"
 #include "bindings/user_op.h"
 #include "bindings/value.h"
 #include "onnx/exporter.h"
@@ -114,41 +115,6 @@ class BoundSession {
   std::unordered_map<std::string, const PortInfo*> by_name_;
 };
 
-py::list ports_to_python(const std::vector<PortInfo>& ports) {
-  py::list list;
-  for (const PortInfo& port : ports)
-    list.append(py::make_tuple(port.name, session_type_name(port.type),
-                               port.type.shape ? dims_to_python(*port.type.shape) : py::list()));
-  return list;
-}
-
-SessionConfig config_from(const py::dict& options) {
-  SessionConfig config;
-  const int level = options["optimization_level"].cast<int>();
-  constexpr int kLayout = 3;  // GraphOptimizationLevel.ORT_ENABLE_LAYOUT
-  config.optimization = level == 0        ? Optimization::kNone
-                        : level < kLayout ? Optimization::kSimplify
-                                          : Optimization::kLower;
-  config.threads = options["threads"].cast<int>();
-  config.profile = options["profiling"].cast<bool>();
-  config.lower.winograd = options["winograd"].cast<bool>();
-  config.import.dims.by_name = options["free_dims"].cast<std::map<std::string, int64_t>>();
-  config.import.dims.by_denotation = options["free_denotations"].cast<std::map<std::string, int64_t>>();
-  const auto folder = options["external_folder"];
-  if (!folder.is_none()) config.import.external_folder = folder.cast<std::string>();
-  for (const auto& [name, value] : options["initializers"].cast<py::dict>()) {
-    const auto key = name.cast<std::string>();
-    config.import.initializers.emplace(key, datum_from_object(key, Type::tensor(DType::kUndefined), value).tensor);
-  }
-  const auto operators = options["operators"].cast<std::vector<std::shared_ptr<UserOp>>>();
-  if (!operators.empty()) {
-    auto own = std::make_shared<UserOps>();
-    for (const auto& op : operators) own->add(op->def);
-    config.import.operators = own;
-  }
-  return config;
-}
-
 std::unique_ptr<BoundSession> load_file(const std::string& path, const py::dict& options) {
   const SessionConfig config = config_from(options);
   const py::gil_scoped_release release;
@@ -240,37 +206,6 @@ py::list report_of(const BoundSession& self) {
   return list;
 }
 
-py::list explain(const BoundSession& self) {
-  py::list list;
-  for (const PassEvent& event : self.session->explain()) {
-    py::dict row;
-    row["name"] = event.pass;
-    row["node"] = event.node;
-    row["fired"] = event.outcome.kind == Outcome::Kind::kFired;
-    row["reason"] = event.outcome.reason;
-    list.append(row);
-  }
-  return list;
-}
-
-py::list profile_of(BoundSession& self) {
-  py::list list;
-  for (const ProfileEvent& event : self.session->take_profile()) {
-    py::dict row;
-    row["name"] = event.node;
-    row["op"] = event.op;
-    row["kernel"] = event.choice;
-    row["start_us"] = event.start_us;
-    row["duration_us"] = event.duration_us;
-    row["bytes_read"] = event.bytes_read;
-    row["bytes_written"] = event.bytes_written;
-    row["input_types"] = event.input_types;
-    row["output_types"] = event.output_types;
-    list.append(row);
-  }
-  return list;
-}
-
 }  // namespace
 
 void bind_session(py::module_& module) {
@@ -291,7 +226,7 @@ void bind_session(py::module_& module) {
            py::arg("timeout_s") = 0.0)
       .def("info", &info_of)
       .def("report", &report_of)
-      .def("explain", &explain)
+      .def("explain", [](const BoundSession& self) { return explain_to_python(self.session->explain()); })
       .def(
           "save_optimized",
           [](const BoundSession& self, const std::string& path) {
@@ -301,7 +236,7 @@ void bind_session(py::module_& module) {
           py::arg("path"))
       .def(
           "set_profiling", [](BoundSession& self, bool on) { self.session->set_profiling(on); }, py::arg("on"))
-      .def("take_profile", &profile_of);
+      .def("take_profile", [](BoundSession& self) { return profile_to_python(self.session->take_profile()); });
   module.def("set_random_seed", &set_random_seed, py::arg("seed"));
   module.def("check_file", &check_file, py::arg("path"));
   module.def("check_bytes", &check_bytes, py::arg("model"));

@@ -31,7 +31,9 @@ Tensor& Run::out(int i, DType dtype, const Shape& shape) {
       return datum.tensor;
     }
   }
-  datum.tensor = Tensor(dtype, shape);
+  const bool donated =
+      slot.donor != nullptr && slot.donor->tensor.dtype() == dtype && slot.donor->tensor.shape() == shape;
+  datum.tensor = donated ? slot.donor->tensor : Tensor(dtype, shape);
   return datum.tensor;
 }
 

@@ -58,7 +58,7 @@ std::shared_ptr<Plan> Executable::make_plan(const std::vector<Datum>& inputs, bo
                     : any_shape ? Type::tensor(input.tensor.dtype(), SymShape(static_cast<size_t>(input.tensor.rank())))
                                 : Type::tensor(input.tensor.dtype(), input.tensor.shape()));
   }
-  auto plan = std::make_shared<Plan>(graph_, types, *this);
+  auto plan = std::make_shared<Plan>(graph_, types, donated_, *this);
   // What weights were read into for packing is of sizes that runs do not ask for.
   if (packed_.exchange(false)) trim_buffer_cache();
   return plan;

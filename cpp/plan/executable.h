@@ -16,8 +16,10 @@ namespace sx {
 
 class Executable : public PrepareHost {
  public:
-  // `graph` must outlive the executable. At most `plan_limit` plans are kept, the least recently used goes first.
-  Executable(const Graph& graph, size_t plan_limit) : graph_(graph), plan_limit_(plan_limit) {}
+  // `graph` must outlive the executable. At most `plan_limit` plans are kept, the least recently used goes first. See
+  // Plan for `donated`.
+  Executable(const Graph& graph, size_t plan_limit, std::vector<bool> donated = {})
+      : graph_(graph), plan_limit_(plan_limit), donated_(std::move(donated)) {}
 
   // Runs the plan for the shapes of `inputs` (in the order of graph.inputs), making it where there is none.
   // Thread-safe.
@@ -47,6 +49,7 @@ class Executable : public PrepareHost {
 
   const Graph& graph_;
   const size_t plan_limit_;
+  const std::vector<bool> donated_;
   std::mutex mutex_;
   std::list<Entry> plans_;  // most recently used first
   // Where shapes hardly ever come back, one plan that binds none serves them all.

@@ -37,6 +37,7 @@ struct Plan::Planner {
   std::vector<Lifetime> blocks;
   std::vector<int> last_use;  // per slot
   std::vector<bool> lasting;  // per slot: input, constant or output of the graph, or a view of one
+  std::vector<bool> donated;  // per slot: an input whose memory may be taken
 
   Planner(const Graph& g, Plan& p) : graph(g), plan(p), facts(facts_of(g)), slot_of(g.value_limit(), kNone) {}
 
@@ -209,6 +210,7 @@ struct Plan::Planner {
           continue;
         }
         const auto bytes = planned_bytes(*step.node, k);
+        if (k == 0 && lasting[to] && !held[to]) output.donor = donor_of(step, at);
         if (lasting[to] || held[to] || op.retains_inputs() || !bytes) continue;
         output.planned = true;
         output.capacity = *bytes;
@@ -252,6 +254,32 @@ struct Plan::Planner {
     return kNone;
   }
 
+  // The donated input that output 0 may overwrite in step `at`, or kNone.
+  int donor_of(const Step& step, int at) const {
+    for (int i : step.node->op->in_place_inputs()) {
+      if (static_cast<size_t>(i) >= step.node->inputs.size() || step.inputs[static_cast<size_t>(i)] == kNone) continue;
+      const int from = step.inputs[static_cast<size_t>(i)];
+      if (donated[static_cast<size_t>(from)] && last_use[static_cast<size_t>(from)] == at &&
+          std::count(step.inputs.begin(), step.inputs.end(), from) == 1)
+        return from;
+    }
+    return kNone;
+  }
+
+  // Inputs that are given up, no view of which is around, and that no operator may hold on to.
+  void find_donated(const std::vector<bool>& inputs) {
+    donated.assign(plan.slots_, false);
+    for (size_t i = 0; i < inputs.size(); ++i)
+      if (inputs[i]) donated[static_cast<size_t>(plan.input_slots_[i])] = true;
+    for (int output : plan.output_slots_) donated[static_cast<size_t>(output)] = false;
+    for (const Step& step : plan.steps_) {
+      const OpDef& op = *step.node->op;
+      if (op.aliased_input() == kNone && !op.retains_inputs()) continue;
+      for (int read : step.inputs)
+        if (read != kNone) donated[static_cast<size_t>(read)] = false;
+    }
+  }
+
   void note_transients() {
     std::vector<bool> constant(plan.slots_, false);
     std::vector<bool> placed(plan.slots_, false);
@@ -277,7 +305,8 @@ struct Plan::Planner {
   }
 };
 
-Plan::Plan(const Graph& graph, const std::vector<Type>& input_types, PrepareHost& host) {
+Plan::Plan(const Graph& graph, const std::vector<Type>& input_types, const std::vector<bool>& donated,
+           PrepareHost& host) {
   Planner planner(graph, *this);
   planner.bind(input_types);
   const std::vector<NodeId> needed = planner.needed_nodes();
@@ -285,6 +314,7 @@ Plan::Plan(const Graph& graph, const std::vector<Type>& input_types, PrepareHost
   steps_.reserve(needed.size());
   for (NodeId id : needed) planner.make_step(id, host);
   for (ValueId output : graph.outputs) output_slots_.push_back(planner.slot(output));
+  planner.find_donated(donated);
   planner.place();
 }
 

@@ -38,8 +38,15 @@ class Profile {
   std::vector<ProfileEvent> events_;
 };
 
+struct RunConfig {
+  const std::atomic<bool>* terminate = nullptr;
+  double timeout_seconds = 0;  // 0: none
+};
+
 // What one call of run() carries through all its plans, bodies included.
 struct RunState {
+  RunState(const RunConfig& config, Profile* events);
+
   const std::atomic<bool>* terminate = nullptr;
   bool has_deadline = false;
   std::chrono::steady_clock::time_point deadline{};
@@ -61,10 +68,14 @@ struct Step {
     bool planned = false;
     size_t offset = 0;
     size_t capacity = 0;
+    int donor = kNone;  // slot of a donated input that is read for the last time here
   };
   std::vector<Output> outputs;
   std::vector<int> release;  // unplanned slots that nothing reads after this step
 };
+
+// Gives the tensors of `datum` memory that they share with nothing.
+void own(Datum& datum);
 
 // The values of one run: reused by the next, so that a steady run allocates nothing but its outputs.
 struct RunContext {
@@ -77,8 +88,9 @@ struct RunContext {
 class Plan {
  public:
   // Plans `graph`, which must outlive the plan, for the given facts of its inputs. Known values are computed now;
-  // kernels are chosen and prepared; values of known size get a place in the arena.
-  Plan(const Graph& graph, const std::vector<Type>& input_types, PrepareHost& host);
+  // kernels are chosen and prepared; values of known size get a place in the arena. `donated` says of which inputs
+  // (none where it is empty) outputs may take the memory: whoever calls run() gives them up.
+  Plan(const Graph& graph, const std::vector<Type>& input_types, const std::vector<bool>& donated, PrepareHost& host);
 
   // Runs the steps. Thread-safe: each run takes a context of its own. With `exclusive`, outputs share their memory with
   // nothing; otherwise they may share it with inputs and constants.

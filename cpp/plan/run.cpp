@@ -20,7 +20,12 @@ std::string type_of(const Datum* datum) {
   return name_of(datum->tensor.dtype()) + datum->tensor.shape().str();
 }
 
-// Whoever called run() may keep and change an output, so it must share its memory with nothing.
+void clear(Datum& datum) {
+  if (datum.kind != Datum::Kind::kNone) datum = Datum();
+}
+
+}  // namespace
+
 void own(Datum& datum) {
   if (datum.kind == Datum::Kind::kTensor) {
     if (datum.tensor.buffer().use_count() != 1) datum.tensor = datum.tensor.clone();
@@ -31,11 +36,12 @@ void own(Datum& datum) {
   }
 }
 
-void clear(Datum& datum) {
-  if (datum.kind != Datum::Kind::kNone) datum = Datum();
+RunState::RunState(const RunConfig& config, Profile* events)
+    : terminate(config.terminate), has_deadline(config.timeout_seconds > 0), profile(events) {
+  if (has_deadline)
+    deadline = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                                      std::chrono::duration<double>(config.timeout_seconds));
 }
-
-}  // namespace
 
 double Profile::now_us() const {
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - began_).count();
@@ -78,6 +84,7 @@ std::unique_ptr<RunContext> Plan::make_context() const {
       to.arena = output.planned ? &context->arena : nullptr;
       to.offset = output.offset;
       to.capacity = output.capacity;
+      if (output.donor != kNone) to.donor = &context->values[static_cast<size_t>(output.donor)];
     }
   }
   return context;

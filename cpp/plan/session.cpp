@@ -5,6 +5,7 @@
 
 #include "base/suggest.h"
 #include "passes/pipeline.h"
+#include "plan/feeds.h"
 
 namespace sx {
 namespace {
@@ -15,22 +16,6 @@ std::vector<std::string> names_of(const std::vector<PortInfo>& ports) {
   std::vector<std::string> names;
   for (const PortInfo& port : ports) names.push_back(port.name);
   return names;
-}
-
-std::string quoted(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
-  return text;
-}
-
-std::string describe(const Datum& value) {
-  switch (value.kind) {
-    case Datum::Kind::kNone: return "none";
-    case Datum::Kind::kSequence: return "a sequence";
-    case Datum::Kind::kMap: return "a map";
-    case Datum::Kind::kTensor: return name_of(value.tensor.dtype()) + value.tensor.shape().str();
-  }
-  return "";
 }
 
 }  // namespace
@@ -107,24 +92,6 @@ std::shared_ptr<Session::Variant> Session::variant_for(const std::vector<std::st
   return variant;
 }
 
-void Session::check_feed(const std::string& name, const Type& type, const Datum& value) const {
-  if (!type.is_tensor()) return;
-  SX_REQUIRE(value.kind == Datum::Kind::kTensor, kInvalidArgument, "input '", name, "' is ", describe(value),
-             "; expected ", type.str());
-  const Tensor& tensor = value.tensor;
-  SX_REQUIRE(tensor.dtype() == type.dtype, kInvalidArgument, "Unexpected input data type for input '", name,
-             "': found tensor(", session_name_of(tensor.dtype()), "), expected tensor(", session_name_of(type.dtype),
-             ")");
-  if (!type.shape) return;
-  SX_REQUIRE(tensor.rank() == type.rank(), kInvalidArgument, "Invalid rank for input '", name, "': found ",
-             tensor.rank(), " ", tensor.shape().str(), ", expected ", type.rank(), " ", to_string(*type.shape));
-  for (int axis = 0; axis < tensor.rank(); ++axis) {
-    const Dim& dim = (*type.shape)[static_cast<size_t>(axis)];
-    SX_REQUIRE(!dim.known() || dim.value() == tensor.dim(axis), kInvalidArgument, "Invalid size for input '", name,
-               "': found ", tensor.shape().str(), ", expected ", to_string(*type.shape), " (axis ", axis, " differs)");
-  }
-}
-
 std::vector<Datum> Session::run(const std::vector<std::string>& fetches,
                                 const std::vector<std::pair<std::string, Datum>>& feeds, const RunConfig& config) {
   std::vector<std::string> overridden;
@@ -162,13 +129,7 @@ std::vector<Datum> Session::run(const std::vector<std::string>& fetches,
   SX_REQUIRE(missing.empty(), kInvalidArgument, "Required inputs (", quoted(missing),
              ") are missing from the input feed");
 
-  RunState state;
-  state.terminate = config.terminate;
-  state.has_deadline = config.timeout_seconds > 0;
-  if (state.has_deadline)
-    state.deadline = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                                                            std::chrono::duration<double>(config.timeout_seconds));
-  state.profile = profiling_ ? &profile_ : nullptr;
+  const RunState state(config, profiling_ ? &profile_ : nullptr);
   const ThreadLimit limit(config_.threads);
   std::vector<Datum> outputs = variant->executable->run(std::move(inputs), state, true);
   if (fetches.empty() || variant->fetches == fetches) return outputs;

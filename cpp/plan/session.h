@@ -28,11 +28,6 @@ struct SessionConfig {
   LowerOptions lower;
 };
 
-struct RunConfig {
-  const std::atomic<bool>* terminate = nullptr;
-  double timeout_seconds = 0;  // 0: none
-};
-
 struct PortInfo {
   std::string name;
   Type type;
@@ -83,7 +78,6 @@ class Session {
                                         PassLog& log) const;
   std::shared_ptr<Variant> variant_for(const std::vector<std::string>& fetches,
                                        const std::vector<std::string>& overridden);
-  void check_feed(const std::string& name, const Type& type, const Datum& value) const;
 
   ImportedModel model_;
   SessionConfig config_;
