@@ -19,6 +19,7 @@ __all__ = [
     "ModelRequiresCompilation",
     "NoModel",
     "NoSuchFile",
+    "NotFinite",
     "NotFound",
     "NotImplemented",
     "RuntimeException",
@@ -64,6 +65,10 @@ class ModelLoaded(Error, RuntimeError):
 
 class NotFound(Error, LookupError):
     """Something that was asked for by name does not exist."""
+
+
+class NotFinite(Error, ArithmeticError):
+    """A loss became NaN or Inf; names the step and the node that gave it first."""
 
 
 class NotImplemented(Error, NotImplementedError):

@@ -1,0 +1,303 @@
+"""Runs graphs written in Python."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sardonyx import _core
+from sardonyx.errors import InvalidArgument, NotFinite
+from sardonyx.graph.build import Built, attribute_proto, build, sort, training_updates, value_info
+from sardonyx.graph.tensor import Node, Tensor, is_data
+from sardonyx.options import SessionOptions
+
+__all__ = ["Executor", "Update", "evaluate", "gradients"]
+
+
+class Update:
+    """New values for variables, as an optimizer gives them: something that an `Executor` can run.
+
+    Attributes:
+        values: the next value of each variable.
+        watched: a tensor that must be finite before any variable changes (the loss).
+    """
+
+    def __init__(self, values: Mapping[Tensor, Tensor], watched: Tensor | None = None) -> None:
+        for target, value in values.items():
+            if target.variable is None:
+                raise InvalidArgument(f"{target!r} cannot be updated with {value!r}: it is no variable")
+        self.values = dict(values)
+        self.watched = watched
+
+
+Fetch: TypeAlias = "Tensor | Update"
+
+
+def gradients(y: Tensor, xs: Sequence[Tensor], seed: Tensor | None = None) -> list[Tensor]:
+    """The derivative of sum(y * seed) by each of `xs` (seed: ones where none is given).
+
+    Where y does not depend on an x its gradient is zeros. Gradients are tensors like others: they can be differentiated
+    again.
+
+    Raises (when the graph is compiled):
+        NotImplemented: names the operator on the way that has no gradient, and why.
+
+    Example:
+        >>> x = variable([3.0])
+        >>> gradients(x * x, [x])[0].numpy()
+        array([6.], dtype=float32)
+    """
+    if not xs:
+        return []
+    target = y if seed is None else y * seed
+    node = Node("Gradient", list(xs), {"y": target}, outputs=len(xs), domain="ai.onnx.preview.training")
+    return list(node.outputs)
+
+
+def _roots(fetches: Sequence[Fetch]) -> list[Tensor]:
+    """The tensors that a run computes: those to return, then those that updates store."""
+    returned = [fetch for fetch in fetches if isinstance(fetch, Tensor)]
+    return returned + [value for fetch in fetches if isinstance(fetch, Update) for value in fetch.values.values()]
+
+
+class _Compiled:
+    """One list of fetches, ready to run."""
+
+    def __init__(self, fetches: Sequence[Fetch], training: bool, options: dict[str, Any]) -> None:
+        self.fetches = list(fetches)
+        self.training = training
+        updates = [target for fetch in fetches if isinstance(fetch, Update) for target in fetch.values]
+        twice = next((x for x in updates if updates.count(x) > 1), None)
+        if twice is not None:
+            raise InvalidArgument(f"two updates in one run change {twice!r}")
+        roots = _roots(fetches)
+        returned = len(roots) - len(updates)
+        names = [f"output_{i}" for i in range(returned)] + [f"update_{i}" for i in range(len(updates))]
+        self.built = build(roots, training=training, bind_variables=True, output_names=names, graph_name="step")
+        bindings = self._bind(dict(zip(updates, names[returned:], strict=True)))
+        self.program = _core.Program(self.built.model.SerializeToString(), bindings, options)
+        self.fed = self.built.fed
+
+    def _bind(self, update_of: dict[Tensor, str]) -> list[tuple[str, _core.Variable, str]]:
+        """(input, variable, output that gives its next value) for each variable; adds what the model lacks for it."""
+        built = self.built
+        graph = built.model.graph
+        if self.training:
+            protos = {proto.output[0]: proto for proto in graph.node if proto.output}
+            for target, node, output in training_updates(built.nodes):
+                if target not in update_of:
+                    update_of[target] = protos[built.names[node.outputs[0]]].output[output]
+                    graph.output.add(name=update_of[target])
+        bindings = []
+        for target in {**dict.fromkeys(built.variables), **dict.fromkeys(update_of)}:
+            assert target.variable is not None
+            update = update_of.get(target, "")
+            name = built.names.get(target)
+            if name is None:  # its next value does not depend on it
+                name = f"unread_{update}"
+                graph.input.append(value_info(target, name))
+            bindings.append((name, target.variable, update))
+        return bindings
+
+    def run(self, feeds: Sequence[Any]) -> list[Any]:
+        try:
+            results = iter(self.program.run(list(feeds)))
+        except InvalidArgument as error:
+            if "CheckFinite" not in str(error):
+                raise
+            raise NotFinite(self._blame(feeds)) from None
+        return [next(results) if isinstance(fetch, Tensor) else None for fetch in self.fetches]
+
+    def _blame(self, feeds: Sequence[Any]) -> str:
+        """Which node first gives something that is not finite."""
+        watched = [fetch.watched for fetch in self.fetches if isinstance(fetch, Update) and fetch.watched is not None]
+        nodes, leaves = sort(watched)
+        by_leaf = dict(zip(self.fed, feeds, strict=True))
+        for leaf in leaves:
+            value = by_leaf.get(leaf) if leaf.variable is None else leaf.numpy()
+            if value is not None and not _all_finite(np.asarray(value)):
+                kind = "variable" if leaf.variable is not None else "input"
+                return f"the loss is not finite: the {kind} '{self.built.names.get(leaf, leaf.name)}' holds NaN or Inf"
+        tensors = [y for node in nodes for y in node.outputs[:1]]
+        compiled = _Compiled(tensors, self.training, SessionOptions()._core_options() | {"optimization_level": 0})
+        values = compiled.program.run([by_leaf[leaf] for leaf in compiled.fed])
+        for tensor, value in zip(tensors, values, strict=False):
+            assert tensor.node is not None
+            if not _all_finite(np.asarray(value)):
+                place = tensor.node.name or self.built.names.get(tensor, "")
+                return f"the loss is not finite: {tensor.node.op} '{place}' is the first node to give NaN or Inf"
+        return "the loss is not finite"
+
+
+def _all_finite(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind not in "fcV" or bool(np.isfinite(array.astype(np.float64)).all())
+
+
+class Executor:
+    """Compiles fetches once for each set of input shapes and runs them.
+
+    Args:
+        outputs: tensors and updates to compute in a run; or several such lists by name ("train", "validate"), which
+            share variables.
+        training: whether batch normalization uses and moves its statistics and dropout drops; by default where a
+            list holds an update.
+        threads: at most so many; 0: all CPUs that the process may use.
+
+    Example:
+        >>> x = placeholder("x", shape=("n", 4))
+        >>> w = variable(np.ones((4, 2), np.float32), "w")
+        >>> Executor([x @ w]).run({x: np.ones((3, 4), np.float32)})[0].shape
+        (3, 2)
+    """
+
+    def __init__(
+        self,
+        outputs: Sequence[Fetch] | Mapping[str, Sequence[Fetch]],
+        *,
+        training: bool | None = None,
+        threads: int = 0,
+    ) -> None:
+        self.outputs = dict(outputs) if isinstance(outputs, Mapping) else {"default": list(outputs)}
+        self._training = training
+        options = SessionOptions()
+        options.intra_op_num_threads = threads
+        self._options = options._core_options()
+        self._compiled: dict[str, _Compiled] = {}
+        self.steps = 0  # runs that updated variables
+
+    def _get(self, name: str) -> _Compiled:
+        if name not in self._compiled:
+            if name not in self.outputs:
+                raise InvalidArgument(f"there is no list of outputs named '{name}'; there are {sorted(self.outputs)}")
+            fetches = self.outputs[name]
+            training = self._training
+            if training is None:
+                training = any(isinstance(fetch, Update) for fetch in fetches)
+            self._compiled[name] = _Compiled(fetches, training, self._options)
+        return self._compiled[name]
+
+    def run(self, feed_dict: Mapping[Tensor, Any] | None = None, name: str = "default") -> list[Any]:
+        """Runs a list of fetches.
+
+        Args:
+            feed_dict: a value for each placeholder that the outputs depend on.
+            name: which list, where there are several.
+
+        Returns:
+            An array for each tensor, None for each update, in order.
+
+        Raises:
+            InvalidArgument: a placeholder is missing, or a value does not fit.
+            NotFinite: the loss is NaN or Inf; no variable has changed. Names the step and the first node.
+        """
+        compiled = self._get(name)
+        feeds = dict(feed_dict or {})
+        values = []
+        for leaf in compiled.fed:
+            if leaf in feeds:
+                values.append(_fed(leaf, feeds.pop(leaf)))
+            elif leaf.is_placeholder:
+                wanted = ", ".join(f"'{built_name(compiled.built, x)}'" for x in compiled.fed)
+                raise InvalidArgument(
+                    f"placeholder '{built_name(compiled.built, leaf)}' was not fed; this run needs {wanted}"
+                )
+            else:
+                values.append(leaf.numpy())
+        for leaf in feeds:
+            if not (isinstance(leaf, Tensor) and leaf.is_placeholder):
+                raise InvalidArgument(f"{leaf!r} is no placeholder; only placeholders can be fed")
+        try:
+            results = compiled.run(values)
+        except NotFinite as error:
+            raise NotFinite(f"step {self.steps}: {error}") from None
+        self.steps += any(isinstance(fetch, Update) for fetch in compiled.fetches)
+        return results
+
+
+def built_name(built: Built, tensor: Tensor) -> str:
+    """What the compiled graph calls a tensor."""
+    return built.names.get(tensor, tensor.name)
+
+
+def _fed(leaf: Tensor, value: Any) -> Any:
+    """Python numbers and lists take the placeholder's element type; arrays must have it."""
+    if isinstance(value, Tensor):
+        value = value.numpy()
+    return value if hasattr(value, "dtype") else np.asarray(value, leaf.dtype)
+
+
+# --- evaluation without an executor
+
+_CACHE_SIZE = 64
+_cache: OrderedDict[Any, _Compiled] = OrderedDict()
+_training = False
+
+
+@contextlib.contextmanager
+def training_mode(on: bool = True) -> Any:
+    """Within the block, `Tensor.numpy()` and `evaluate` compute as in training."""
+    global _training
+    before, _training = _training, on
+    try:
+        yield
+    finally:
+        _training = before
+
+
+def _signature(fetches: Sequence[Fetch], training: bool) -> tuple[Any, list[Tensor]]:
+    """What two graphs have in common when one can run for the other; and the data to run this one on."""
+    nodes, leaves = sort(_roots(fetches))
+    number: dict[Tensor, int] = {}
+    key: list[Any] = [training]
+    fed: list[Tensor] = []
+    for leaf in leaves:
+        number[leaf] = len(number)
+        if leaf.variable is not None:
+            key.append(id(leaf.variable))
+        elif is_data(leaf):
+            fed.append(leaf)
+            key.append((leaf.dtype, len(leaf.shape or ())))
+        elif not leaf.is_placeholder:
+            key.append((leaf.dtype.str, leaf.shape, leaf.numpy().tobytes()))
+        else:
+            raise InvalidArgument(f"{leaf!r} is a placeholder; an Executor can feed it, numpy() cannot")
+    for node in nodes:
+        attributes = [
+            (name, number[value] if isinstance(value, Tensor) else attribute_proto(name, value).SerializeToString())
+            for name, value in sorted(node.attributes.items())
+        ]
+        reads = [None if x is None else number[x] for x in node.inputs]
+        captures = sorted((name, number[x]) for name, x in node.captures.items())
+        key.append((node.op, node.domain, tuple(reads), tuple(attributes), tuple(captures), len(node.outputs)))
+        for y in node.outputs:
+            number[y] = len(number)
+    for fetch in fetches:
+        if isinstance(fetch, Tensor):
+            key.append(number[fetch])
+        else:
+            key.append(tuple((id(x.variable), number[value]) for x, value in fetch.values.items()))
+    return tuple(key), fed
+
+
+def evaluate(fetches: Sequence[Fetch], training: bool | None = None) -> list[Any]:
+    """Computes tensors whose leaves hold data, and carries updates out.
+
+    Graphs of the same structure over the same variables are compiled once, so that a loop that writes its graph anew in
+    each turn does not pay for it.
+    """
+    mode = _training if training is None else training
+    key, fed = _signature(fetches, mode)
+    compiled = _cache.get(key)
+    if compiled is None:
+        compiled = _Compiled(fetches, mode, SessionOptions()._core_options())
+        _cache[key] = compiled
+        if len(_cache) > _CACHE_SIZE:
+            _cache.popitem(last=False)
+    else:
+        _cache.move_to_end(key)
+    return compiled.run([leaf.numpy() for leaf in fed])

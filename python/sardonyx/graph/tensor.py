@@ -1,0 +1,457 @@
+"""Tensors of a graph written in Python: placeholders, variables, constants, and what nodes compute from them.
+
+Nothing is computed until it is asked for: an `Executor` runs a graph with placeholders, and `Tensor.numpy()` evaluates
+one whose leaves hold data. Both go the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from sardonyx import _core
+from sardonyx.errors import InvalidArgument
+
+__all__ = [
+    "Node",
+    "Tensor",
+    "TensorLike",
+    "apply",
+    "apply_all",
+    "as_tensor",
+    "constant",
+    "data",
+    "placeholder",
+    "variable",
+]
+
+Extents: TypeAlias = "Sequence[int | str | None]"
+
+# The registry's short names of element types as NumPy's.
+DTYPES: dict[str, npt.DTypeLike] = {
+    "f16": np.float16, "bf16": ml_dtypes.bfloat16, "f32": np.float32, "f64": np.float64,
+    "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64,
+    "u8": np.uint8, "u16": np.uint16, "u32": np.uint32, "u64": np.uint64,
+    "bool": np.bool_, "c64": np.complex64, "c128": np.complex128,
+}  # fmt: skip
+
+
+class Node:
+    """One operator applied to tensors.
+
+    Attributes:
+        op, domain: the operator; domain "" is ai.onnx.
+        inputs: None where an optional input is left out.
+        attributes: Python values; tensors as arrays, bodies of control flow as onnx.GraphProto.
+        captures: what the bodies read from the graph around them, by the names they use.
+        outputs: the tensors that it computes.
+    """
+
+    __slots__ = ("attributes", "captures", "domain", "inputs", "name", "op", "outputs")
+
+    def __init__(
+        self,
+        op: str,
+        inputs: Sequence[Tensor | None],
+        attributes: dict[str, Any] | None = None,
+        *,
+        outputs: int = 1,
+        domain: str = "",
+        name: str = "",
+        captures: dict[str, Tensor] | None = None,
+    ) -> None:
+        self.op = op
+        self.domain = domain
+        self.inputs = list(inputs)
+        self.attributes = dict(attributes or {})
+        self.captures = dict(captures or {})
+        self.name = name
+        self.outputs = [Tensor(node=self, index=i) for i in range(outputs)]
+
+    def __repr__(self) -> str:
+        return f"{self.op}({', '.join(repr(x.name) if x is not None else 'None' for x in self.inputs)})"
+
+
+class Tensor:
+    """A value of a graph. Arithmetic, comparison, indexing and the methods below add nodes, as NumPy's would compute.
+
+    `==` compares identity, so that tensors can be keys of a `feed_dict`; `equal()` compares elements.
+
+    Attributes:
+        name: its name in ONNX; "" where one is to be made up.
+        node: what computes it; None for a leaf.
+        trainable: whether optimizers change it; only of variables.
+    """
+
+    __slots__ = ("__weakref__", "_array", "_dtype", "_shape", "index", "name", "node", "trainable", "variable")
+    __array_priority__ = 1000  # NumPy leaves `array + tensor` to the tensor
+
+    def __init__(
+        self,
+        *,
+        node: Node | None = None,
+        index: int = 0,
+        name: str = "",
+        dtype: npt.DTypeLike | None = None,
+        shape: Extents | None = None,
+        array: npt.NDArray[Any] | None = None,
+        variable: _core.Variable | None = None,
+        trainable: bool = False,
+    ) -> None:
+        self.node = node
+        self.index = index
+        self.name = name
+        self.variable = variable
+        self.trainable = trainable
+        self._array = array
+        self._dtype = None if dtype is None else np.dtype(dtype)
+        self._shape: tuple[int | str | None, ...] | None = None if shape is None else tuple(shape)
+
+    # --- what it is
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether a run must be fed it."""
+        return self.node is None and self.variable is None and self._array is None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The element type."""
+        if self.variable is not None:
+            return self.variable.dtype
+        if self._array is not None:
+            return self._array.dtype
+        if self._dtype is None:
+            self._infer()
+        assert self._dtype is not None
+        return self._dtype
+
+    @property
+    def shape(self) -> tuple[int | str | None, ...] | None:
+        """The extents: numbers, names of symbols, None where unknown; None altogether where the rank is unknown."""
+        if self.variable is not None:
+            return self.variable.shape
+        if self._array is not None:
+            return self._array.shape
+        if self._shape is None and self.node is not None:
+            self._infer()
+        return self._shape
+
+    @property
+    def rank(self) -> int:
+        """The number of axes. Raises InvalidArgument where it is not known."""
+        shape = self.shape
+        if shape is None:
+            raise InvalidArgument(f"the rank of {self!r} must be known here; give its placeholders a shape")
+        return len(shape)
+
+    def _infer(self) -> None:
+        from sardonyx.graph.build import infer
+
+        self._dtype, self._shape = infer(self)
+
+    def __repr__(self) -> str:
+        kind = "Tensor" if self.node is not None else "Variable" if self.variable is not None else "Leaf"
+        of = f" of {self.node.op}" if self.node is not None else ""
+        return f"<{kind} '{self.name}'{of}>"
+
+    # --- data
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """The elements: computed now where a node gives them. Raises InvalidArgument where a placeholder is needed."""
+        if self.variable is not None:
+            return self.variable.get()
+        if self._array is not None:
+            return self._array
+        from sardonyx.graph.executor import evaluate
+
+        result: npt.NDArray[Any] = evaluate([self])[0]
+        return result
+
+    def assign(self, value: npt.ArrayLike) -> None:
+        """Gives a variable new elements of the same shape."""
+        if self.variable is None:
+            raise InvalidArgument(f"{self!r} is no variable; only variables can be assigned to")
+        self.variable.set(np.asarray(value, dtype=self.variable.dtype))
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self.numpy(), dtype=dtype)
+
+    def __bool__(self) -> bool:
+        raise TypeError("the truth of a lazy tensor is not known; evaluate it with .numpy(), or use op.Where or op.If")
+
+    # --- arithmetic
+
+    def __add__(self, other: TensorLike) -> Tensor:
+        return _binary("Add", self, other)
+
+    def __radd__(self, other: TensorLike) -> Tensor:
+        return _binary("Add", other, self)
+
+    def __sub__(self, other: TensorLike) -> Tensor:
+        return _binary("Sub", self, other)
+
+    def __rsub__(self, other: TensorLike) -> Tensor:
+        return _binary("Sub", other, self)
+
+    def __mul__(self, other: TensorLike) -> Tensor:
+        return _binary("Mul", self, other)
+
+    def __rmul__(self, other: TensorLike) -> Tensor:
+        return _binary("Mul", other, self)
+
+    def __truediv__(self, other: TensorLike) -> Tensor:
+        return _binary("Div", self, other)
+
+    def __rtruediv__(self, other: TensorLike) -> Tensor:
+        return _binary("Div", other, self)
+
+    def __pow__(self, other: TensorLike) -> Tensor:
+        return _binary("Pow", self, other)
+
+    def __rpow__(self, other: TensorLike) -> Tensor:
+        return _binary("Pow", other, self)
+
+    def __matmul__(self, other: TensorLike) -> Tensor:
+        return _binary("MatMul", self, other)
+
+    def __rmatmul__(self, other: TensorLike) -> Tensor:
+        return _binary("MatMul", other, self)
+
+    def __neg__(self) -> Tensor:
+        return apply("Neg", self)
+
+    def __abs__(self) -> Tensor:
+        return apply("Abs", self)
+
+    def __lt__(self, other: TensorLike) -> Tensor:
+        return _binary("Less", self, other)
+
+    def __le__(self, other: TensorLike) -> Tensor:
+        return _binary("LessOrEqual", self, other)
+
+    def __gt__(self, other: TensorLike) -> Tensor:
+        return _binary("Greater", self, other)
+
+    def __ge__(self, other: TensorLike) -> Tensor:
+        return _binary("GreaterOrEqual", self, other)
+
+    def __and__(self, other: TensorLike) -> Tensor:
+        return _binary("And", self, other)
+
+    def __or__(self, other: TensorLike) -> Tensor:
+        return _binary("Or", self, other)
+
+    def __invert__(self) -> Tensor:
+        return apply("Not", self)
+
+    def equal(self, other: TensorLike) -> Tensor:
+        """Element by element."""
+        return _binary("Equal", self, other)
+
+    # --- shapes
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return _index(self, key)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements under another shape; -1 for the extent that follows from the others, 0 to keep one."""
+        given = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        return apply("Reshape", self, given if isinstance(given, Tensor) else _ints(given))
+
+    def transpose(self, *axes: int) -> Tensor:
+        """Axes in another order; reversed where none is given."""
+        return apply("Transpose", self, perm=list(axes)) if axes else apply("Transpose", self)
+
+    @property
+    def T(self) -> Tensor:
+        """Axes reversed."""
+        return self.transpose()
+
+    def astype(self, dtype: npt.DTypeLike) -> Tensor:
+        """Elements of another type."""
+        return apply("Cast", self, to=np.dtype(dtype))
+
+    def flatten(self, axis: int = 1) -> Tensor:
+        """Two axes: the extents before `axis` multiplied, and those from it on."""
+        return apply("Flatten", self, axis=axis)
+
+    def squeeze(self, *axes: int) -> Tensor:
+        """Without the axes given, of extent 1; all such where none is given."""
+        return apply("Squeeze", self, _ints(axes)) if axes else apply("Squeeze", self)
+
+    def unsqueeze(self, *axes: int) -> Tensor:
+        """With new axes of extent 1."""
+        return apply("Unsqueeze", self, _ints(axes))
+
+    # --- reductions
+
+    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Over the axes, or all."""
+        return _reduce("ReduceSum", self, axis, keepdims)
+
+    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Over the axes, or all."""
+        return _reduce("ReduceMean", self, axis, keepdims)
+
+    def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Over the axes, or all."""
+        return _reduce("ReduceMax", self, axis, keepdims)
+
+    def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Over the axes, or all."""
+        return _reduce("ReduceMin", self, axis, keepdims)
+
+    def argmax(self, axis: int = -1, keepdims: bool = False) -> Tensor:
+        """The place of the largest element along an axis."""
+        return apply("ArgMax", self, axis=axis, keepdims=int(keepdims))
+
+
+TensorLike: TypeAlias = "Tensor | npt.ArrayLike"
+
+
+def placeholder(name: str = "", dtype: npt.DTypeLike = np.float32, shape: Extents | None = None) -> Tensor:
+    """A leaf that each run is fed.
+
+    Args:
+        name: its name in an exported model.
+        shape: numbers, names of symbolic extents ("batch") or None for extents that may vary; None: any rank.
+    """
+    return Tensor(name=name, dtype=dtype, shape=shape)
+
+
+def variable(
+    value: npt.ArrayLike, name: str = "", *, trainable: bool = True, dtype: npt.DTypeLike | None = None
+) -> Tensor:
+    """A leaf that keeps its elements between runs and that optimizers may change. Copies `value`.
+
+    Only floating-point variables can be trainable. Lists and Python numbers become f32 where no dtype is given.
+    """
+    array = np.asarray(value, dtype=dtype)
+    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == np.float64:
+        array = array.astype(np.float32)
+    floats = np.issubdtype(array.dtype, np.floating) or array.dtype == ml_dtypes.bfloat16
+    if trainable and not floats:
+        raise InvalidArgument(
+            f"a trainable variable has a floating-point type, not {array.dtype}; pass trainable=False"
+        )
+    return Tensor(name=name, variable=_core.Variable(np.ascontiguousarray(array)), trainable=trainable)
+
+
+def constant(value: npt.ArrayLike, name: str = "", dtype: npt.DTypeLike | None = None) -> Tensor:
+    """A leaf that is a part of the graph. Python numbers become f32 or i64 where no dtype is given."""
+    array = np.array(value, dtype=dtype)
+    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == np.float64:
+        array = array.astype(np.float32)
+    array.setflags(write=False)
+    return Tensor(name=name, array=array)
+
+
+def data(value: npt.ArrayLike, name: str = "") -> Tensor:
+    """A leaf that holds elements which change from graph to graph, such as a batch: graphs that differ in nothing else
+    are compiled once."""
+    tensor = Tensor(name=name, array=np.asarray(value))
+    tensor._dtype = tensor._array.dtype if tensor._array is not None else None
+    return tensor
+
+
+def is_data(tensor: Tensor) -> bool:
+    """Whether `data()` made the tensor."""
+    return tensor._array is not None and tensor._dtype is not None
+
+
+def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
+    """`value` itself, or a constant; Python numbers get the dtype of `like`."""
+    if isinstance(value, Tensor):
+        return value
+    if like is not None and isinstance(value, (bool, int, float)):
+        return constant(value, dtype=like.dtype)
+    return constant(value)
+
+
+def apply_all(
+    op: str, inputs: Sequence[TensorLike | None], attributes: dict[str, Any], *, outputs: int = 1, domain: str = ""
+) -> list[Tensor]:
+    """One node and its outputs. Numbers and arrays become constants, attributes that are None are left out."""
+    like = next((x for x in inputs if isinstance(x, Tensor)), None)
+    given = [None if x is None else as_tensor(x, like) for x in inputs]
+    while given and given[-1] is None:
+        given.pop()
+    node = Node(op, given, {k: v for k, v in attributes.items() if v is not None}, outputs=outputs, domain=domain)
+    return list(node.outputs)
+
+
+def apply(op: str, *inputs: TensorLike | None, domain: str = "", **attributes: Any) -> Tensor:
+    """One node with a single output."""
+    return apply_all(op, inputs, attributes, domain=domain)[0]
+
+
+def _binary(op: str, a: TensorLike, b: TensorLike) -> Tensor:
+    return apply(op, a, b)
+
+
+def _ints(values: Iterable[int]) -> Tensor:
+    return constant(np.array(list(values), np.int64))
+
+
+def _reduce(op: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bool) -> Tensor:
+    axes = None if axis is None else _ints([axis] if isinstance(axis, int) else axis)
+    return apply(op, x, axes, keepdims=int(keepdims))
+
+
+def _index(x: Tensor, key: Any) -> Tensor:
+    """Integers, slices, Ellipsis, None, and one integer tensor or list, as NumPy reads them."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if any(k is Ellipsis for k in keys):
+        at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+        taken = sum(k is not None for k in keys) - 1
+        keys[at : at + 1] = [slice(None)] * (x.rank - taken)
+    starts: list[int] = []
+    ends: list[int] = []
+    axes: list[int] = []
+    steps: list[int] = []
+    dropped: list[int] = []
+    added: list[int] = []
+    gathered: list[tuple[int, TensorLike]] = []
+    axis = 0
+    for place, k in enumerate(keys):
+        if k is None:
+            added.append(place - len(dropped))
+            continue
+        if isinstance(k, (int, np.integer)):
+            starts.append(int(k))
+            ends.append(int(k) + 1 if k != -1 else np.iinfo(np.int64).max)
+            axes.append(axis)
+            steps.append(1)
+            dropped.append(axis)
+        elif isinstance(k, slice):
+            if k != slice(None):
+                step = 1 if k.step is None else int(k.step)
+                limit = np.iinfo(np.int64)
+                starts.append((0 if step > 0 else limit.max) if k.start is None else int(k.start))
+                ends.append((limit.max if step > 0 else limit.min) if k.stop is None else int(k.stop))
+                axes.append(axis)
+                steps.append(step)
+        elif isinstance(k, (Tensor, list, np.ndarray)):
+            gathered.append((axis, k))
+        else:
+            raise TypeError(
+                f"cannot index a tensor with {type(k).__name__}; integers, slices and integer arrays expected"
+            )
+        axis += 1
+    if len(gathered) > 1:
+        raise TypeError("at most one index may be an array; use op.GatherND for more")
+    if starts:
+        x = apply("Slice", x, _ints(starts), _ints(ends), _ints(axes), _ints(steps))
+    for at, indices in gathered:
+        chosen = indices if isinstance(indices, Tensor) else constant(np.asarray(indices, np.int64))
+        x = apply("Gather", x, chosen, axis=at)
+    if dropped:
+        x = x.squeeze(*dropped)
+    if added:
+        x = x.unsqueeze(*added)
+    return x
