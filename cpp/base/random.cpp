@@ -35,9 +35,18 @@ double RandomStream::normal(uint64_t index) const {
 namespace {
 struct Source {
   std::mutex mutex;
-  uint64_t seed = 0;
-  uint64_t streams = 0;
+  RandomState state;
   bool seeded = false;
+
+  // Called with the mutex held.
+  RandomState& get() {
+    if (!seeded) {
+      std::random_device entropy;
+      state.seed = (uint64_t{entropy()} << 32) | entropy();
+      seeded = true;
+    }
+    return state;
+  }
 };
 Source& source() {
   static Source instance;
@@ -48,20 +57,23 @@ Source& source() {
 RandomStream next_random_stream() {
   Source& from = source();
   const std::lock_guard<std::mutex> lock(from.mutex);
-  if (!from.seeded) {
-    std::random_device entropy;
-    from.seed = (uint64_t{entropy()} << 32) | entropy();
-    from.seeded = true;
-  }
+  RandomState& state = from.get();
   // The high bit keeps these streams apart from those of operators with a seed of their own.
-  return RandomStream(from.seed, (uint64_t{1} << 63) | from.streams++);
+  return RandomStream(state.seed, (uint64_t{1} << 63) | state.streams++);
 }
 
-void set_random_seed(uint64_t seed) {
+void set_random_seed(uint64_t seed) { set_random_state({seed, 0}); }
+
+RandomState random_state() {
+  Source& from = source();
+  const std::lock_guard<std::mutex> lock(from.mutex);
+  return from.get();
+}
+
+void set_random_state(const RandomState& state) {
   Source& to = source();
   const std::lock_guard<std::mutex> lock(to.mutex);
-  to.seed = seed;
-  to.streams = 0;
+  to.state = state;
   to.seeded = true;
 }
 

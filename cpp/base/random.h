@@ -35,6 +35,14 @@ class RandomStream {
 RandomStream next_random_stream();
 void set_random_seed(uint64_t seed);
 
+// Where next_random_stream() stands, to go on from there in another process.
+struct RandomState {
+  uint64_t seed = 0;
+  uint64_t streams = 0;  // handed out since the seed was set
+};
+RandomState random_state();
+void set_random_state(const RandomState& state);
+
 // The streams of one operator: with a seed of its own the first, second ... run always use the same ones.
 class RandomSource {
  public:

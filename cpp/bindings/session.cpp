@@ -238,6 +238,13 @@ void bind_session(py::module_& module) {
           "set_profiling", [](BoundSession& self, bool on) { self.session->set_profiling(on); }, py::arg("on"))
       .def("take_profile", [](BoundSession& self) { return profile_to_python(self.session->take_profile()); });
   module.def("set_random_seed", &set_random_seed, py::arg("seed"));
+  module.def("random_state", [] {
+    const RandomState state = random_state();
+    return std::make_pair(state.seed, state.streams);
+  });
+  module.def(
+      "set_random_state", [](uint64_t seed, uint64_t streams) { set_random_state({seed, streams}); }, py::arg("seed"),
+      py::arg("streams"));
   module.def("check_file", &check_file, py::arg("path"));
   module.def("check_bytes", &check_bytes, py::arg("model"));
 }

@@ -17,7 +17,7 @@ from sardonyx.errors import InvalidArgument
 from sardonyx.graph.tensor import Node, Tensor, is_data
 from sardonyx.options import SessionOptions
 
-__all__ = ["OPSETS", "Built", "attribute_proto", "build", "infer", "sort", "training_updates", "value_info"]
+__all__ = ["OPSETS", "Built", "attribute_proto", "build", "output_types", "sort", "training_updates", "value_info"]
 
 # The versions of operators that nodes are written in: the newest that the core knows.
 OPSETS: dict[str, int] = {"": 28, "ai.onnx.ml": 5, "com.microsoft": 1, "ai.onnx.preview.training": 1, "sardonyx": 1}
@@ -170,6 +170,7 @@ def build(
     bind_variables: bool = False,
     inputs: Sequence[Tensor] = (),
     output_names: Sequence[str] = (),
+    names: Mapping[Tensor, str] | None = None,
     graph_name: str = "graph",
 ) -> Built:
     """The model that computes `outputs`.
@@ -179,61 +180,61 @@ def build(
         bind_variables: variables are inputs behind the fed ones, and not initializers.
         inputs: placeholders in the order wanted; others follow as they are met.
         output_names: names for the outputs, where they should have others than their tensors.
+        names: names for other tensors in the place of their own.
     """
     nodes, leaves = sort(outputs)
     required = {tensor: name for node in nodes for name, tensor in node.captures.items()}
-    names = _Names(required)
+    names_of = _Names({**required, **(names or {})})
     given = [*inputs, *(leaf for leaf in leaves if leaf not in set(inputs))]
     fed = [leaf for leaf in given if leaf.is_placeholder or is_data(leaf)]
     variables = [leaf for leaf in given if leaf.variable is not None]
     for leaf in fed + variables:
-        names.get(leaf, "x" if leaf.variable is None else "w")
+        names_of.get(leaf, "x" if leaf.variable is None else "w")
     initializers: list[TensorProto] = []
     for leaf in given:
         if leaf.variable is not None:
             if not bind_variables:
-                initializers.append(numpy_helper.from_array(leaf.variable.get(), names.get(leaf, "w")))
+                initializers.append(numpy_helper.from_array(leaf.variable.get(), names_of.get(leaf, "w")))
         elif not leaf.is_placeholder and not is_data(leaf):
-            initializers.append(numpy_helper.from_array(leaf.numpy(), names.get(leaf, "constant")))
+            initializers.append(numpy_helper.from_array(leaf.numpy(), names_of.get(leaf, "constant")))
     # Outputs keep their names before nodes take any; a leaf, or a tensor that is an output twice, goes out by a copy.
     protos: list[NodeProto] = []
     copies: list[NodeProto] = []
     shown: list[str] = []
     for i, tensor in enumerate(outputs):
         wanted = output_names[i] if output_names else tensor.name or f"y{i if len(outputs) > 1 else ''}"
-        if tensor.node is not None and tensor not in names.of:
-            names.of[tensor] = names.fresh(wanted)
-            shown.append(names.of[tensor])
-        elif tensor.node is not None and names.of[tensor] not in shown and not output_names:
-            shown.append(names.of[tensor])
+        if tensor.node is not None and tensor not in names_of.of:
+            names_of.of[tensor] = names_of.fresh(wanted)
+            shown.append(names_of.of[tensor])
+        elif tensor.node is not None and names_of.of[tensor] not in shown and not output_names:
+            shown.append(names_of.of[tensor])
         else:
-            shown.append(names.fresh(wanted))
-            copies.append(helper.make_node("Identity", [names.get(tensor, "x")], [shown[-1]]))
+            shown.append(names_of.fresh(wanted))
+            copies.append(helper.make_node("Identity", [names_of.get(tensor, "x")], [shown[-1]]))
     for node in nodes:
-        protos += _node_proto(node, names, training)
+        protos += _node_proto(node, names_of, training)
     graph = GraphProto(name=graph_name, node=[*protos, *copies], initializer=initializers)
-    graph.input.extend(value_info(leaf, names.of[leaf]) for leaf in fed)
+    graph.input.extend(value_info(leaf, names_of.of[leaf]) for leaf in fed)
     if bind_variables:
-        graph.input.extend(value_info(leaf, names.of[leaf]) for leaf in variables)
+        graph.input.extend(value_info(leaf, names_of.of[leaf]) for leaf in variables)
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in shown)
     model = ModelProto(ir_version=_IR_VERSION, producer_name="sardonyx", graph=graph)
     for domain in sorted({node.domain for node in nodes} | {""}):
         model.opset_import.add(domain=domain, version=OPSETS.get(domain, 1))
-    return Built(model, fed, variables, names.of, nodes)
+    return Built(model, fed, variables, names_of.of, nodes)
 
 
-def infer(tensor: Tensor) -> tuple[np.dtype[Any], tuple[int | str | None, ...] | None]:
-    """Element type and shape of a tensor, by the core's inference."""
-    if tensor.node is None:
-        raise InvalidArgument(f"{tensor!r} has no element type")
+def output_types(tensors: Sequence[Tensor]) -> list[tuple[np.dtype[Any], tuple[int | str | None, ...]]]:
+    """Element types and shapes, by the core's inference. Raises InvalidArgument for what is no tensor."""
     options = SessionOptions()._core_options() | {"optimization_level": 0}
-    built = build([tensor], bind_variables=True)
-    session = _core.Session.from_bytes(built.model.SerializeToString(), options)
-    name, type_name, shape = session.outputs()[0]
-    dtype = _DTYPE_OF.get(type_name)
-    if dtype is None:
-        raise InvalidArgument(f"'{name}' is {type_name}, which has no element type")
-    return np.dtype(dtype), tuple(shape)
+    session = _core.Session.from_bytes(build(tensors, bind_variables=True).model.SerializeToString(), options)
+    types = []
+    for name, type_name, shape in session.outputs():
+        dtype = _DTYPE_OF.get(type_name)
+        if dtype is None:
+            raise InvalidArgument(f"'{name}' is {type_name}; a tensor of numbers expected")
+        types.append((np.dtype(dtype), tuple(shape)))
+    return types
 
 
 _DTYPE_OF: dict[str, npt.DTypeLike] = {

@@ -150,9 +150,11 @@ class Tensor:
         return len(shape)
 
     def _infer(self) -> None:
-        from sardonyx.graph.build import infer
+        from sardonyx.graph.build import output_types
 
-        self._dtype, self._shape = infer(self)
+        if self.node is None:
+            raise InvalidArgument(f"the element type of {self!r} is not known")
+        self._dtype, self._shape = output_types([self])[0]
 
     def __repr__(self) -> str:
         kind = "Tensor" if self.node is not None else "Variable" if self.variable is not None else "Leaf"
