@@ -1,5 +1,8 @@
 """Runs, trains and converts ONNX models; `import sardonyx as rt` takes the place of onnxruntime."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from sardonyx import image_decoder
 from sardonyx._core import __version__
 from sardonyx.devices import OrtAllocatorType, OrtDevice, OrtDeviceVendorId, OrtMemoryInfo, OrtMemType
@@ -33,6 +36,9 @@ from sardonyx.runtime import (
 )
 from sardonyx.session import InferenceSession
 
+if TYPE_CHECKING:
+    from sardonyx import checkpoint, graph, losses, optim
+
 SessionIOBinding = IOBinding
 image_decoder.register()
 
@@ -56,6 +62,7 @@ __all__ = [
     "SessionOptions",
     "TensorType",
     "__version__",
+    "checkpoint",
     "copy_tensors",
     "disable_telemetry_events",
     "enable_telemetry_events",
@@ -65,9 +72,12 @@ __all__ = [
     "get_device",
     "get_include",
     "get_version_string",
+    "graph",
     "has_collective_ops",
     "load_operators",
+    "losses",
     "operator",
+    "optim",
     "preload_dlls",
     "print_debug_info",
     "register_operator",
@@ -78,3 +88,16 @@ __all__ = [
     "set_seed",
     "unregister_operator",
 ]
+
+# Parts that need the onnx package, or that a session does without, are imported when they are used.
+_LATE = ("checkpoint", "graph", "losses", "optim")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return importlib.import_module(f"sardonyx.{name}")
+    raise AttributeError(f"module 'sardonyx' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

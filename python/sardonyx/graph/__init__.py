@@ -2,17 +2,22 @@
 
 from sardonyx.graph import op
 from sardonyx.graph.executor import Executor, Update, evaluate, gradients, training_mode
+from sardonyx.graph.export import export
+from sardonyx.graph.load import Model, load
 from sardonyx.graph.tensor import Node, Tensor, constant, data, placeholder, variable
 
 __all__ = [
     "Executor",
+    "Model",
     "Node",
     "Tensor",
     "Update",
     "constant",
     "data",
     "evaluate",
+    "export",
     "gradients",
+    "load",
     "op",
     "placeholder",
     "training_mode",

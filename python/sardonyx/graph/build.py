@@ -43,26 +43,25 @@ def sort(outputs: Iterable[Tensor]) -> tuple[list[Node], list[Tensor]]:
     done: set[int] = set()
     stack: list[tuple[Node, bool]] = []
 
-    def visit(tensor: Tensor) -> None:
-        if tensor.node is None:
-            leaves.setdefault(tensor)
-        elif id(tensor.node) not in done:
-            stack.append((tensor.node, False))
-
     for output in outputs:
-        visit(output)
+        if output.node is None:
+            leaves.setdefault(output)
+            continue
+        stack.append((output.node, False))
         while stack:
             node, ready = stack.pop()
             if id(node) in done:
                 continue
-            if ready:
-                done.add(id(node))
-                nodes.append(node)
+            reads = [x for x in (*node.inputs, *node.captures.values(), *_extra_reads(node)) if x is not None]
+            if not ready:
+                stack.append((node, True))
+                stack.extend((x.node, False) for x in reversed(reads) if x.node is not None)
                 continue
-            stack.append((node, True))
-            for read in reversed([*node.inputs, *node.captures.values(), *_extra_reads(node)]):
-                if read is not None:
-                    visit(read)
+            done.add(id(node))
+            nodes.append(node)
+            for x in reads:
+                if x.node is None:
+                    leaves.setdefault(x)
     return nodes, list(leaves)
 
 

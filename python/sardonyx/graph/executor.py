@@ -56,6 +56,8 @@ def gradients(y: Tensor, xs: Sequence[Tensor], seed: Tensor | None = None) -> li
         return []
     target = y if seed is None else y * seed
     node = Node("Gradient", list(xs), {"y": target}, outputs=len(xs), domain="ai.onnx.preview.training")
+    for x, gradient in zip(xs, node.outputs, strict=True):
+        gradient._dtype, gradient._shape = x.dtype, x.shape
     return list(node.outputs)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sardonyx import _core
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph.tensor import TensorLike, apply_all
+from sardonyx.graph.tensor import TensorLike, apply_all, operator_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +28,6 @@ __all__ = ["call"]
 
 # Nodes that the importer turns into something else, and that a graph may therefore hold though the registry does not.
 _IMPORTED = {"Constant", "If", "Loop", "Scan", "SequenceMap"}
-
-
-@functools.cache
-def _rows() -> dict[tuple[str, str], _core.OperatorRow]:
-    return {(row["domain"], row["name"]): row for row in _core.operators()}
 
 
 def call(op: str, *inputs: TensorLike | None, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
@@ -50,10 +45,10 @@ def call(op: str, *inputs: TensorLike | None, outputs: int = 1, domain: str = ""
     Raises:
         InvalidArgument: there is no such operator or attribute, or it takes fewer inputs.
     """
-    row = _rows().get((domain, op))
+    row = operator_rows().get((domain, op))
     if row is None:
         if op not in _IMPORTED:
-            near = difflib.get_close_matches(op, [name for of, name in _rows() if of == domain], n=1)
+            near = difflib.get_close_matches(op, [name for of, name in operator_rows() if of == domain], n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise InvalidArgument(f"there is no operator '{op}' in the domain '{domain or 'ai.onnx'}'{hint}")
     else:
@@ -79,12 +74,12 @@ def _check(row: _core.OperatorRow, inputs: int, attributes: dict[str, Any]) -> N
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
-    if name.startswith("_") or (("", name) not in _rows() and name not in _IMPORTED):
-        near = difflib.get_close_matches(name, [of for domain, of in _rows() if domain == ""], n=1)
+    if name.startswith("_") or (("", name) not in operator_rows() and name not in _IMPORTED):
+        near = difflib.get_close_matches(name, [of for domain, of in operator_rows() if domain == ""], n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise AttributeError(f"ONNX has no operator '{name}'{hint}")
     return functools.partial(call, name)
 
 
 def __dir__() -> list[str]:
-    return sorted({name for domain, name in _rows() if domain == ""} | _IMPORTED | {"call"})
+    return sorted({name for domain, name in operator_rows() if domain == ""} | _IMPORTED | {"call"})

@@ -6,6 +6,7 @@ one whose leaves hold data. Both go the same way.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -125,6 +126,8 @@ class Tensor:
             return self.variable.dtype
         if self._array is not None:
             return self._array.dtype
+        if self._dtype is None and self.node is not None:
+            self._dtype = _dtype_by_ports(self.node, self.index)
         if self._dtype is None:
             self._infer()
         assert self._dtype is not None
@@ -390,6 +393,26 @@ def apply_all(
 def apply(op: str, *inputs: TensorLike | None, domain: str = "", **attributes: Any) -> Tensor:
     """One node with a single output."""
     return apply_all(op, inputs, attributes, domain=domain)[0]
+
+
+@functools.cache
+def operator_rows() -> dict[tuple[str, str], _core.OperatorRow]:
+    """The registry by domain and name."""
+    return {(row["domain"], row["name"]): row for row in _core.operators()}
+
+
+def _dtype_by_ports(node: Node, index: int) -> np.dtype[Any] | None:
+    """The element type of an output, where the operator's ports alone tell it."""
+    row = operator_rows().get((node.domain, node.op))
+    if row is None or not row["outputs"]:
+        return None
+    output = row["outputs"][min(index, len(row["outputs"]) - 1)]
+    if output["types"] and len(output["types"]) == 1:
+        return np.dtype(DTYPES[output["types"][0]]) if output["types"][0] in DTYPES else None
+    for port, x in zip(row["inputs"], node.inputs, strict=False):
+        if x is not None and port["variable"] and port["variable"] == output["variable"]:
+            return x.dtype
+    return None
 
 
 def _binary(op: str, a: TensorLike, b: TensorLike) -> Tensor:

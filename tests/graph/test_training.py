@@ -1,0 +1,272 @@
+"""Losses and optimizers beside torch and float64 NumPy; statistics, dropout, accumulation and mistakes in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sardonyx as sx
+from sardonyx import losses, optim
+from sardonyx.graph import Executor, Tensor, data, gradients, op, placeholder, variable
+
+RNG = np.random.default_rng(1)
+W = RNG.normal(size=(4, 3)).astype(np.float32)
+X = RNG.normal(size=(8, 4)).astype(np.float32)
+T = RNG.normal(size=(8, 3)).astype(np.float32)
+
+OPTIMIZERS: list[tuple[Callable[[], optim.Optimizer], str, dict[str, Any]]] = [
+    (lambda: optim.SGD(0.1), "SGD", {"lr": 0.1}),
+    (lambda: optim.SGD(0.1, 0.9, weight_decay=0.01), "SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+    (lambda: optim.SGD(0.1, 0.9, dampening=0.3), "SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
+    (lambda: optim.SGD(0.1, 0.8, nesterov=True), "SGD", {"lr": 0.1, "momentum": 0.8, "nesterov": True}),
+    (lambda: optim.Adam(0.05, weight_decay=0.1), "Adam", {"lr": 0.05, "weight_decay": 0.1}),
+    (lambda: optim.Adam(0.05, amsgrad=True), "Adam", {"lr": 0.05, "amsgrad": True}),
+    (lambda: optim.AdamW(0.05, weight_decay=0.1), "AdamW", {"lr": 0.05, "weight_decay": 0.1}),
+    (lambda: optim.Adagrad(0.1, lr_decay=0.1), "Adagrad", {"lr": 0.1, "lr_decay": 0.1}),
+    (lambda: optim.RMSprop(0.02, momentum=0.5), "RMSprop", {"lr": 0.02, "momentum": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "arguments"), OPTIMIZERS)
+def test_optimizer_like_torch(make: Callable[[], optim.Optimizer], name: str, arguments: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Parameter(torch.tensor(W, dtype=torch.float64))
+    optimizer = getattr(torch.optim, name)([theirs], **arguments)
+    w = variable(W.astype(np.float64), "w")
+    loss = losses.mse(data(X.astype(np.float64)) @ w, data(T.astype(np.float64)))
+    executor = Executor([loss, make().minimize(loss)])
+    for _ in range(5):
+        optimizer.zero_grad()
+        expected = torch.nn.functional.mse_loss(torch.tensor(X).double() @ theirs, torch.tensor(T).double())
+        expected.backward()
+        optimizer.step()
+        np.testing.assert_allclose(executor.run()[0], expected.item(), rtol=2e-6)
+    # The learning rate and the step's number are f32.
+    np.testing.assert_allclose(w.numpy(), theirs.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_lamb_scales_to_the_weights() -> None:
+    w = variable(W, "w")
+    (gradient,) = gradients(losses.mse(data(X) @ w, data(T)), [w])
+    g = gradient.numpy().astype(np.float64)
+    direction = g / (np.abs(g) + 1e-6)
+    expected = W - 0.1 * np.linalg.norm(W) / np.linalg.norm(direction) * direction
+    loss = losses.mse(data(X) @ w, data(T))
+    Executor([optim.LAMB(0.1).minimize(loss)]).run()
+    np.testing.assert_allclose(w.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", ["mse", "l1", "huber", "bce_with_logits", "classes", "one_hot", "nll"])
+def test_loss_like_torch(name: str, reduction: Any) -> None:
+    torch = pytest.importorskip("torch")
+    f = torch.nn.functional
+    logits = RNG.normal(size=(6, 5)).astype(np.float32) * 3
+    other = RNG.normal(size=(6, 5)).astype(np.float32)
+    classes = RNG.integers(0, 5, 6)
+    x, theirs = variable(logits), torch.tensor(logits, requires_grad=True)
+    if name == "mse":
+        ours, expected = (
+            losses.mse(x, data(other), reduction),
+            f.mse_loss(theirs, torch.tensor(other), reduction=reduction),
+        )
+    elif name == "l1":
+        ours, expected = (
+            losses.l1(x, data(other), reduction),
+            f.l1_loss(theirs, torch.tensor(other), reduction=reduction),
+        )
+    elif name == "huber":
+        ours = losses.huber(x, data(other), 0.7, reduction)
+        expected = f.huber_loss(theirs, torch.tensor(other), delta=0.7, reduction=reduction)
+    elif name == "bce_with_logits":
+        soft = RNG.uniform(size=(6, 5)).astype(np.float32)
+        ours = losses.bce_with_logits(x, data(soft), reduction)
+        expected = f.binary_cross_entropy_with_logits(theirs, torch.tensor(soft), reduction=reduction)
+    elif name == "classes":
+        ours = losses.softmax_cross_entropy(x, data(classes), reduction)
+        expected = f.cross_entropy(theirs, torch.tensor(classes), reduction=reduction)
+    elif name == "one_hot":
+        ours = losses.softmax_cross_entropy(x, data(np.eye(5, dtype=np.float32)[classes]), reduction)
+        expected = f.cross_entropy(theirs, torch.tensor(classes), reduction=reduction)
+    else:
+        ours = losses.nll(op.LogSoftmax(x, axis=1), data(classes), reduction)
+        expected = f.nll_loss(f.log_softmax(theirs, 1), torch.tensor(classes), reduction=reduction)
+    expected.sum().backward()
+    np.testing.assert_allclose(ours.numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(gradients(ours, [x])[0].numpy(), theirs.grad.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def trained(loss: Tensor, update: sx.graph.Update, feeds: list[dict[Tensor, Any]]) -> list[float]:
+    executor = Executor([loss, update])
+    return [float(executor.run(feed)[0]) for feed in feeds]
+
+
+def test_accumulation_equals_one_large_batch() -> None:
+    results = []
+    for accumulate in (1, 4):
+        w = variable(W, "w")
+        x, t = placeholder("x", shape=("n", 4)), placeholder("t", shape=("n", 3))
+        loss = losses.mse(x @ w, t)
+        step = optim.Adam(0.1, accumulate=accumulate).minimize(loss)
+        size = 8 // accumulate
+        parts = [{x: X[i : i + size], t: T[i : i + size]} for i in range(0, 8, size)]
+        trained(loss, step, parts * 3)
+        results.append(w.numpy())
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-5, atol=1e-6)
+
+
+def test_clipping() -> None:
+    for arguments, expected in (({"clip_norm": 0.5}, 0.5), ({"clip_value": 0.01}, 0.01 * np.sqrt(12))):
+        w = variable(W, "w")
+        loss = losses.mse(data(X) @ w, data(T), "sum") * 100.0
+        Executor([optim.SGD(1.0, **arguments).minimize(loss)]).run()
+        np.testing.assert_allclose(np.linalg.norm(w.numpy() - W), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (optim.exponential(2.0, 0.5, 2), lambda n: 2 * 0.5 ** (n // 2)),
+        (optim.piecewise(1.0, {2: 0.1, 4: 0.5}), lambda n: 1.0 if n < 2 else 0.1 if n < 4 else 0.05),
+        (optim.cosine(1.0, 4, 0.2), lambda n: 0.6 + 0.4 * np.cos(np.pi * min(n / 4, 1))),
+        (optim.warmup(3, 0.6), lambda n: 0.6 * min((n + 1) / 3, 1)),
+        (optim.warmup(2, optim.exponential(1.0, 0.5)), lambda n: min((n + 1) / 2, 1) * 0.5 ** max(n - 2, 0)),
+    ],
+)
+def test_schedules(schedule: optim.Schedule, expected: Callable[[int], float]) -> None:
+    w = variable([0.0], "w")
+    executor = Executor([optim.SGD(schedule).minimize(w.sum())])
+    before = 0.0
+    for n in range(6):
+        executor.run()
+        now = float(w.numpy()[0])
+        np.testing.assert_allclose(before - now, expected(n), rtol=1e-5)
+        before = now
+
+
+def test_one_cycle_like_torch() -> None:
+    torch = pytest.importorskip("torch")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=20)
+    w = variable(np.zeros(1), "w")
+    executor = Executor([optim.SGD(optim.one_cycle(0.1, 20)).minimize(w.sum())])
+    before = 0.0
+    for _ in range(20):
+        executor.run()
+        now = float(w.numpy()[0])
+        np.testing.assert_allclose(before - now, theirs.get_last_lr()[0], rtol=1e-4, atol=1e-8)
+        before = now
+        optimizer.step()
+        theirs.step()
+
+
+def test_batch_normalization_keeps_statistics() -> None:
+    scale, bias = variable(np.ones(3), "scale"), variable(np.zeros(3), "bias")
+    mean = variable(np.zeros(3), "mean", trainable=False)
+    var = variable(np.ones(3), "var", trainable=False)
+    x = placeholder("x", np.float64, ("n", 3, 5))
+    y = op.BatchNormalization(x, scale, bias, mean, var, momentum=0.75)
+    loss = (y * y * y).mean()
+    executor = Executor({"train": [y, optim.SGD(0.0).minimize(loss)], "test": [y]})
+    batch = RNG.normal(1.0, 2.0, size=(7, 3, 5))
+    found = executor.run({x: batch}, "train")[0]
+    center, spread = batch.mean((0, 2)), batch.var((0, 2))
+    np.testing.assert_allclose(found, (batch - center[:, None]) / np.sqrt(spread + 1e-5)[:, None], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(mean.numpy(), 0.25 * center, rtol=1e-6)
+    np.testing.assert_allclose(var.numpy(), 0.75 + 0.25 * spread, rtol=1e-6)
+    found = executor.run({x: batch}, "test")[0]
+    moved = (batch - mean.numpy()[:, None]) / np.sqrt(var.numpy() + 1e-5)[:, None]
+    np.testing.assert_allclose(found, moved, rtol=1e-6, atol=1e-9)
+
+
+def test_dropout_drops_in_training_only() -> None:
+    sx.set_seed(5)
+    w = variable(np.ones(1000), "w")
+    y = op.Dropout(w, 0.25)
+    executor = Executor({"train": [y, optim.SGD(0.0).minimize(y.sum())], "test": [y]})
+    first, second = executor.run(name="train")[0], executor.run(name="train")[0]
+    assert set(np.unique(first)) == {0.0, 1 / 0.75}
+    assert 150 < (first == 0).sum() < 350
+    assert (first != second).any()
+    assert (executor.run(name="test")[0] == 1).all()
+
+
+def test_a_loss_that_is_not_finite_changes_nothing() -> None:
+    w = variable([2.0, 1.0], "w")
+    x = placeholder("x", shape=(2,))
+    hidden = op.Log(x * w)
+    loss = hidden.sum()
+    optimizer = optim.SGD(0.1, 0.9)
+    executor = Executor([loss, optimizer.minimize(loss)])
+    executor.run({x: [1.0, 1.0]})
+    before = w.numpy()
+    with pytest.raises(sx.errors.NotFinite, match=r"step 1: .*Log '.*' is the first node to give NaN or Inf"):
+        executor.run({x: [-1.0, 1.0]})
+    with pytest.raises(sx.errors.NotFinite, match="input 'x' holds NaN or Inf"):
+        executor.run({x: [np.nan, 1.0]})
+    np.testing.assert_array_equal(w.numpy(), before)
+    executor.run({x: [1.0, 1.0]})
+    assert (w.numpy() != before).all()
+
+
+def test_updates_reuse_the_memory_of_variables() -> None:
+    w = variable(np.ones(1 << 20, np.float32), "w")
+    executor = Executor([optim.SGD(0.1).minimize((w * w).sum())])
+    for _ in range(3):
+        executor.run()
+    np.testing.assert_allclose(w.numpy()[:3], np.float32(0.8) ** 3, rtol=1e-5)
+    copy = w.numpy()
+    executor.run()
+    np.testing.assert_allclose(copy[:3], np.float32(0.8) ** 3, rtol=1e-5)  # what was read stays
+
+
+def test_variables_may_change_places() -> None:
+    a, b = variable([1.0], "a"), variable([2.0], "b")
+    executor = Executor([sx.graph.Update({a: b, b: a})])
+    for turn in range(3):
+        executor.run()
+        assert (a.numpy()[0], b.numpy()[0]) == ((2, 1) if turn % 2 == 0 else (1, 2))
+    executor = Executor([sx.graph.Update({a: a * 2.0, b: a * 3.0})])
+    executor.run()
+    assert (a.numpy()[0], b.numpy()[0]) == (4, 6)
+
+
+def test_same_bits_twice() -> None:
+    results = []
+    for _ in range(2):
+        sx.set_seed(3)
+        w = variable(W, "w")
+        x = placeholder("x", shape=("n", 4))
+        loss = losses.mse(op.Dropout(op.Tanh(x @ w), 0.5), data(T))
+        losses_seen = trained(loss, optim.Adam(0.01).minimize(loss), [{x: X}] * 50)
+        results.append((losses_seen, w.numpy()))
+    assert results[0][0] == results[1][0]
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda w: optim.SGD(0.1).minimize(placeholder("x").sum()), "no trainable variable"),
+        (lambda w: optim.SGD(0.1).minimize(w.sum(), [variable([1.0], "other")]), "does not depend on .*'other'"),
+        (lambda w: optim.SGD(-1.0), "lr is -1.0"),
+        (lambda w: optim.SGD(0.1, nesterov=True), "positive momentum"),
+        (lambda w: optim.Adam(betas=(1.0, 0.9)), "betas"),
+        (lambda w: optim.Adam(clip_norm=0.0), "clip_norm"),
+        (lambda w: optim.Adam(accumulate=0), "accumulate"),
+        (lambda w: losses.mse(w, w, "avg"), "mean, sum or none"),  # type: ignore[arg-type]
+        (lambda w: losses.huber(w, w, 0.0), "delta"),
+        (lambda w: Executor([optim.SGD(0.1).minimize(op.Unique(w).sum())]).run(), "Unique"),
+        (
+            lambda w: Executor([optim.SGD(0.1).minimize(w.sum()), optim.SGD(0.1).minimize(w.sum())]).run(),
+            "two updates in one run",
+        ),
+    ],
+)
+def test_mistakes(mistake: Callable[[Tensor], Any], message: str) -> None:
+    with pytest.raises((sx.errors.InvalidArgument, sx.errors.NotImplemented), match=message):
+        mistake(variable([1.0, 2.0], "w"))
