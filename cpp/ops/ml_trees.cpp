@@ -23,11 +23,13 @@ constexpr double kStepsPerVisit = 40;
 
 }  // namespace
 
+// Of a node of the source.
 template <typename T>
 struct Trees<T>::Place {
   static constexpr int32_t kUnseen = -2, kOpen = -1;  // as heights
-  int32_t at = -1;                                    // in nodes_
+  Node node = {};                                     // as its parents hold it
   int32_t height = kUnseen;
+  int32_t levels = 1;
   int32_t target = -1;  // that all leaves below vote for, once; -1 where there is none
   bool special = false;
 };
@@ -89,133 +91,148 @@ uint32_t Trees<T>::column_of(int64_t feature, bool nan_low) {
   return found->second;
 }
 
+// Zeros of both signs are equal; NaN has no key of its own.
 template <typename T>
-int Trees<T>::told_as_leq(const TreeSource::Node& from, Node* to) {
+typename Trees<T>::Key Trees<T>::key_of(T value) {
+  constexpr Key kSign = Key{1} << (8 * sizeof(Key) - 1);
+  value += T(0);
+  Key bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits & kSign ? ~bits : bits | kSign;
+}
+
+// NaN is below or above all keys of numbers.
+template <typename T>
+typename Trees<T>::Key Trees<T>::key_of(const TreeColumn& column, const T* x) {
+  const T value = x[column.feature];
+  if (std::isnan(value)) return column.nan_low ? 0 : std::numeric_limits<Key>::max();
+  return key_of(value);
+}
+
+template <typename T>
+int Trees<T>::told(const TreeSource::Node& from, Test* to) {
   constexpr T kLowest = -std::numeric_limits<T>::infinity();
   const T split = static_cast<T>(from.split);
-  if (std::isnan(split) || from.mode == TreeMode::kMember) return 0;
-  // x < split is x <= the number below split; x > split is the contrary of x <= split, but for NaN.
-  const T below = std::nextafter(split, kLowest);
-  auto tell = [&](Node& node, T than, int64_t yes, int64_t no, bool nan_low) {
-    node = {than, column_of(from.feature, nan_low), {static_cast<int32_t>(yes), static_cast<int32_t>(no)}};
-  };
   const bool missing = from.missing_is_true;
+  const bool equal = from.mode == TreeMode::kEq;
+  auto tell = [&](Test& test, T than, int64_t yes, int64_t no, bool nan_low) {
+    test = {key_of(than), 1 + column_of(from.feature, nan_low), {yes, no}};
+  };
+  // x < split is x <= the number below split; x > split is the contrary of x <= split, but for NaN.
+  const bool strict = from.mode == TreeMode::kLt || from.mode == TreeMode::kGte;
+  if (std::isnan(split) || from.mode == TreeMode::kMember || (strict && split == kLowest)) {
+    to[0] = {0, kSpecial + static_cast<uint32_t>(special_.size()), {from.no, from.yes}};
+    special_.push_back({from.mode, missing, from.set, from.feature, split});
+    return 1;
+  }
+  const T below = std::nextafter(split, kLowest);
   switch (from.mode) {
     case TreeMode::kLeq: tell(to[0], split, from.yes, from.no, missing); return 1;
+    case TreeMode::kLt: tell(to[0], below, from.yes, from.no, missing); return 1;
     case TreeMode::kGt: tell(to[0], split, from.no, from.yes, !missing); return 1;
-    case TreeMode::kLt:
-      if (split == kLowest) return 0;
-      tell(to[0], below, from.yes, from.no, missing);
-      return 1;
-    case TreeMode::kGte:
-      if (split == kLowest) return 0;
-      tell(to[0], below, from.no, from.yes, !missing);
-      return 1;
+    case TreeMode::kGte: tell(to[0], below, from.no, from.yes, !missing); return 1;
     default: break;
   }
   // x == split is x <= split, but not x <= the number below; NaN differs from every split.
-  const bool equal = from.mode == TreeMode::kEq;
   const int64_t yes = equal ? from.yes : from.no, no = equal ? from.no : from.yes;
-  const bool nan_low = equal && missing;
-  if (split == kLowest) {
-    tell(to[0], split, yes, no, nan_low);
-    return 1;
-  }
-  tell(to[0], split, kNext, no, nan_low);
+  tell(to[0], split, split == kLowest ? yes : kNext, no, equal && missing);
+  if (split == kLowest) return 1;
   tell(to[1], below, no, yes, false);
   return 2;
 }
 
-// In the order in which a walk down meets them; meeting a node on its own path again is a cycle.
+// Pairs of children lie in the order in which a walk down meets their parents; meeting a node on its own path again is
+// a cycle.
 template <typename T>
 void Trees<T>::place_nodes(const NodeView& node, const TreeSource& source) {
-  const auto count = static_cast<int32_t>(source.nodes.size());
-  std::vector<Place> places(source.nodes.size() + source.leaf_begin.size() - 1);
-  auto id_of = [&](int64_t child) { return static_cast<int32_t>(child >= 0 ? child : count - 1 - child); };
-  auto place_of = [&](int32_t id) -> Place& { return places[static_cast<size_t>(id)]; };
-  nodes_.reserve(places.size());
-  const bool sums = aggregate_ <= TreeAggregate::kSum;
-  std::vector<int32_t> path;
-  bool one = sums;
+  std::vector<Place> places(source.nodes.size());
+  auto place_of = [&](int64_t child) -> Place& { return places[static_cast<size_t>(child)]; };
+  auto target_of = [&](int64_t child) {
+    if (child >= 0) return place_of(child).target;
+    const auto leaf = static_cast<size_t>(-1 - child);
+    const int32_t first = leaf_begin_[leaf];
+    return leaf_begin_[leaf + 1] - first == 1 ? votes_[static_cast<size_t>(first)].target : -1;
+  };
+  auto height_of = [&](int64_t child) { return child >= 0 ? place_of(child).height : 0; };
+  std::vector<int32_t> child_of;  // what goes to each place of nodes_, kNext where it is there
+  child_of.reserve(2 * source.nodes.size() + source.roots.size());
+  auto grow = [&](int64_t child) {
+    const auto at = static_cast<int32_t>(child_of.size());
+    child_of.push_back(static_cast<int32_t>(child));
+    return at;
+  };
+  std::vector<Node> second;  // tests of nodes that are two, in the order of kNext
+  std::vector<int64_t> path;
+  bool one = aggregate_ <= TreeAggregate::kSum;
   for (int64_t root : source.roots) {
-    path.push_back(id_of(root));
+    const int32_t at = grow(root);
+    if (root >= 0) path.push_back(root);
     while (!path.empty()) {
-      const int32_t id = path.back();
+      const int64_t id = path.back();
       Place& place = place_of(id);
-      if (place.height >= 0) {
-        path.pop_back();
-        continue;
-      }
-      if (id >= count) {
-        const auto leaf = static_cast<size_t>(id - count);
-        place.at = static_cast<int32_t>(nodes_.size());
-        place.height = 0;
-        if (leaf_begin_[leaf + 1] - leaf_begin_[leaf] == 1)
-          place.target = votes_[static_cast<size_t>(leaf_begin_[leaf])].target;
-        nodes_.push_back({T(0), 0, {place.at, place.at}});
-        const auto number = static_cast<int32_t>(leaf);
-        std::memcpy(&nodes_.back().split, &number, sizeof(number));
-        path.pop_back();
-        continue;
-      }
       const TreeSource::Node& from = source.nodes[static_cast<size_t>(id)];
-      const int32_t children[2] = {id_of(from.yes), id_of(from.no)};
       if (place.height == Place::kUnseen) {
-        Node told[2];
-        int used = told_as_leq(from, told);
-        place.at = static_cast<int32_t>(nodes_.size());
-        if (used == 0) {
-          place.special = true;
-          told[0] = {T(0),
-                     kSpecial + static_cast<uint32_t>(special_.size()),
-                     {static_cast<int32_t>(from.yes), static_cast<int32_t>(from.no)}};
-          special_.push_back({from.mode, from.missing_is_true, from.set, from.feature, static_cast<T>(from.split)});
-          used = 1;
+        Test tests[2];
+        const int count = told(from, tests);
+        place.node = {tests[0].key, tests[0].column, grow(tests[0].child[0])};
+        grow(tests[0].child[1]);
+        if (count == 2) {
+          second.push_back({tests[1].key, tests[1].column, grow(tests[1].child[0])});
+          grow(tests[1].child[1]);
         }
-        nodes_.insert(nodes_.end(), told, told + used);
-        node.require(static_cast<int64_t>(nodes_.size()) < kMaxCount, "has more nodes than can be indexed");
+        node.require(static_cast<int64_t>(child_of.size()) < kMaxCount, "has more nodes than can be indexed");
+        place.levels = count;
         place.height = Place::kOpen;
-        for (int i : {1, 0}) {
-          node.require(place_of(children[i]).height != Place::kOpen, "its nodes form a cycle through node ",
-                       children[i]);
-          if (place_of(children[i]).height == Place::kUnseen) path.push_back(children[i]);
+        for (int64_t child : {from.no, from.yes}) {
+          if (child < 0) continue;
+          node.require(place_of(child).height != Place::kOpen, "its nodes form a cycle through node ", child);
+          if (place_of(child).height == Place::kUnseen) path.push_back(child);
         }
         continue;
       }
-      const Place &yes = place_of(children[0]), &no = place_of(children[1]);
-      Node* placed = &nodes_[static_cast<size_t>(place.at)];
-      int32_t levels = 1;
-      for (int i = 0; i < levels; ++i) {
-        for (int32_t& child : placed[i].child) {
-          if (child == kNext) levels = 2;
-          child = child == kNext ? place.at + 1 : place_of(id_of(child)).at;
-        }
-      }
-      place.height = levels + std::max(yes.height, no.height);
-      place.target = yes.target == no.target ? yes.target : -1;
-      place.special = place.special || yes.special || no.special;
       path.pop_back();
+      if (place.height >= 0) continue;
+      place.height = place.levels + std::max(height_of(from.yes), height_of(from.no));
+      place.target = target_of(from.yes) == target_of(from.no) ? target_of(from.yes) : -1;
+      place.special = place.node.column >= kSpecial;
+      for (int64_t child : {from.no, from.yes})
+        place.special = place.special || (child >= 0 && place_of(child).special);
     }
-    const Place& place = place_of(id_of(root));
-    trees_.push_back({place.at, place.height, place.target, -1, place.special});
-    one = one && place.target >= 0;
+    trees_.push_back({at, height_of(root), target_of(root), -1, root >= 0 && place_of(root).special});
+    one = one && target_of(root) >= 0;
+  }
+  nodes_.resize(child_of.size());
+  auto next_second = second.begin();
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const int32_t child = child_of[i], at = static_cast<int32_t>(i);
+    if (child == kNext) nodes_[i] = *next_second++;
+    else nodes_[i] = child >= 0 ? place_of(child).node : Node{static_cast<Key>(-1 - child), 0, at};
   }
   column_numbers_.clear();
   if (!one) return;
   voting_ = Voting::kOne;
   for (const Tree& tree : trees_) voted_[static_cast<size_t>(tree.target)] = 1;
   for (Node& leaf : nodes_) {
-    if (leaf.child[0] != &leaf - nodes_.data()) continue;
-    const auto number = static_cast<size_t>(number_of(leaf));
-    leaf.split = votes_[static_cast<size_t>(leaf_begin_[number])].weight;
+    if (leaf.column != 0) continue;
+    const T value = votes_[static_cast<size_t>(leaf_begin_[static_cast<size_t>(leaf.key)])].weight;
+    std::memcpy(&leaf.key, &value, sizeof(value));
   }
 }
 
 template <typename T>
-int32_t Trees<T>::number_of(const Node& leaf) const {
-  int32_t number;
-  std::memcpy(&number, &leaf.split, sizeof(number));
-  return number;
+T Trees<T>::split_of(Key key) {
+  constexpr Key kSign = Key{1} << (8 * sizeof(Key) - 1);
+  key = key & kSign ? key ^ kSign : ~key;
+  T split;
+  std::memcpy(&split, &key, sizeof(split));
+  return split;
+}
+
+template <typename T>
+T Trees<T>::value_of(const Node& leaf) {
+  T value;
+  std::memcpy(&value, &leaf.key, sizeof(value));
+  return value;
 }
 
 template <typename T>
@@ -239,14 +256,14 @@ void Trees<T>::make_steps() {
       const Node& node = nodes_[static_cast<size_t>(next.at)];
       const auto leaf = static_cast<uint8_t>(leaves.size());
       if (next.test >= 0) tests[static_cast<size_t>(next.test)].to = leaf;
-      if (is_leaf(next.at)) {
+      if (node.column == 0) {
         const bool one = voting_ == Voting::kOne;
-        leaves.push_back({one ? node.split : T(0), one ? 0 : number_of(node)});
+        leaves.push_back({one ? value_of(node) : T(0), one ? 0 : static_cast<int32_t>(node.key)});
         continue;
       }
-      path.push_back({node.child[1], static_cast<int32_t>(tests.size())});
-      path.push_back({node.child[0], -1});
-      tests.push_back({node.split, node.column, leaf, 0});
+      path.push_back({node.next + 1, static_cast<int32_t>(tests.size())});
+      path.push_back({node.next, -1});
+      tests.push_back({split_of(node.key), node.column - 1, leaf, 0});
     }
     if (path.empty() && leaves.size() <= most) tree.steps = steps_.add(tests, leaves);
   }
@@ -266,13 +283,7 @@ void Trees<T>::make_steps() {
 // --- Walking
 
 template <typename T>
-bool Trees<T>::takes_yes(const Node& node, const T* x) const {
-  if (node.column < kSpecial) {
-    const TreeColumn& column = columns_[node.column];
-    const T value = x[column.feature];
-    return std::isnan(value) ? column.nan_low : value <= node.split;
-  }
-  const Special& special = special_[node.column - kSpecial];
+bool Trees<T>::holds(const Special& special, const T* x) const {
   const T value = x[special.feature];
   if (std::isnan(value)) return special.missing_is_true || special.mode == TreeMode::kNeq;
   switch (special.mode) {
@@ -290,10 +301,21 @@ bool Trees<T>::takes_yes(const Node& node, const T* x) const {
   return false;
 }
 
+template <typename T>
+const typename Trees<T>::Node& Trees<T>::walk_special(int32_t root, const T* x) const {
+  const Node* node = &nodes_[static_cast<size_t>(root)];
+  while (node->column != 0) {
+    const bool second = node->column >= kSpecial ? holds(special_[node->column - kSpecial], x)
+                                                 : node->key < key_of(columns_[node->column - 1], x);
+    node = &nodes_[static_cast<size_t>(node->next + (second ? 1 : 0))];
+  }
+  return *node;
+}
+
 // Lane i reads column c at x[c * kStride + i], or at x[c] where kStride is 1.
 template <typename T>
 template <int kStride>
-void Trees<T>::walk(const T* x, int32_t depth, int32_t* at) const {
+void Trees<T>::walk(const Key* x, int32_t depth, int32_t* at) const {
   static_assert(kStride == 1 || kStride == kLanes, "lanes share a row or have one each");
   constexpr int32_t kLevels = 4;  // between looks whether all have arrived
   const Node* nodes = nodes_.data();
@@ -301,7 +323,7 @@ void Trees<T>::walk(const T* x, int32_t depth, int32_t* at) const {
   std::copy_n(at, kLanes, lane);
   auto next = [&](int i) {
     const Node& node = nodes[lane[i]];
-    return node.child[x[size_t{node.column} * kStride + (kStride > 1 ? i : 0)] <= node.split ? 0 : 1];
+    return node.next + static_cast<int32_t>(node.key < x[size_t{node.column} * kStride + (kStride > 1 ? i : 0)]);
   };
   while (depth > 0) {
     for (int32_t level = std::min(depth, kLevels) - 1; level > 0; --level) {
@@ -341,38 +363,28 @@ void Trees<T>::vote(int32_t leaf, double* sums, uint8_t* seen) const {
   }
 }
 
-template <typename T>
-T read_column(const TreeColumn& column, const T* x) {
-  const T value = x[column.feature];
-  return column.nan_low && std::isnan(value) ? -std::numeric_limits<T>::infinity() : value;
-}
-
 // The lanes are trees.
 template <typename T>
 void Trees<T>::run_row(const T* x, double* sums, uint8_t* seen) const {
-  const size_t value_bytes = (columns_.size() * sizeof(T) + 63) / 64 * 64;
-  auto* values =
-      static_cast<T*>(thread_scratch(ScratchSlot::kOperator3, value_bytes + trees_.size() * sizeof(int32_t)));
-  auto* leaf = reinterpret_cast<int32_t*>(reinterpret_cast<char*>(values) + value_bytes);
-  for (size_t c = 0; c < columns_.size(); ++c) values[c] = read_column(columns_[c], x);
+  const size_t leaf_bytes = trees_.size() * sizeof(Node);
+  auto* leaf =
+      static_cast<Node*>(thread_scratch(ScratchSlot::kOperator3, leaf_bytes + (columns_.size() + 1) * sizeof(Key)));
+  auto* keys = reinterpret_cast<Key*>(leaf + trees_.size());
+  keys[0] = 0;
+  for (size_t c = 0; c < columns_.size(); ++c) keys[c + 1] = key_of(columns_[c], x);
   for (size_t first = 0; first < by_depth_.size(); first += kLanes) {
     const size_t count = std::min<size_t>(kLanes, by_depth_.size() - first);
     const int32_t* group = by_depth_.data() + first;
     int32_t at[kLanes];
     for (size_t i = 0; i < kLanes; ++i) at[i] = trees_[static_cast<size_t>(group[std::min(i, count - 1)])].root;
-    walk<1>(values, trees_[static_cast<size_t>(group[count - 1])].depth, at);
-    for (size_t i = 0; i < count; ++i) leaf[group[i]] = at[i];
+    walk<1>(keys, trees_[static_cast<size_t>(group[count - 1])].depth, at);
+    for (size_t i = 0; i < count; ++i) leaf[group[i]] = nodes_[static_cast<size_t>(at[i])];
   }
   for (size_t t = 0; t < trees_.size(); ++t) {
     const Tree& tree = trees_[t];
-    int32_t at = tree.special ? tree.root : leaf[t];
-    while (!is_leaf(at)) {
-      const Node& node = nodes_[static_cast<size_t>(at)];
-      at = node.child[takes_yes(node, x) ? 0 : 1];
-    }
-    const Node& node = nodes_[static_cast<size_t>(at)];
-    if (voting_ == Voting::kOne) sums[tree.target] += static_cast<double>(node.split);
-    else vote(number_of(node), sums, seen);
+    const Node& node = tree.special ? walk_special(tree.root, x) : leaf[t];
+    if (voting_ == Voting::kOne) sums[tree.target] += static_cast<double>(value_of(node));
+    else vote(static_cast<int32_t>(node.key), sums, seen);
   }
 }
 
@@ -381,7 +393,7 @@ struct Trees<T>::Block {
   const T* x;
   int64_t rows, width;
   int64_t groups;  // of kLanes rows, the last one filled up
-  T* lanes;        // [group][column][lane]
+  Key* lanes;      // [group][column][lane], column 0 is 0
   int8_t* bins;
   uint8_t* leaf;   // [kTogether][tree_block()]
   double* totals;  // of kOne, [target][tree_block()]
@@ -392,29 +404,21 @@ struct Trees<T>::Block {
 template <typename T>
 void Trees<T>::walk_tree(const Tree& tree, const Block& block) const {
   double* totals = voting_ == Voting::kOne ? block.totals + tree.target * tree_block() : nullptr;
-  auto arrive = [&](int64_t row, int32_t at) {
-    const Node& node = nodes_[static_cast<size_t>(at)];
-    if (voting_ == Voting::kOne) totals[row] += static_cast<double>(node.split);
-    else vote(number_of(node), block.sums + row * targets_, block.seen + row * targets_);
+  auto arrive = [&](int64_t row, const Node& leaf) {
+    if (voting_ == Voting::kOne) totals[row] += static_cast<double>(value_of(leaf));
+    else vote(static_cast<int32_t>(leaf.key), block.sums + row * targets_, block.seen + row * targets_);
   };
   if (tree.special) {
-    for (int64_t row = 0; row < block.rows; ++row) {
-      int32_t at = tree.root;
-      while (!is_leaf(at)) {
-        const Node& node = nodes_[static_cast<size_t>(at)];
-        at = node.child[takes_yes(node, block.x + row * block.width) ? 0 : 1];
-      }
-      arrive(row, at);
-    }
+    for (int64_t row = 0; row < block.rows; ++row) arrive(row, walk_special(tree.root, block.x + row * block.width));
     return;
   }
-  const auto group_size = static_cast<int64_t>(columns_.size()) * kLanes;
+  const auto group_size = static_cast<int64_t>(columns_.size() + 1) * kLanes;
   for (int64_t g = 0; g < block.groups; ++g) {
     int32_t at[kLanes];
     std::fill_n(at, kLanes, tree.root);
     walk<kLanes>(block.lanes + g * group_size, tree.depth, at);
     const int64_t count = std::min<int64_t>(kLanes, block.rows - g * kLanes);
-    for (int64_t i = 0; i < count; ++i) arrive(g * kLanes + i, at[i]);
+    for (int64_t i = 0; i < count; ++i) arrive(g * kLanes + i, nodes_[static_cast<size_t>(at[i])]);
   }
 }
 
@@ -454,10 +458,10 @@ void Trees<T>::run_block(const T* x, int64_t rows, int64_t width, double* sums, 
   const bool walking = walks_ || !stepping;
   const bool one = voting_ == Voting::kOne;
   const int64_t stride = tree_block();
-  const auto columns = static_cast<int64_t>(columns_.size());
+  const auto columns = static_cast<int64_t>(columns_.size()) + 1;  // the first is that of leaves
   const int64_t groups = (rows + kLanes - 1) / kLanes;
   const int64_t total_bytes = one ? checked_mul(targets_ * stride, sizeof(double)) : 0;
-  const int64_t lane_bytes = walking ? checked_mul(groups * kLanes * columns, sizeof(T)) : 0;
+  const int64_t lane_bytes = walking ? checked_mul(groups * kLanes * columns, sizeof(Key)) : 0;
   const int64_t leaf_bytes = stepping ? static_cast<int64_t>(kTogether) * stride : 0;
   const int64_t bin_bytes = stepping ? steps_.bin_bytes() : 0;
   auto* memory = static_cast<char*>(
@@ -469,7 +473,7 @@ void Trees<T>::run_block(const T* x, int64_t rows, int64_t width, double* sums, 
   block.width = width;
   block.groups = groups;
   block.totals = reinterpret_cast<double*>(memory);
-  block.lanes = reinterpret_cast<T*>(memory + total_bytes);
+  block.lanes = reinterpret_cast<Key*>(memory + total_bytes);
   block.leaf = reinterpret_cast<uint8_t*>(memory + total_bytes + lane_bytes);
   block.bins = reinterpret_cast<int8_t*>(memory + total_bytes + lane_bytes + leaf_bytes);
   block.sums = sums;
@@ -479,8 +483,9 @@ void Trees<T>::run_block(const T* x, int64_t rows, int64_t width, double* sums, 
   if (walking) {
     for (int64_t i = 0; i < groups * kLanes; ++i) {
       const T* row = x + std::min(i, rows - 1) * width;
-      T* to = block.lanes + i / kLanes * columns * kLanes + i % kLanes;
-      for (int64_t c = 0; c < columns; ++c) to[c * kLanes] = read_column(columns_[static_cast<size_t>(c)], row);
+      Key* to = block.lanes + i / kLanes * columns * kLanes + i % kLanes;
+      to[0] = 0;
+      for (int64_t c = 1; c < columns; ++c) to[c * kLanes] = key_of(columns_[static_cast<size_t>(c - 1)], row);
     }
   }
   for (size_t t = 0; t < trees_.size();) {

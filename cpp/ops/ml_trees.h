@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 #include <unordered_map>
 #include <vector>
 
@@ -60,11 +61,14 @@ class Trees {
   int64_t grain(int64_t rows) const;
 
  private:
-  // A leaf has both children equal to itself, so that rows and trees may walk in step.
+  // Values as unsigned integers in the same order, so that a test is a compare and an add with carry.
+  using Key = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+  // Where key < x, a row goes on to nodes_[next + 1], else to nodes_[next]. A leaf's next is the leaf itself and its
+  // column is 0, in which all rows hold 0, so that rows and trees may walk in step.
   struct Node {
-    T split;           // of a leaf: its value where voting_ is kOne, else the bits of its number
-    uint32_t column;   // in columns_, or kSpecial + an index in special_
-    int32_t child[2];  // where x <= split, where not: an index, for compilers would make a branch of a choice
+    Key key;          // of a leaf: the bits of its value where voting_ is kOne, else its number
+    uint32_t column;  // 1 + a place in columns_, or kSpecial + one in special_
+    int32_t next;
   };
   struct Special {  // a test that cannot be told as x <= split
     TreeMode mode;
@@ -90,19 +94,26 @@ class Trees {
   struct Block;  // rows that are at work
   static constexpr uint32_t kSpecial = 1u << 31;
 
-  // Writes the test as one or two tests x <= split to nodes_[at], children as in the source, but at + 1 as kNext.
-  // Returns how many, 0 where it cannot be told so.
-  int told_as_leq(const TreeSource::Node& from, Node* to);
+  struct Test {  // key < x, or one of special_, and where to go if not, if so: children as in the source, or kNext
+    Key key;
+    uint32_t column;
+    int64_t child[2];
+  };
+  // Writes the node as one or two tests; the first one's kNext is the second.
+  int told(const TreeSource::Node& from, Test* to);
   uint32_t column_of(int64_t feature, bool nan_low);
   void read_votes(const NodeView& node, const TreeSource& source);
   void place_nodes(const NodeView& node, const TreeSource& source);
   void make_steps();
 
-  bool is_leaf(int32_t at) const { return nodes_[static_cast<size_t>(at)].child[0] == at; }
-  int32_t number_of(const Node& leaf) const;
-  bool takes_yes(const Node& node, const T* x) const;
+  static Key key_of(T value);
+  static Key key_of(const TreeColumn& column, const T* x);
+  static T split_of(Key key);
+  static T value_of(const Node& leaf);
+  bool holds(const Special& special, const T* x) const;
+  const Node& walk_special(int32_t root, const T* x) const;
   template <int kStride>
-  void walk(const T* x, int32_t depth, int32_t* at) const;
+  void walk(const Key* x, int32_t depth, int32_t* at) const;
   void vote(int32_t leaf, double* sums, uint8_t* seen) const;
   void run_row(const T* x, double* sums, uint8_t* seen) const;
   void run_block(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const;
