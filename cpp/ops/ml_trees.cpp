@@ -12,6 +12,7 @@ namespace sx {
 namespace {
 
 constexpr int kLanes = 8;         // rows that walk one tree, or trees that one row walks, in step
+constexpr int32_t kLevels = 4;    // of a walk, between looks whether all have arrived at leaves
 constexpr int64_t kFewRows = 16;  // fewer rows walk even where there are steps
 constexpr size_t kTogether = 8;   // trees whose leaves are found before they are added
 constexpr int64_t kMaxCount = INT32_MAX / 2;
@@ -27,9 +28,8 @@ constexpr double kStepsPerVisit = 40;
 template <typename T>
 struct Trees<T>::Place {
   static constexpr int32_t kUnseen = -2, kOpen = -1;  // as heights
-  Node node = {};                                     // as its parents hold it
+  Node node = {0, 0, -1};                             // as its parents hold it
   int32_t height = kUnseen;
-  int32_t levels = 1;
   int32_t target = -1;  // that all leaves below vote for, once; -1 where there is none
   bool special = false;
 };
@@ -110,6 +110,14 @@ typename Trees<T>::Key Trees<T>::key_of(const TreeColumn& column, const T* x) {
 }
 
 template <typename T>
+bool Trees<T>::is_special(const TreeSource::Node& from) {
+  const T split = static_cast<T>(from.split);
+  const bool strict = from.mode == TreeMode::kLt || from.mode == TreeMode::kGte;
+  return std::isnan(split) || from.mode == TreeMode::kMember ||
+         (strict && split == -std::numeric_limits<T>::infinity());
+}
+
+template <typename T>
 int Trees<T>::told(const TreeSource::Node& from, Test* to) {
   constexpr T kLowest = -std::numeric_limits<T>::infinity();
   const T split = static_cast<T>(from.split);
@@ -119,8 +127,7 @@ int Trees<T>::told(const TreeSource::Node& from, Test* to) {
     test = {key_of(than), 1 + column_of(from.feature, nan_low), {yes, no}};
   };
   // x < split is x <= the number below split; x > split is the contrary of x <= split, but for NaN.
-  const bool strict = from.mode == TreeMode::kLt || from.mode == TreeMode::kGte;
-  if (std::isnan(split) || from.mode == TreeMode::kMember || (strict && split == kLowest)) {
+  if (is_special(from)) {
     to[0] = {0, kSpecial + static_cast<uint32_t>(special_.size()), {from.no, from.yes}};
     special_.push_back({from.mode, missing, from.set, from.feature, split});
     return 1;
@@ -141,12 +148,10 @@ int Trees<T>::told(const TreeSource::Node& from, Test* to) {
   return 2;
 }
 
-// Pairs of children lie in the order in which a walk down meets their parents; meeting a node on its own path again is
-// a cycle.
+// Meeting a node on its own path again is a cycle.
 template <typename T>
-void Trees<T>::place_nodes(const NodeView& node, const TreeSource& source) {
-  std::vector<Place> places(source.nodes.size());
-  auto place_of = [&](int64_t child) -> Place& { return places[static_cast<size_t>(child)]; };
+void Trees<T>::measure(const NodeView& node, const TreeSource& source, std::vector<Place>* places) {
+  auto place_of = [&](int64_t child) -> Place& { return (*places)[static_cast<size_t>(child)]; };
   auto target_of = [&](int64_t child) {
     if (child >= 0) return place_of(child).target;
     const auto leaf = static_cast<size_t>(-1 - child);
@@ -154,34 +159,15 @@ void Trees<T>::place_nodes(const NodeView& node, const TreeSource& source) {
     return leaf_begin_[leaf + 1] - first == 1 ? votes_[static_cast<size_t>(first)].target : -1;
   };
   auto height_of = [&](int64_t child) { return child >= 0 ? place_of(child).height : 0; };
-  std::vector<int32_t> child_of;  // what goes to each place of nodes_, kNext where it is there
-  child_of.reserve(2 * source.nodes.size() + source.roots.size());
-  auto grow = [&](int64_t child) {
-    const auto at = static_cast<int32_t>(child_of.size());
-    child_of.push_back(static_cast<int32_t>(child));
-    return at;
-  };
-  std::vector<Node> second;  // tests of nodes that are two, in the order of kNext
+  auto special_in = [&](int64_t child) { return child >= 0 && place_of(child).special; };
   std::vector<int64_t> path;
-  bool one = aggregate_ <= TreeAggregate::kSum;
   for (int64_t root : source.roots) {
-    const int32_t at = grow(root);
     if (root >= 0) path.push_back(root);
     while (!path.empty()) {
       const int64_t id = path.back();
       Place& place = place_of(id);
       const TreeSource::Node& from = source.nodes[static_cast<size_t>(id)];
       if (place.height == Place::kUnseen) {
-        Test tests[2];
-        const int count = told(from, tests);
-        place.node = {tests[0].key, tests[0].column, grow(tests[0].child[0])};
-        grow(tests[0].child[1]);
-        if (count == 2) {
-          second.push_back({tests[1].key, tests[1].column, grow(tests[1].child[0])});
-          grow(tests[1].child[1]);
-        }
-        node.require(static_cast<int64_t>(child_of.size()) < kMaxCount, "has more nodes than can be indexed");
-        place.levels = count;
         place.height = Place::kOpen;
         for (int64_t child : {from.no, from.yes}) {
           if (child < 0) continue;
@@ -192,14 +178,57 @@ void Trees<T>::place_nodes(const NodeView& node, const TreeSource& source) {
       }
       path.pop_back();
       if (place.height >= 0) continue;
-      place.height = place.levels + std::max(height_of(from.yes), height_of(from.no));
+      const int32_t levels = from.mode == TreeMode::kEq || from.mode == TreeMode::kNeq ? 2 : 1;
+      place.height = levels + std::max(height_of(from.yes), height_of(from.no));
       place.target = target_of(from.yes) == target_of(from.no) ? target_of(from.yes) : -1;
-      place.special = place.node.column >= kSpecial;
-      for (int64_t child : {from.no, from.yes})
-        place.special = place.special || (child >= 0 && place_of(child).special);
+      place.special = is_special(from) || special_in(from.yes) || special_in(from.no);
     }
-    trees_.push_back({at, height_of(root), target_of(root), -1, root >= 0 && place_of(root).special});
-    one = one && target_of(root) >= 0;
+    trees_.push_back({0, height_of(root), target_of(root), -1, special_in(root)});
+  }
+}
+
+// A tree lies in blocks of a few levels, each block level by level: whoever walks down then meets few cache lines.
+template <typename T>
+void Trees<T>::place_nodes(const NodeView& node, const TreeSource& source) {
+  constexpr int kBlockLevels = 4;
+  std::vector<Place> places(source.nodes.size());
+  measure(node, source, &places);
+  auto place_of = [&](int64_t child) -> Place& { return places[static_cast<size_t>(child)]; };
+  std::vector<int32_t> child_of;  // what goes to each place of nodes_, kNext where it is in `second`
+  child_of.reserve(2 * source.nodes.size() + source.roots.size());
+  std::vector<Node> second;  // tests of nodes that are two, in the order of kNext
+  auto grow = [&](int64_t child) {
+    const auto at = static_cast<int32_t>(child_of.size());
+    child_of.push_back(static_cast<int32_t>(child));
+    return at;
+  };
+  std::vector<int64_t> blocks, level, next_level;
+  for (size_t t = 0; t < trees_.size(); ++t) {
+    trees_[t].root = grow(source.roots[t]);
+    blocks.push_back(source.roots[t]);
+    while (!blocks.empty()) {
+      level.assign(1, blocks.back());
+      blocks.pop_back();
+      for (int depth = 0; depth < kBlockLevels; ++depth) {
+        next_level.clear();
+        for (int64_t id : level) {
+          if (id < 0 || place_of(id).node.next >= 0) continue;
+          const TreeSource::Node& from = source.nodes[static_cast<size_t>(id)];
+          Test tests[2];
+          const int count = told(from, tests);
+          place_of(id).node = {tests[0].key, tests[0].column, grow(tests[0].child[0])};
+          grow(tests[0].child[1]);
+          if (count == 2) {
+            second.push_back({tests[1].key, tests[1].column, grow(tests[1].child[0])});
+            grow(tests[1].child[1]);
+          }
+          next_level.insert(next_level.end(), {from.yes, from.no});
+        }
+        std::swap(level, next_level);
+      }
+      node.require(static_cast<int64_t>(child_of.size()) < kMaxCount, "has more nodes than can be indexed");
+      std::copy_if(level.rbegin(), level.rend(), std::back_inserter(blocks), [](int64_t id) { return id >= 0; });
+    }
   }
   nodes_.resize(child_of.size());
   auto next_second = second.begin();
@@ -209,7 +238,9 @@ void Trees<T>::place_nodes(const NodeView& node, const TreeSource& source) {
     else nodes_[i] = child >= 0 ? place_of(child).node : Node{static_cast<Key>(-1 - child), 0, at};
   }
   column_numbers_.clear();
-  if (!one) return;
+  if (aggregate_ > TreeAggregate::kSum) return;
+  for (const Tree& tree : trees_)
+    if (tree.target < 0) return;
   voting_ = Voting::kOne;
   for (const Tree& tree : trees_) voted_[static_cast<size_t>(tree.target)] = 1;
   for (Node& leaf : nodes_) {
@@ -273,11 +304,10 @@ void Trees<T>::make_steps() {
     if (!steps_on_) tree.steps = -1;
     walks_ = walks_ || tree.steps < 0;
     visits_ += tree.steps < 0 ? tree.depth + 1 : static_cast<double>(steps_.leaf_count(tree.steps)) / kStepsPerVisit;
-    if (!tree.special) by_depth_.push_back(static_cast<int32_t>(t));
+    if (tree.special) continue;
+    plain_.push_back(static_cast<int32_t>(t));
+    depth_ = std::max(depth_, tree.depth);
   }
-  std::stable_sort(by_depth_.begin(), by_depth_.end(), [&](int32_t a, int32_t b) {
-    return trees_[static_cast<size_t>(a)].depth < trees_[static_cast<size_t>(b)].depth;
-  });
 }
 
 // --- Walking
@@ -312,33 +342,21 @@ const typename Trees<T>::Node& Trees<T>::walk_special(int32_t root, const T* x) 
   return *node;
 }
 
-// Lane i reads column c at x[c * kStride + i], or at x[c] where kStride is 1.
+// All lanes go down some levels. Lane i reads column c at x[c * kStride + i], or at x[c] where kStride is 1.
 template <typename T>
 template <int kStride>
-void Trees<T>::walk(const Key* x, int32_t depth, int32_t* at) const {
+void Trees<T>::descend(const Key* x, int32_t levels, int32_t* at) const {
   static_assert(kStride == 1 || kStride == kLanes, "lanes share a row or have one each");
-  constexpr int32_t kLevels = 4;  // between looks whether all have arrived
   const Node* nodes = nodes_.data();
   int32_t lane[kLanes];
   std::copy_n(at, kLanes, lane);
-  auto next = [&](int i) {
-    const Node& node = nodes[lane[i]];
-    return node.next + static_cast<int32_t>(node.key < x[size_t{node.column} * kStride + (kStride > 1 ? i : 0)]);
-  };
-  while (depth > 0) {
-    for (int32_t level = std::min(depth, kLevels) - 1; level > 0; --level) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kLanes; ++i) lane[i] = next(i);
-    }
-    int32_t moved = 0;
+  for (; levels > 0; --levels) {
 #pragma GCC unroll 8
     for (int i = 0; i < kLanes; ++i) {
-      const int32_t to = next(i);
-      moved |= to ^ lane[i];
-      lane[i] = to;
+      const Node& node = nodes[lane[i]];
+      const Key key = x[size_t{node.column} * kStride + (kStride > 1 ? i : 0)];
+      lane[i] = node.next + static_cast<int32_t>(node.key < key);
     }
-    if (moved == 0) break;
-    depth -= kLevels;
   }
   std::copy_n(lane, kLanes, at);
 }
@@ -363,22 +381,45 @@ void Trees<T>::vote(int32_t leaf, double* sums, uint8_t* seen) const {
   }
 }
 
-// The lanes are trees.
+// The lanes are trees. Few paths are as long as their tree is deep: all go down some levels, then those that have not
+// arrived at a leaf go on together.
 template <typename T>
 void Trees<T>::run_row(const T* x, double* sums, uint8_t* seen) const {
-  const size_t leaf_bytes = trees_.size() * sizeof(Node);
-  auto* leaf =
-      static_cast<Node*>(thread_scratch(ScratchSlot::kOperator3, leaf_bytes + (columns_.size() + 1) * sizeof(Key)));
-  auto* keys = reinterpret_cast<Key*>(leaf + trees_.size());
+  const auto count = static_cast<int32_t>(trees_.size());
+  const size_t room = trees_.size() + kLanes, list_bytes = room * sizeof(int32_t);
+  auto* leaf = static_cast<Node*>(thread_scratch(
+      ScratchSlot::kOperator3, room * sizeof(Node) + 2 * list_bytes + (columns_.size() + 1) * sizeof(Key)));
+  auto* at = reinterpret_cast<int32_t*>(leaf + room);
+  int32_t* tree_of = at + room;
+  auto* keys = reinterpret_cast<Key*>(tree_of + room);
   keys[0] = 0;
   for (size_t c = 0; c < columns_.size(); ++c) keys[c + 1] = key_of(columns_[c], x);
-  for (size_t first = 0; first < by_depth_.size(); first += kLanes) {
-    const size_t count = std::min<size_t>(kLanes, by_depth_.size() - first);
-    const int32_t* group = by_depth_.data() + first;
-    int32_t at[kLanes];
-    for (size_t i = 0; i < kLanes; ++i) at[i] = trees_[static_cast<size_t>(group[std::min(i, count - 1)])].root;
-    walk<1>(keys, trees_[static_cast<size_t>(group[count - 1])].depth, at);
-    for (size_t i = 0; i < count; ++i) leaf[group[i]] = nodes_[static_cast<size_t>(at[i])];
+  size_t left = plain_.size();
+  std::copy(plain_.begin(), plain_.end(), tree_of);
+  for (size_t i = 0; i < left; ++i) at[i] = trees_[static_cast<size_t>(tree_of[i])].root;
+  for (int32_t done = 0; left > 0;) {
+    const int32_t levels = std::min(done == 0 ? 4 : 3, depth_ - done);
+    const size_t before = left;
+    // Lanes that fill up the last group leave what they find behind the last tree.
+    for (size_t i = before; i % kLanes != 0; ++i) {
+      at[i] = at[before - 1];
+      tree_of[i] = count;
+    }
+    left = 0;
+    for (size_t first = 0; first < before; first += kLanes) {
+      int32_t lane[kLanes], tree[kLanes];
+      std::copy_n(at + first, kLanes, lane);
+      std::copy_n(tree_of + first, kLanes, tree);
+      descend<1>(keys, levels, lane);
+      for (int i = 0; i < kLanes; ++i) {
+        const Node& node = nodes_[static_cast<size_t>(lane[i])];
+        leaf[tree[i]] = node;
+        at[left] = lane[i];
+        tree_of[left] = tree[i];
+        left += node.column != 0 ? 1 : 0;
+      }
+    }
+    done += levels;
   }
   for (size_t t = 0; t < trees_.size(); ++t) {
     const Tree& tree = trees_[t];
@@ -416,7 +457,12 @@ void Trees<T>::walk_tree(const Tree& tree, const Block& block) const {
   for (int64_t g = 0; g < block.groups; ++g) {
     int32_t at[kLanes];
     std::fill_n(at, kLanes, tree.root);
-    walk<kLanes>(block.lanes + g * group_size, tree.depth, at);
+    for (int32_t depth = tree.depth; depth > 0; depth -= kLevels) {
+      descend<kLanes>(block.lanes + g * group_size, std::min(depth, kLevels), at);
+      uint32_t inner = 0;
+      for (int32_t lane : at) inner |= nodes_[static_cast<size_t>(lane)].column;
+      if (inner == 0) break;
+    }
     const int64_t count = std::min<int64_t>(kLanes, block.rows - g * kLanes);
     for (int64_t i = 0; i < count; ++i) arrive(g * kLanes + i, nodes_[static_cast<size_t>(at[i])]);
   }

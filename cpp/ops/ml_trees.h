@@ -99,10 +99,12 @@ class Trees {
     uint32_t column;
     int64_t child[2];
   };
+  static bool is_special(const TreeSource::Node& from);
   // Writes the node as one or two tests; the first one's kNext is the second.
   int told(const TreeSource::Node& from, Test* to);
   uint32_t column_of(int64_t feature, bool nan_low);
   void read_votes(const NodeView& node, const TreeSource& source);
+  void measure(const NodeView& node, const TreeSource& source, std::vector<Place>* places);
   void place_nodes(const NodeView& node, const TreeSource& source);
   void make_steps();
 
@@ -113,7 +115,7 @@ class Trees {
   bool holds(const Special& special, const T* x) const;
   const Node& walk_special(int32_t root, const T* x) const;
   template <int kStride>
-  void walk(const Key* x, int32_t depth, int32_t* at) const;
+  void descend(const Key* x, int32_t levels, int32_t* at) const;
   void vote(int32_t leaf, double* sums, uint8_t* seen) const;
   void run_row(const T* x, double* sums, uint8_t* seen) const;
   void run_block(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const;
@@ -130,7 +132,8 @@ class Trees {
   std::vector<Special> special_;
   std::vector<std::vector<T>> sets_;
   std::vector<Tree> trees_;
-  std::vector<int32_t> by_depth_;  // trees without special nodes
+  std::vector<int32_t> plain_;  // trees without special nodes
+  int32_t depth_ = 0;           // the largest of theirs
   std::vector<TreeColumn> columns_;
   std::unordered_map<int64_t, uint32_t> column_numbers_;
   TreeSteps<T> steps_;
