@@ -421,11 +421,16 @@ void Trees<T>::run_row(const T* x, double* sums, uint8_t* seen) const {
     }
     done += levels;
   }
-  for (size_t t = 0; t < trees_.size(); ++t) {
-    const Tree& tree = trees_[t];
-    const Node& node = tree.special ? walk_special(tree.root, x) : leaf[t];
-    if (voting_ == Voting::kOne) sums[tree.target] += static_cast<double>(value_of(node));
-    else vote(static_cast<int32_t>(node.key), sums, seen);
+  auto leaf_of = [&](size_t t) -> const Node& { return trees_[t].special ? walk_special(trees_[t].root, x) : leaf[t]; };
+  if (voting_ != Voting::kOne) {
+    for (size_t t = 0; t < trees_.size(); ++t) vote(static_cast<int32_t>(leaf_of(t).key), sums, seen);
+    return;
+  }
+  for (size_t t = 0; t < trees_.size();) {
+    const int32_t target = trees_[t].target;
+    double sum = sums[target];
+    for (; t < trees_.size() && trees_[t].target == target; ++t) sum += static_cast<double>(value_of(leaf_of(t)));
+    sums[target] = sum;
   }
 }
 
