@@ -12,6 +12,8 @@ struct TreeTable {
   void (*bins_f64)(const double* splits, int64_t count, bool nan_low, const double* x, int64_t stride, int64_t rows,
                    int8_t* bins);
   void (*leaves)(const TreeStep* steps, int64_t count, const int8_t* bins, int64_t rows, uint8_t* leaf);
+  int64_t lanes;
+  void (*lane_leaves)(const uint8_t* steps, int64_t count, const int8_t* bins, int64_t columns, uint8_t* leaf);
   void (*add)(const TreeValues* trees, int64_t count, const uint8_t* leaf, int64_t rows, double* sums);
 };
 }  // namespace
@@ -43,6 +45,13 @@ void tree_bins<double>(const double* splits, int64_t count, bool nan_low, const 
 
 void tree_leaves(const TreeStep* steps, int64_t count, const int8_t* bins, int64_t rows, uint8_t* leaf, Isa isa) {
   for_isa(isa).leaves(steps, count, bins, rows, leaf);
+}
+
+int64_t tree_lanes(Isa isa) { return for_isa(isa).lanes; }
+
+void tree_lane_leaves(const uint8_t* steps, int64_t count, const int8_t* bins, int64_t columns, uint8_t* leaf,
+                      Isa isa) {
+  for_isa(isa).lane_leaves(steps, count, bins, columns, leaf);
 }
 
 void tree_add(const TreeValues* trees, int64_t count, const uint8_t* leaf, int64_t rows, double* sums, Isa isa) {

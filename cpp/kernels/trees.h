@@ -37,6 +37,15 @@ void tree_bins(const T* splits, int64_t count, bool nan_low, const T* x, int64_t
 void tree_leaves(const TreeStep* steps, int64_t count, const int8_t* bins, int64_t rows, uint8_t* leaf,
                  Isa isa = active_isa());
 
+// One row, a tree to each of tree_lanes() lanes; 0 where the tier has no lookup of bytes.
+int64_t tree_lanes(Isa isa = active_isa());
+constexpr int kMaxLaneColumns = 256;
+// A step of all lanes: the fields of TreeStep one after another, each for all lanes. A lane without a test has bin 127.
+constexpr int kLaneFields = 4;
+// `bins` hold one byte for each of `columns` columns, filled up to a multiple of 16; leaf[tree_lanes()].
+void tree_lane_leaves(const uint8_t* steps, int64_t count, const int8_t* bins, int64_t columns, uint8_t* leaf,
+                      Isa isa = active_isa());
+
 // The values of `leaves` leaves of one tree.
 struct TreeValues {
   const float* values;  // kTreeValuesSlack more may be read

@@ -139,6 +139,58 @@ void leaves(const TreeStep* steps, int64_t count, const int8_t* bins, int64_t ro
   else descend<1>(steps, count, bins, leaf);
 }
 
+// --- Leaves of one row, a tree to a lane
+
+// A lookup of 16 bytes gives 0 for an index above 127: c - 16 t + 112 without wrapping is one outside of table t.
+#if SX_ISA_LEVEL >= 2
+constexpr int kTreeLanes = 64;
+
+void lane_leaves(const uint8_t* steps, int64_t count, const int8_t* bins, int64_t columns, uint8_t* leaf) {
+  __m512i at = _mm512_setzero_si512();
+  const __m512i lift = _mm512_set1_epi8(112), sixteen = _mm512_set1_epi8(16);
+  for (int64_t s = 0; s < count; ++s, steps += kLaneFields * kTreeLanes) {
+    __m512i column = _mm512_loadu_si512(steps);
+    __m512i x = _mm512_setzero_si512();
+    for (int64_t t = 0; t < columns; t += 16) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bins + t));
+      const __m512i table = _mm512_maskz_broadcast_i32x4(0xffff, bytes);
+      x = _mm512_or_si512(x, _mm512_shuffle_epi8(table, _mm512_adds_epu8(column, lift)));
+      column = _mm512_sub_epi8(column, sixteen);
+    }
+    const __mmask64 above = _mm512_cmpgt_epi8_mask(x, _mm512_loadu_si512(steps + kTreeLanes));
+    const __mmask64 here = _mm512_mask_cmpeq_epi8_mask(above, at, _mm512_loadu_si512(steps + 2 * kTreeLanes));
+    at = _mm512_mask_loadu_epi8(at, here, steps + 3 * kTreeLanes);
+  }
+  _mm512_storeu_si512(leaf, at);
+}
+#elif SX_ISA_LEVEL == 1
+constexpr int kTreeLanes = 32;
+
+SX_INLINE __m256i lane_load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+
+void lane_leaves(const uint8_t* steps, int64_t count, const int8_t* bins, int64_t columns, uint8_t* leaf) {
+  __m256i at = _mm256_setzero_si256();
+  const __m256i lift = _mm256_set1_epi8(112), sixteen = _mm256_set1_epi8(16);
+  for (int64_t s = 0; s < count; ++s, steps += kLaneFields * kTreeLanes) {
+    __m256i column = lane_load(steps);
+    __m256i x = _mm256_setzero_si256();
+    for (int64_t t = 0; t < columns; t += 16) {
+      const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bins + t)));
+      x = _mm256_or_si256(x, _mm256_shuffle_epi8(table, _mm256_adds_epu8(column, lift)));
+      column = _mm256_sub_epi8(column, sixteen);
+    }
+    const __m256i above = _mm256_cmpgt_epi8(x, lane_load(steps + kTreeLanes));
+    const __m256i here = _mm256_cmpeq_epi8(at, lane_load(steps + 2 * kTreeLanes));
+    at = _mm256_blendv_epi8(at, lane_load(steps + 3 * kTreeLanes), _mm256_and_si256(above, here));
+  }
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(leaf), at);
+}
+#else
+constexpr int kTreeLanes = 0;
+
+void lane_leaves(const uint8_t*, int64_t, const int8_t*, int64_t, uint8_t*) {}
+#endif
+
 // --- Sums
 
 #if SX_ISA_LEVEL >= 2
@@ -183,8 +235,9 @@ void add(const TreeValues* trees, int64_t count, const uint8_t* leaf, int64_t ro
 
 }  // namespace tree_rows
 
-constexpr TreeTable kTrees{SX_ISA_LEVEL > 0 ? 256 : 96, tree_rows::kVector, tree_rows::kBlock, tree_rows::bins_f32,
-                           tree_rows::bins_f64,         tree_rows::leaves,  tree_rows::add};
+constexpr TreeTable kTrees{SX_ISA_LEVEL > 0 ? 256 : 96, tree_rows::kVector,     tree_rows::kBlock,
+                           tree_rows::bins_f32,         tree_rows::bins_f64,    tree_rows::leaves,
+                           tree_rows::kTreeLanes,       tree_rows::lane_leaves, tree_rows::add};
 
 }  // namespace SX_ISA
 }  // namespace sx

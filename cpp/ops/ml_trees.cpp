@@ -11,10 +11,10 @@
 namespace sx {
 namespace {
 
-constexpr int kLanes = 8;         // rows that walk one tree, or trees that one row walks, in step
-constexpr int32_t kLevels = 4;    // of a walk, between looks whether all have arrived at leaves
-constexpr int64_t kFewRows = 16;  // fewer rows walk even where there are steps
-constexpr size_t kTogether = 8;   // trees whose leaves are found before they are added
+constexpr int kLanes = 8;        // rows that walk one tree, or trees that one row walks, in step
+constexpr int32_t kLevels = 4;   // of a walk, between looks whether all have arrived at leaves
+constexpr int64_t kFewRows = 8;  // fewer are taken one by one
+constexpr size_t kTogether = 8;  // trees whose leaves are found before they are added
 constexpr int64_t kMaxCount = INT32_MAX / 2;
 constexpr int32_t kNext = INT32_MAX;  // a child: the node behind
 // Rows times nodes visited that are worth a chunk of their own.
@@ -304,8 +304,8 @@ void Trees<T>::make_steps() {
     if (!steps_on_) tree.steps = -1;
     walks_ = walks_ || tree.steps < 0;
     visits_ += tree.steps < 0 ? tree.depth + 1 : static_cast<double>(steps_.leaf_count(tree.steps)) / kStepsPerVisit;
-    if (tree.special) continue;
-    plain_.push_back(static_cast<int32_t>(t));
+    if (tree.special || (tree.steps >= 0 && steps_.has_lanes())) continue;
+    walked_.push_back(static_cast<int32_t>(t));
     depth_ = std::max(depth_, tree.depth);
   }
 }
@@ -384,18 +384,9 @@ void Trees<T>::vote(int32_t leaf, double* sums, uint8_t* seen) const {
 // The lanes are trees. Few paths are as long as their tree is deep: all go down some levels, then those that have not
 // arrived at a leaf go on together.
 template <typename T>
-void Trees<T>::run_row(const T* x, double* sums, uint8_t* seen) const {
-  const auto count = static_cast<int32_t>(trees_.size());
-  const size_t room = trees_.size() + kLanes, list_bytes = room * sizeof(int32_t);
-  auto* leaf = static_cast<Node*>(thread_scratch(
-      ScratchSlot::kOperator3, room * sizeof(Node) + 2 * list_bytes + (columns_.size() + 1) * sizeof(Key)));
-  auto* at = reinterpret_cast<int32_t*>(leaf + room);
-  int32_t* tree_of = at + room;
-  auto* keys = reinterpret_cast<Key*>(tree_of + room);
-  keys[0] = 0;
-  for (size_t c = 0; c < columns_.size(); ++c) keys[c + 1] = key_of(columns_[c], x);
-  size_t left = plain_.size();
-  std::copy(plain_.begin(), plain_.end(), tree_of);
+void Trees<T>::walk_row(const Key* keys, Node* leaf, int32_t* at, int32_t* tree_of) const {
+  size_t left = walked_.size();
+  std::copy(walked_.begin(), walked_.end(), tree_of);
   for (size_t i = 0; i < left; ++i) at[i] = trees_[static_cast<size_t>(tree_of[i])].root;
   for (int32_t done = 0; left > 0;) {
     const int32_t levels = std::min(done == 0 ? 4 : 3, depth_ - done);
@@ -403,7 +394,7 @@ void Trees<T>::run_row(const T* x, double* sums, uint8_t* seen) const {
     // Lanes that fill up the last group leave what they find behind the last tree.
     for (size_t i = before; i % kLanes != 0; ++i) {
       at[i] = at[before - 1];
-      tree_of[i] = count;
+      tree_of[i] = static_cast<int32_t>(trees_.size());
     }
     left = 0;
     for (size_t first = 0; first < before; first += kLanes) {
@@ -421,15 +412,45 @@ void Trees<T>::run_row(const T* x, double* sums, uint8_t* seen) const {
     }
     done += levels;
   }
-  auto leaf_of = [&](size_t t) -> const Node& { return trees_[t].special ? walk_special(trees_[t].root, x) : leaf[t]; };
+}
+
+template <typename T>
+void Trees<T>::run_row(const T* x, double* sums, uint8_t* seen) const {
+  const bool lanes = steps_on_ && steps_.has_lanes(), walking = !walked_.empty();
+  const size_t room = walking ? trees_.size() + kLanes : 0;
+  const size_t key_bytes = walking ? (columns_.size() + 1) * sizeof(Key) : 0;
+  const size_t walk_bytes = room * (sizeof(Node) + 2 * sizeof(int32_t)) + key_bytes;
+  const size_t bin_bytes = lanes ? static_cast<size_t>(steps_.row_bytes()) : 0;
+  const size_t leaf_bytes = lanes ? static_cast<size_t>(steps_.leaf_bytes()) : 0;
+  auto* walked_leaf = static_cast<Node*>(thread_scratch(ScratchSlot::kOperator3, walk_bytes + bin_bytes + leaf_bytes));
+  auto* keys = reinterpret_cast<Key*>(walked_leaf + room);
+  auto* bins = reinterpret_cast<int8_t*>(walked_leaf) + walk_bytes;
+  auto* leaf = reinterpret_cast<uint8_t*>(bins + bin_bytes);
+  if (lanes) steps_.row_leaves(x, bins, leaf);
+  if (walking) {
+    keys[0] = 0;
+    for (size_t c = 0; c < columns_.size(); ++c) keys[c + 1] = key_of(columns_[c], x);
+    auto* at = reinterpret_cast<int32_t*>(keys + columns_.size() + 1);
+    walk_row(keys, walked_leaf, at, at + room);
+  }
+  auto node_of = [&](size_t t) -> const Node& {
+    return trees_[t].special ? walk_special(trees_[t].root, x) : walked_leaf[t];
+  };
+  auto place_of = [&](int32_t steps) { return leaf[steps_.lane(steps)]; };
   if (voting_ != Voting::kOne) {
-    for (size_t t = 0; t < trees_.size(); ++t) vote(static_cast<int32_t>(leaf_of(t).key), sums, seen);
+    for (size_t t = 0; t < trees_.size(); ++t) {
+      const int32_t steps = lanes ? trees_[t].steps : -1;
+      vote(steps >= 0 ? steps_.numbers(steps)[place_of(steps)] : static_cast<int32_t>(node_of(t).key), sums, seen);
+    }
     return;
   }
   for (size_t t = 0; t < trees_.size();) {
     const int32_t target = trees_[t].target;
     double sum = sums[target];
-    for (; t < trees_.size() && trees_[t].target == target; ++t) sum += static_cast<double>(value_of(leaf_of(t)));
+    for (; t < trees_.size() && trees_[t].target == target; ++t) {
+      const int32_t steps = lanes ? trees_[t].steps : -1;
+      sum += static_cast<double>(steps >= 0 ? steps_.values(steps)[place_of(steps)] : value_of(node_of(t)));
+    }
     sums[target] = sum;
   }
 }
@@ -505,16 +526,14 @@ void Trees<T>::step_trees(size_t first, size_t count, const Block& block) const 
 
 template <typename T>
 void Trees<T>::run_block(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const {
-  const bool stepping = steps_on_ && rows >= kFewRows;
-  const bool walking = walks_ || !stepping;
   const bool one = voting_ == Voting::kOne;
   const int64_t stride = tree_block();
   const auto columns = static_cast<int64_t>(columns_.size()) + 1;  // the first is that of leaves
   const int64_t groups = (rows + kLanes - 1) / kLanes;
   const int64_t total_bytes = one ? checked_mul(targets_ * stride, sizeof(double)) : 0;
-  const int64_t lane_bytes = walking ? checked_mul(groups * kLanes * columns, sizeof(Key)) : 0;
-  const int64_t leaf_bytes = stepping ? static_cast<int64_t>(kTogether) * stride : 0;
-  const int64_t bin_bytes = stepping ? steps_.bin_bytes() : 0;
+  const int64_t lane_bytes = walks_ ? checked_mul(groups * kLanes * columns, sizeof(Key)) : 0;
+  const int64_t leaf_bytes = steps_on_ ? static_cast<int64_t>(kTogether) * stride : 0;
+  const int64_t bin_bytes = steps_on_ ? steps_.bin_bytes() : 0;
   auto* memory = static_cast<char*>(
       thread_scratch(ScratchSlot::kOperator3,
                      static_cast<size_t>(checked_add(checked_add(total_bytes, lane_bytes), leaf_bytes + bin_bytes))));
@@ -530,8 +549,8 @@ void Trees<T>::run_block(const T* x, int64_t rows, int64_t width, double* sums, 
   block.sums = sums;
   block.seen = seen;
   if (one) std::fill_n(block.totals, targets_ * stride, 0.0);
-  if (stepping) steps_.bins(x, rows, width, block.bins);
-  if (walking) {
+  if (steps_on_) steps_.bins(x, rows, width, block.bins);
+  if (walks_) {
     for (int64_t i = 0; i < groups * kLanes; ++i) {
       const T* row = x + std::min(i, rows - 1) * width;
       Key* to = block.lanes + i / kLanes * columns * kLanes + i % kLanes;
@@ -540,7 +559,7 @@ void Trees<T>::run_block(const T* x, int64_t rows, int64_t width, double* sums, 
     }
   }
   for (size_t t = 0; t < trees_.size();) {
-    if (!stepping || trees_[t].steps < 0) {
+    if (trees_[t].steps < 0) {
       walk_tree(trees_[t++], block);
       continue;
     }
@@ -564,7 +583,7 @@ void Trees<T>::run(const T* x, int64_t rows, int64_t width, double* sums, uint8_
     const int64_t count = std::min(tree_block(), rows - row);
     double* to = sums + row * targets_;
     uint8_t* seen_to = seen + row * targets_;
-    if (count >= kLanes) {
+    if (count >= kFewRows) {
       run_block(x + row * width, count, width, to, seen_to);
       row += count;
     } else {

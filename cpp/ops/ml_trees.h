@@ -117,6 +117,7 @@ class Trees {
   template <int kStride>
   void descend(const Key* x, int32_t levels, int32_t* at) const;
   void vote(int32_t leaf, double* sums, uint8_t* seen) const;
+  void walk_row(const Key* keys, Node* leaf, int32_t* at, int32_t* tree_of) const;
   void run_row(const T* x, double* sums, uint8_t* seen) const;
   void run_block(const T* x, int64_t rows, int64_t width, double* sums, uint8_t* seen) const;
   void walk_tree(const Tree& tree, const Block& block) const;
@@ -132,8 +133,8 @@ class Trees {
   std::vector<Special> special_;
   std::vector<std::vector<T>> sets_;
   std::vector<Tree> trees_;
-  std::vector<int32_t> plain_;  // trees without special nodes
-  int32_t depth_ = 0;           // the largest of theirs
+  std::vector<int32_t> walked_;  // trees that a single row walks: neither special nor in steps with lanes
+  int32_t depth_ = 0;            // the largest of theirs
   std::vector<TreeColumn> columns_;
   std::unordered_map<int64_t, uint32_t> column_numbers_;
   TreeSteps<T> steps_;
