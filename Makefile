@@ -111,6 +111,7 @@ $(VENV)/.installed: $(VENV)/.build $(PACKAGE_SOURCES)
 
 $(VENV)/.test: $(VENV)/.build
 	$(PIP) install --group test
+	$(PIP) install --no-deps --group xgboost
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.build

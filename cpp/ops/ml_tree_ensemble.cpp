@@ -1,7 +1,6 @@
 // y = transform(aggregate over trees of the weights of the leaf that x reaches + base values)
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
 
 #include "base/scratch.h"
 #include "ops/ml_trees.h"
@@ -9,154 +8,6 @@
 
 namespace sx {
 namespace {
-
-constexpr int64_t kBlock = 64;  // rows whose sums are held in scratch memory at a time
-
-// --- Reading the attributes
-
-// Trees numbered by (tree id, node id), as the operators up to version 3 have them. `kind` is "class" or "target".
-TreeSource read_numbered(const NodeView& node, const std::string& kind) {
-  static const std::unordered_map<std::string, TreeMode> kModes = {
-      {"BRANCH_LEQ", TreeMode::kLeq}, {"BRANCH_LT", TreeMode::kLt}, {"BRANCH_GTE", TreeMode::kGte},
-      {"BRANCH_GT", TreeMode::kGt},   {"BRANCH_EQ", TreeMode::kEq}, {"BRANCH_NEQ", TreeMode::kNeq}};
-  const std::vector<int64_t> trees = ints_attr(node, "nodes_treeids");
-  const std::vector<int64_t> ids = ints_attr(node, "nodes_nodeids");
-  const std::vector<int64_t> features = ints_attr(node, "nodes_featureids");
-  const std::vector<int64_t> yes = ints_attr(node, "nodes_truenodeids");
-  const std::vector<int64_t> no = ints_attr(node, "nodes_falsenodeids");
-  const std::vector<int64_t> missing = ints_attr(node, "nodes_missing_value_tracks_true");
-  const std::vector<double> values = numbers_attr(node, "nodes_values");
-  const auto modes = node.attr_or("nodes_modes", std::vector<std::string>());
-  const size_t count = trees.size();
-  auto check = [&](const char* name, size_t size, bool optional = false) {
-    node.require(size == count || (optional && size == 0), "attribute '", name, "' has ", size, " entries; ", count,
-                 " expected, as nodes_treeids has");
-  };
-  node.require(count > 0, "has no tree nodes");
-  check("nodes_nodeids", ids.size());
-  check("nodes_featureids", features.size());
-  check("nodes_truenodeids", yes.size());
-  check("nodes_falsenodeids", no.size());
-  check("nodes_values", values.size());
-  check("nodes_modes", modes.size());
-  check("nodes_missing_value_tracks_true", missing.size(), true);
-
-  TreeSource source;
-  std::unordered_map<int64_t, std::unordered_map<int64_t, int64_t>> places;  // tree, node: child as in TreeSource
-  for (size_t i = 0; i < count; ++i) {
-    auto& tree = places[trees[i]];
-    const bool first = tree.empty();
-    int64_t place;
-    if (modes[i] == "LEAF") {
-      place = -1 - static_cast<int64_t>(source.leaves.size());
-      source.leaves.emplace_back();
-    } else {
-      auto mode = kModes.find(modes[i]);
-      node.require(mode != kModes.end(), "node ", i, " has the mode '", modes[i],
-                   "'; LEAF, BRANCH_LEQ, BRANCH_LT, BRANCH_GTE, "
-                   "BRANCH_GT, BRANCH_EQ or BRANCH_NEQ expected");
-      place = static_cast<int64_t>(source.nodes.size());
-      TreeSource::Node branch;
-      branch.feature = features[i];
-      branch.split = values[i];
-      branch.mode = mode->second;
-      branch.missing_is_true = !missing.empty() && missing[i] != 0;
-      source.nodes.push_back(branch);
-    }
-    node.require(tree.emplace(ids[i], place).second, "tree ", trees[i], " has two nodes of id ", ids[i]);
-    if (first) source.roots.push_back(place);
-  }
-  for (size_t i = 0; i < count; ++i) {
-    const auto& tree = places[trees[i]];
-    const int64_t place = tree.at(ids[i]);
-    if (place < 0) continue;
-    auto child = [&](int64_t id) {
-      auto found = tree.find(id);
-      node.require(found != tree.end(), "node ", ids[i], " of tree ", trees[i], " has the child ", id,
-                   ", which does not exist");
-      return found->second;
-    };
-    source.nodes[static_cast<size_t>(place)].yes = child(yes[i]);
-    source.nodes[static_cast<size_t>(place)].no = child(no[i]);
-  }
-
-  const std::vector<int64_t> vote_trees = ints_attr(node, kind + "_treeids");
-  const std::vector<int64_t> vote_nodes = ints_attr(node, kind + "_nodeids");
-  const std::vector<int64_t> targets = ints_attr(node, kind + "_ids");
-  const std::vector<double> weights = numbers_attr(node, kind + "_weights");
-  node.require(vote_nodes.size() == vote_trees.size() && targets.size() == vote_trees.size() &&
-                   weights.size() == vote_trees.size(),
-               "its ", kind, "_treeids, ", kind, "_nodeids, ", kind, "_ids and ", kind, "_weights have ",
-               vote_trees.size(), ", ", vote_nodes.size(), ", ", targets.size(), " and ", weights.size(),
-               " entries; as many of each expected");
-  for (size_t i = 0; i < targets.size(); ++i) {
-    auto tree = places.find(vote_trees[i]);
-    const bool known = tree != places.end() && tree->second.count(vote_nodes[i]) != 0;
-    node.require(known, "a weight is given to node ", vote_nodes[i], " of tree ", vote_trees[i],
-                 ", which does not exist");
-    const int64_t place = tree->second.at(vote_nodes[i]);
-    if (place < 0) source.leaves[static_cast<size_t>(-1 - place)].push_back({targets[i], weights[i]});
-  }
-  return source;
-}
-
-std::vector<double> numbers_of(const NodeView& node, const std::string& name) {
-  if (!node.has_attr(name)) return {};
-  const Tensor& tensor = node.attr<Tensor>(name);
-  std::vector<double> values(static_cast<size_t>(tensor.size()));
-  read_as(tensor, 0, tensor.size(), values.data());
-  return values;
-}
-
-// Trees whose nodes and leaves are numbered through, as TreeEnsemble has them.
-TreeSource read_indexed(const NodeView& node) {
-  const std::vector<int64_t>& features = node.attr_ints("nodes_featureids");
-  const std::vector<int64_t>& yes = node.attr_ints("nodes_truenodeids");
-  const std::vector<int64_t>& no = node.attr_ints("nodes_falsenodeids");
-  const std::vector<int64_t>& yes_leaf = node.attr_ints("nodes_trueleafs");
-  const std::vector<int64_t>& no_leaf = node.attr_ints("nodes_falseleafs");
-  const std::vector<int64_t> modes = node.attr<Tensor>("nodes_modes").integers();
-  const std::vector<double> splits = numbers_of(node, "nodes_splits");
-  const std::vector<int64_t> missing = ints_attr(node, "nodes_missing_value_tracks_true");
-  const std::vector<double> members = numbers_of(node, "membership_values");
-  const size_t count = features.size();
-  for (size_t size : {yes.size(), no.size(), yes_leaf.size(), no_leaf.size(), modes.size(), splits.size()})
-    node.require(size == count, "a list of node properties has ", size, " entries; ", count,
-                 " expected, as nodes_featureids has");
-  node.require(missing.empty() || missing.size() == count, "nodes_missing_value_tracks_true has ", missing.size(),
-               " entries; ", count, " expected");
-  TreeSource source;
-  source.sets = members;
-  size_t member = 0;
-  for (size_t i = 0; i < count; ++i) {
-    TreeSource::Node branch;
-    branch.feature = features[i];
-    branch.split = splits[i];
-    node.require(modes[i] >= 0 && modes[i] <= 6, "node ", i, " has the mode ", modes[i], "; 0 to 6 expected");
-    branch.mode = static_cast<TreeMode>(modes[i]);
-    branch.missing_is_true = !missing.empty() && missing[i] != 0;
-    // A leaf's index that is negative would name a node: leaves are the negative children of TreeSource.
-    node.require(yes[i] >= 0 && no[i] >= 0, "node ", i, " has a negative child");
-    branch.yes = yes_leaf[i] != 0 ? -1 - yes[i] : yes[i];
-    branch.no = no_leaf[i] != 0 ? -1 - no[i] : no[i];
-    if (branch.mode == TreeMode::kMember) {
-      node.require(member < members.size(), "node ", i, " tests membership but membership_values has no set for it");
-      branch.set_begin = static_cast<int64_t>(member);
-      while (member < members.size() && !std::isnan(members[member])) ++member;
-      branch.set_count = static_cast<int64_t>(member) - branch.set_begin;
-      ++member;
-    }
-    source.nodes.push_back(branch);
-  }
-  const std::vector<double> weights = numbers_of(node, "leaf_weights");
-  const std::vector<int64_t>& targets = node.attr_ints("leaf_targetids");
-  node.require(weights.size() == targets.size(), "leaf_weights has ", weights.size(), " entries; ", targets.size(),
-               " expected");
-  for (size_t i = 0; i < weights.size(); ++i) source.leaves.push_back({{targets[i], weights[i]}});
-  source.roots = node.attr_ints("tree_roots");
-  for (int64_t root : source.roots) node.require(root >= 0, "a root is ", root);
-  return source;
-}
 
 // --- Running
 
@@ -167,8 +18,8 @@ void for_each_row(const Run& run, const Trees<T>& trees, const Tensor& x, Rows r
               " has ", rows.width, " features");
   const bool direct = x.dtype() == dtype_of<T>;
   const int64_t targets = trees.targets();
-  parallel_for(rows.count, trees.grain(), [&](int64_t begin, int64_t end) {
-    const int64_t block = std::min(kBlock, end - begin);
+  parallel_for(rows.count, trees.grain(rows.count), [&](int64_t begin, int64_t end) {
+    const int64_t block = std::min(tree_block(), end - begin);
     // Exact sums, then the same rounded, then features as T.
     const int64_t exact_bytes = checked_mul(checked_mul(block, targets), sizeof(double) + sizeof(T));
     const int64_t features_bytes = direct ? 0 : checked_mul(checked_mul(block, rows.width), sizeof(T));
@@ -242,7 +93,7 @@ int64_t target_count(const NodeView& node) {
 void infer_regressor(InferContext& c) { c.out(0, DType::kFloat32, SymShape{rows_of(c, 0), Dim(target_count(c))}); }
 
 Kernel make_regressor(Prepare& p) {
-  const TreeSource source = read_numbered(p, "target");
+  const TreeSource source = read_numbered_trees(p, "target");
   Regression how{aggregate_of(p, p.attr_string("aggregate_function")),
                  post_transform_of(p, p.attr_string("post_transform")), numbers_attr(p, "base_values"),
                  target_count(p)};
@@ -253,7 +104,7 @@ Kernel make_regressor(Prepare& p) {
 void infer_ensemble(InferContext& c) { c.out(0, c.dtype(0), SymShape{rows_of(c, 0), Dim(target_count(c))}); }
 
 Kernel make_ensemble(Prepare& p) {
-  const TreeSource source = read_indexed(p);
+  const TreeSource source = read_indexed_trees(p);
   const int64_t aggregate = p.attr_int("aggregate_function");
   const int64_t transform = p.attr_int("post_transform");
   p.require(aggregate >= 0 && aggregate <= 3, "aggregate_function is ", aggregate, "; 0 to 3 expected");
@@ -354,7 +205,7 @@ void infer_classifier(InferContext& c) {
 }
 
 Kernel make_classifier(Prepare& p) {
-  const TreeSource source = read_numbered(p, "class");
+  const TreeSource source = read_numbered_trees(p, "class");
   Classification how{labels_of(p), post_transform_of(p, p.attr_string("post_transform")),
                      numbers_attr(p, "base_values")};
   const size_t classes = how.labels.size();
