@@ -87,10 +87,10 @@ nightly: $(VENV)/.installed $(VENV)/.test ## Run ONNX's suite and the operators'
 	  ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) $(PY) -m pytest $(PYTEST_ARGS) tests/test_backend.py tests/ops tests/gradients
 
 .PHONY: bench
-bench: $(VENV)/.installed $(VENV)/.bench ## Build and run the benchmarks
+bench: $(VENV)/.installed $(VENV)/.bench ## Run all benchmarks (an hour) on MODELS=build/models into RESULTS=build/bench
 	$(VENV)/bin/cmake $(BUILD) -DSARDONYX_BUILD_BENCH=ON >/dev/null
 	$(VENV)/bin/cmake --build $(BUILD)
-	for program in $(BUILD)/bench_*; do if [ -x $$program ]; then $$program; fi; done
+	$(PY) bench/run_all.py $(or $(RESULTS),build/bench) --models $(or $(MODELS),build/models) --kernels $(BUILD)/bench_kernels
 
 .PHONY: clean
 clean: ## Remove everything that make built
@@ -119,5 +119,5 @@ $(VENV)/.lint: $(VENV)/.build
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
-	$(PIP) install --group test openvino
+	$(PIP) install --group bench
 	touch $@

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import statistics
-import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from sardonyx.cli.feeds import add_dim_argument, dims_from, feeds_from
 from sardonyx.cli.output import Output, UsageError
-from sardonyx.options import SessionOptions
+from sardonyx.measure import Report, Unavailable, load
+from sardonyx.measure.tables import memory_rows, memory_table, startup_rows, startup_table, time_rows, times_table
 from sardonyx.session import InferenceSession
 
 _EXAMPLES = """examples:
   sardonyx bench model.onnx
   sardonyx bench model.onnx --against onnxruntime openvino --batch 1 8 32
-  sardonyx bench model.onnx --threads 1 --seconds 10
+  sardonyx bench model.onnx --threads 1 2 4 --plot threads.png
+  sardonyx bench model.onnx --against onnxruntime --startup --memory --markdown report.md
 
 The runtimes take turns, run by run, so that a change of the machine's clock meets all of them alike. A ratio is the
-other's median time over that of Sardonyx: above 1, Sardonyx is faster."""
+other's time over that of Sardonyx, the median over rounds: above 1, Sardonyx is faster. Start-up and memory are
+measured in fresh processes. torch takes part where torch.export saved model.pt2 beside model.onnx."""
 
-Runner = Callable[[dict[str, Any]], list[Any]]
+PEERS = ("onnxruntime", "openvino", "torch")
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -33,107 +31,57 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "bench", help="time a model", description=__doc__, epilog=_EXAMPLES
     )
     parser.add_argument("model", help="path of the model")
-    parser.add_argument(
-        "--against", nargs="+", default=[], choices=("onnxruntime", "openvino"), help="runtimes to compare with"
-    )
+    parser.add_argument("--against", nargs="+", default=[], choices=PEERS, help="runtimes to compare with")
     parser.add_argument("--batch", nargs="+", type=int, metavar="N", help="extents for the first, symbolic, dimension")
     parser.add_argument("--input", action="append", default=[], metavar="NAME=VALUE", help="as for `sardonyx run`")
-    parser.add_argument("--threads", type=int, default=0, help="threads for every runtime (default: all CPUs)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="time to measure for each batch (default 3)")
+    parser.add_argument(
+        "--threads", nargs="+", type=int, default=[0], metavar="N", help="threads for every runtime (default: all CPUs)"
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="time to measure for each row (default 3)")
+    parser.add_argument("--startup", action="store_true", help="measure start-up as well")
+    parser.add_argument("--memory", action="store_true", help="measure memory as well")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the tables (.png, .svg or .pdf)")
     add_dim_argument(parser)
     return parser
 
 
-def _sardonyx(model: str, threads: int) -> Runner:
-    options = SessionOptions()
-    options.intra_op_num_threads = threads
-    session = InferenceSession(model, options)
-    return lambda feeds: session.run(None, feeds)
-
-
-def _onnxruntime(model: str, threads: int) -> Runner:
-    runtime = importlib.import_module("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda feeds: list(session.run(None, feeds))
-
-
-def _openvino(model: str, threads: int) -> Runner:
-    core = importlib.import_module("openvino").Core()
-    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        config["INFERENCE_NUM_THREADS"] = threads
-    request = core.compile_model(model, "CPU", config).create_infer_request()
-
-    def run(feeds: dict[str, Any]) -> list[Any]:
-        results = request.infer(list(feeds.values()), share_inputs=True)
-        return [results[k] for k in range(len(results))]
-
-    return run
-
-
-_MAKERS = {"onnxruntime": _onnxruntime, "openvino": _openvino}
-
-
-def _measure(runners: dict[str, Runner], feeds: dict[str, Any], seconds: float) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    for run in runners.values():
-        for _ in range(3):
-            run(feeds)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times["sardonyx"]) < 5:
-        for name, run in runners.items():
-            began = time.perf_counter()
-            run(feeds)
-            times[name].append(time.perf_counter() - began)
-    return times
-
-
-def _largest_difference(ours: list[Any], theirs: list[Any]) -> float:
-    worst = 0.0
-    for a, b in zip(ours, theirs, strict=False):
-        if isinstance(a, np.ndarray) and a.dtype.kind in "fiub" and a.size:
-            scale = max(1.0, float(np.abs(b).max()))
-            worst = max(worst, float(np.abs(a.astype(np.float64) - np.asarray(b).astype(np.float64)).max()) / scale)
-    return worst
-
-
 def main(args: argparse.Namespace, output: Output) -> int:
     """Runs the command."""
-    runners = {"sardonyx": _sardonyx(args.model, args.threads)}
-    for name in args.against:
-        try:
-            runners[name] = _MAKERS[name](args.model, args.threads)
-        except ImportError:
-            raise UsageError(f"{name} is not installed: pip install {name}") from None
-    ports = InferenceSession(args.model).get_inputs()
     session = InferenceSession(args.model)
-    rows: list[dict[str, Any]] = []
+    names = ["sardonyx", *args.against]
+    given = dims_from(args.dim)
+    feeds_by_batch: dict[int, dict[str, Any]] = {}
+    symbols = {dim for port in session.get_inputs() for dim in port.shape[:1] if isinstance(dim, str)}
     for batch in args.batch or [0]:
-        dims = dims_from(args.dim)
-        if batch:
-            dims |= {dim: batch for port in ports for dim in port.shape[:1] if isinstance(dim, str)}
-        feeds = feeds_from(session, args.input, dims)
-        if not args.json:
-            output.note(f"measuring {args.seconds:g} s for {', '.join(runners)}")
-        times = _measure(runners, feeds, args.seconds * len(runners))
-        reference = runners["sardonyx"](feeds)
-        ours = statistics.median(times["sardonyx"])
-        for name, values in times.items():
-            median = statistics.median(values)
-            rows.append(
-                {
-                    "batch": batch or 1,
-                    "runtime": name,
-                    "median_ms": median * 1e3,
-                    "best_ms": min(values) * 1e3,
-                    "runs": len(values),
-                    "ratio": median / ours,
-                    "largest_difference": _largest_difference(reference, runners[name](feeds)),
-                }
-            )
-    columns = ["batch", "runtime", "median_ms", "best_ms", "runs", "ratio"]
-    output.table(args.model, columns, [[row[name] for name in columns] for row in rows])
-    output.result({"model": args.model, "threads": args.threads, "rows": rows})
+        first = dict.fromkeys(symbols, batch) if batch else {}
+        feeds_by_batch[batch or 1] = feeds_from(session, args.input, given | first)
+    del session
+    times = times_table(args.model, "batch", batch="batch", threads="threads")
+    if len(args.threads) > 1:
+        times.plot = ("line", "threads", "median_ms", "runtime")
+    report = Report(f"sardonyx bench {Path(args.model).name}", times)
+    try:
+        for threads in args.threads:
+            runners = {name: load(name, args.model, threads) for name in names}
+            for batch, feeds in feeds_by_batch.items():
+                output.note(f"measuring {args.seconds:g} s for {', '.join(runners)}")
+                rows = time_rows(runners, feeds, args.seconds)
+                times.rows += [{"batch": batch, "threads": threads, **row} for row in rows]
+        batches = list(feeds_by_batch.values())
+        if args.startup:
+            report.tables.append(startup_table())
+            report.tables[-1].rows += startup_rows(names, args.model, batches, args.threads[0])
+        if args.memory:
+            report.tables.append(memory_table())
+            report.tables[-1].rows += memory_rows(names, args.model, batches[0], args.threads[0])
+    except Unavailable as error:
+        raise UsageError(str(error)) from None
+    if args.markdown is not None:
+        args.markdown.write_text(report.markdown(), encoding="utf-8")
+    if args.plot is not None:
+        report.plot(args.plot)
+    report.show(output)
+    document = report.document()
+    output.result({"model": args.model, "threads": args.threads[0], "rows": times.rows, **document})
     return 0

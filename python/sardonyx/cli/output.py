@@ -66,15 +66,28 @@ class Output:
         Console().print(table)
         return True
 
-    def progress(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
-        """Goes through `items` with a bar on stderr where somebody is looking."""
+    @staticmethod
+    def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        """Goes through `items` with a bar on stderr where somebody is looking; `total` may be unknown."""
         if not sys.stderr.isatty():
             yield from items
             return
-        for index, item in enumerate(items):
-            print(f"\r{what} {index + 1}/{total}\033[K", end="", file=sys.stderr, flush=True)
-            yield item
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        try:
+            from rich.console import Console
+            from rich.progress import Progress
+        except ImportError:
+            for index, item in enumerate(items):
+                print(f"\r{what} {index + 1}/{total}\033[K", end="", file=sys.stderr, flush=True)
+                yield item
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            return
+        # Drawn between items only: a thread that redraws would take time from what is measured.
+        with Progress(console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+            task = bar.add_task(what, total=total)
+            bar.refresh()
+            for item in items:
+                yield item
+                bar.update(task, advance=1, refresh=True)
 
     def note(self, line: str) -> None:
         """Says on stderr what takes long."""

@@ -1,0 +1,134 @@
+"""The measuring module, `sardonyx bench` and the scripts of bench/: forms and bookkeeping, never times."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import parser
+
+from sardonyx import cli, measure
+from sardonyx.measure import runtimes
+
+BENCH = pathlib.Path(__file__).parent.parent / "bench"
+SCRIPTS = ("models", "memory", "startup", "threads", "trees", "make_models", "run_all")
+MODEL = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[N, 3] x) => (float[N, 2] y)
+    <float[3, 2] w = {1, 2, 3, 4, 5, 6}> { y = MatMul(x, w) }"""
+
+
+@pytest.fixture
+def model(tmp_path: pathlib.Path) -> str:
+    onnx.save(parser.parse_model(MODEL), tmp_path / "model.onnx")
+    return str(tmp_path / "model.onnx")
+
+
+def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(BENCH / f"{name}.py"), *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_has_examples(name: str) -> None:
+    if name == "make_models":
+        pytest.importorskip("torch")
+    done = script(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "examples:" in done.stdout
+
+
+def test_turns_are_counted_alike() -> None:
+    rounds = measure.take_turns({"a": lambda: None, "b": lambda: sum(range(100))}, 0.0, min_rounds=4)
+    assert {name: len(times) for name, times in rounds.seconds.items()} == {"a": 4, "b": 4}
+    row = rounds.row("b", "a")
+    assert row["runs"] == 4 and row["best_ms"] <= row["median_ms"] and row["spread"] >= 0
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    rounds = measure.Rounds({"ours": [1.0, 2.0, 4.0], "theirs": [2.0, 4.0, 4.0]})
+    assert rounds.ratio("theirs", "ours") == 2.0
+    assert rounds.median("ours") == 2.0
+
+
+def test_differences_of_outputs() -> None:
+    a = np.array([1.0, 200.0], np.float32)
+    assert measure.largest_difference([a], [a]) == 0
+    assert measure.largest_difference([a], [a + np.float32(1)]) == pytest.approx(1 / 201)
+    assert measure.largest_difference([a], [a[:1]]) == float("inf")
+    assert measure.largest_difference([a], [np.array([1, np.nan], np.float32)]) == float("inf")
+    assert measure.largest_difference([np.array(["a"], object)], [np.array(["b"], object)]) == 0
+
+
+def test_runtimes_that_cannot_take_part(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert measure.why_not("sardonyx", model) is None
+    assert "no runtime" in (measure.why_not("other", model) or "")
+    monkeypatch.setattr(runtimes, "installed", lambda name: None if name == "openvino" else "1")
+    assert "pip install openvino" in (measure.why_not("openvino", model) or "")
+    assert "model.pt2" in (measure.why_not("torch", model) or "")
+    with pytest.raises(measure.Unavailable, match="not installed"):
+        measure.load("openvino", model)
+
+
+def test_fresh_processes(model: str) -> None:
+    feeds, more = {"x": np.ones((1, 3), np.float32)}, {"x": np.ones((2, 3), np.float32)}
+    used = measure.measure_memory("sardonyx", model, feeds)
+    assert set(used) == {"peak", "after"} and used["peak"] >= used["after"]
+    found = measure.measure_startup(["sardonyx"], model, feeds, more, repeats=1)
+    assert set(found["sardonyx"]) == {"import", "create", "first_run", "run", "new_shape"}
+    with pytest.raises(measure.Unavailable, match="InvalidArgument"):
+        measure.measure_memory("sardonyx", model, {"z": feeds["x"]})
+
+
+def test_a_report_in_each_form(tmp_path: pathlib.Path) -> None:
+    table = measure.Table("speed", {"model": "model", "ms": "time | ms"}, plot=("bar", "model", "ms", "model"))
+    table.rows += [{"model": "a|b", "ms": 1.25}, {"model": "c", "ms": None}]
+    report = measure.Report("All", table)
+    report.note("left out: d")
+    report.note("left out: d")
+    text = report.markdown()
+    assert "| a\\|b | 1.25 |" in text and "| c |  |" in text and text.count("left out: d") == 1
+    document = json.loads(json.dumps(report.document()))
+    assert document["tables"] == [{"title": "speed", "rows": table.rows}]
+    assert {"processor", "cpus", "system", "versions"} <= set(document["machine"])
+    pytest.importorskip("matplotlib")
+    report.plot(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 0
+
+
+def bench(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert cli.main(["bench", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_command(model: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = bench(
+        capsys, model, "--batch", "1", "3", "--threads", "1", "2", "--seconds", "0", "--startup", "--memory",
+        "--markdown", str(tmp_path / "report.md"),
+    )  # fmt: skip
+    assert [(row["threads"], row["batch"]) for row in found["rows"]] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    keys = {"runtime", "median_ms", "best_ms", "spread", "runs", "ratio", "largest_difference"}
+    assert all(keys <= set(row) and row["ratio"] == 1 for row in found["rows"])
+    assert [len(table["rows"]) for table in found["tables"]] == [4, 1, 1]
+    assert "create session" in (tmp_path / "report.md").read_text()
+
+
+def test_a_script_of_each_kind(model: str, tmp_path: pathlib.Path) -> None:
+    folder = str(pathlib.Path(model).parent)
+    for name, arguments in (
+        ("models", ("--batch", "2", "--seconds", "0")),
+        ("memory", ()),
+        ("threads", ("--only", "model", "--seconds", "0", "--sweep", "1", "2")),
+        ("startup", ("--repeats", "1", "--seconds", "0")),
+    ):
+        to = tmp_path / f"{name}.json"
+        done = script(name, folder, "--against", *arguments, "--json", str(to), "--markdown")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("## ")
+        tables = json.loads(to.read_text())["tables"]
+        assert all(table["rows"] for table in tables) and tables[0]["rows"][0]["model"] == "model"
