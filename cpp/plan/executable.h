@@ -17,7 +17,8 @@ namespace sx {
 class Executable : public PrepareHost {
  public:
   // `graph` must outlive the executable. At most `plan_limit` plans are kept, the least recently used goes first.
-  Executable(const Graph& graph, size_t plan_limit) : graph_(graph), plan_limit_(plan_limit) {}
+  Executable(const Graph& graph, size_t plan_limit, Precision precision)
+      : graph_(graph), plan_limit_(plan_limit), precision_(precision) {}
 
   // Runs the plan for the shapes of `inputs` (in the order of graph.inputs), making it where there is none.
   // Thread-safe.
@@ -31,6 +32,7 @@ class Executable : public PrepareHost {
   Tensor shared(const std::string& key, FunctionRef<Tensor()> make) override;
   bool lasting(ValueId value) const override { return graph_.is_constant(value); }
   std::shared_ptr<const BodyRunner> body(const Node& node, size_t index) override;
+  Precision precision() const override { return precision_; }
 
  private:
   struct Key {
@@ -47,6 +49,7 @@ class Executable : public PrepareHost {
 
   const Graph& graph_;
   const size_t plan_limit_;
+  const Precision precision_;
   std::mutex mutex_;
   std::list<Entry> plans_;  // most recently used first
   // Where shapes hardly ever come back, one plan that binds none serves them all.

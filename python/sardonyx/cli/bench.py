@@ -13,7 +13,7 @@ import numpy as np
 
 from sardonyx.cli.feeds import add_dim_argument, dims_from, feeds_from
 from sardonyx.cli.output import Output, UsageError
-from sardonyx.options import SessionOptions
+from sardonyx.cli.precision import add_precision_argument, options_from
 from sardonyx.session import InferenceSession
 
 _EXAMPLES = """examples:
@@ -21,6 +21,7 @@ _EXAMPLES = """examples:
   sardonyx bench model.onnx --against onnxruntime openvino --batch 1 8 32
   sardonyx bench model.onnx --threads 1 --seconds 10
 
+With --precision bf16 OpenVINO computes in bf16 as well; onnxruntime has no such option and computes in f32.
 The runtimes take turns, run by run, so that a change of the machine's clock meets all of them alike. A ratio is the
 other's median time over that of Sardonyx: above 1, Sardonyx is faster."""
 
@@ -40,31 +41,30 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--input", action="append", default=[], metavar="NAME=VALUE", help="as for `sardonyx run`")
     parser.add_argument("--threads", type=int, default=0, help="threads for every runtime (default: all CPUs)")
     parser.add_argument("--seconds", type=float, default=3.0, help="time to measure for each batch (default 3)")
+    add_precision_argument(parser)
     add_dim_argument(parser)
     return parser
 
 
-def _sardonyx(model: str, threads: int) -> Runner:
-    options = SessionOptions()
-    options.intra_op_num_threads = threads
-    session = InferenceSession(model, options)
+def _sardonyx(args: argparse.Namespace) -> Runner:
+    session = InferenceSession(args.model, options_from(args))
     return lambda feeds: session.run(None, feeds)
 
 
-def _onnxruntime(model: str, threads: int) -> Runner:
+def _onnxruntime(args: argparse.Namespace) -> Runner:
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads = args.threads
+    session = runtime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
     return lambda feeds: list(session.run(None, feeds))
 
 
-def _openvino(model: str, threads: int) -> Runner:
+def _openvino(args: argparse.Namespace) -> Runner:
     core = importlib.import_module("openvino").Core()
-    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        config["INFERENCE_NUM_THREADS"] = threads
-    request = core.compile_model(model, "CPU", config).create_infer_request()
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": args.precision}
+    if args.threads:
+        config["INFERENCE_NUM_THREADS"] = args.threads
+    request = core.compile_model(args.model, "CPU", config).create_infer_request()
 
     def run(feeds: dict[str, Any]) -> list[Any]:
         results = request.infer(list(feeds.values()), share_inputs=True)
@@ -101,10 +101,10 @@ def _largest_difference(ours: list[Any], theirs: list[Any]) -> float:
 
 def main(args: argparse.Namespace, output: Output) -> int:
     """Runs the command."""
-    runners = {"sardonyx": _sardonyx(args.model, args.threads)}
+    runners = {"sardonyx": _sardonyx(args)}
     for name in args.against:
         try:
-            runners[name] = _MAKERS[name](args.model, args.threads)
+            runners[name] = _MAKERS[name](args)
         except ImportError:
             raise UsageError(f"{name} is not installed: pip install {name}") from None
     ports = InferenceSession(args.model).get_inputs()
