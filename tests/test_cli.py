@@ -104,6 +104,17 @@ def test_explain(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", model]) == 0
 
 
+def test_precision(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    row = run_json(capsys, "run", model, "--input", "x=[[1.00390625, 0, 0]]", "--precision", "bf16")["outputs"]["y"]
+    exact = run_json(capsys, "run", model, "--input", "x=[[1, 0, 1e-3]]")["outputs"]["y"]
+    assert exact["first"] == pytest.approx([1.005, 2.006], abs=1e-6)
+    assert row["first"] == pytest.approx([1, 2], abs=0.01)
+    kernels = [
+        row["kernel"] for row in run_json(capsys, "profile", model, "--precision", "bf16", "--runs", "1")["rows"]
+    ]
+    assert "bf16" in kernels
+
+
 def test_profile_writes_a_trace(model: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run_json(capsys, "profile", model, "--runs", "3", "--trace", str(tmp_path / "trace.json"))
     assert result["rows"] and result["us_per_run"] > 0

@@ -1,5 +1,5 @@
 // Includes SX_SIMD_SOURCE once for each ISA, in namespace sx::baseline, sx::avx2 and sx::avx512 (and sx::vnni where
-// SX_SIMD_VNNI is defined), under the compiler's target for it.
+// SX_SIMD_VNNI is defined, sx::bf16 where SX_SIMD_BF16 is), under the compiler's target for it.
 //
 // The source may hold leaf functions only: it must include no header other than vec.h and vec_math.h, and call no
 // inline function from outside (a copy compiled for a newer CPU could be the one that the linker keeps). What it needs
@@ -64,11 +64,24 @@ SX_TARGET_END
 #define SX_VNNI_NAMESPACE avx512
 #endif
 
+#if defined(SX_SIMD_BF16)
+SX_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c,bmi,bmi2")
+#define SX_ISA bf16
+#define SX_ISA_LEVEL 4
+#include SX_SIMD_SOURCE
+#undef SX_ISA
+#undef SX_ISA_LEVEL
+SX_TARGET_END
+#define SX_BF16_NAMESPACE bf16
+#else
+#define SX_BF16_NAMESPACE SX_VNNI_NAMESPACE
+#endif
+
 // Where the source defined a table named `name` of type T, the function for_isa picks the row for an ISA.
 #define SX_DEFINE_FOR_ISA(T, name)                                                                         \
   inline const T& for_isa(::sx::Isa isa) {                                                                 \
     static const T* const rows[] = {&baseline::name, &avx2::name, &avx512::name, &SX_VNNI_NAMESPACE::name, \
-                                    &SX_VNNI_NAMESPACE::name};                                             \
+                                    &SX_BF16_NAMESPACE::name};                                             \
     return *rows[static_cast<int>(isa)];                                                                   \
   }
 #else

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/cpu.h"
+#include "base/precision.h"
 
 namespace sx {
 
@@ -18,6 +19,7 @@ struct SoftmaxPanels {
   const float* sinks = nullptr;
   float* packed = nullptr;
   float* factors = nullptr;
+  Precision precision = Precision::kF32;  // of the product that takes the panels
 };
 void softmax_panels(const SoftmaxPanels& problem, Isa isa = active_isa());
 

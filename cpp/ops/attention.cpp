@@ -26,6 +26,7 @@ struct AttentionSpec {
   bool causal = false;
   int64_t left = -1, right = -1;
   ScoreStage shown = ScoreStage::kRaw;
+  Precision precision = Precision::kF32;
 
   explicit AttentionSpec(const NodeView& node) {
     q_heads = node.attr_or<int64_t>("q_num_heads", 0);
@@ -211,6 +212,7 @@ class AttentionRun {
     if (mask.defined()) problem.mask = &add_ref;
     if (wanted != nullptr) problem.shown = shown.data<T>();
     problem.stage = spec_.shown;
+    problem.precision = spec_.precision;
     attend(problem);
     if (y.dtype() != dtype_of<T>) store_f32(static_cast<const float*>(result.raw()), y);
     if (wanted != nullptr && wanted->dtype() != dtype_of<T>) store_f32(static_cast<const float*>(shown.raw()), *wanted);
@@ -277,7 +279,10 @@ class AttentionRun {
 };
 
 Kernel make(Prepare& p) {
-  return [spec = AttentionSpec(p)](Run& run) {
+  AttentionSpec made(p);
+  made.precision = p.precision();
+  if (made.precision == Precision::kBf16) p.describe("bf16");
+  return [spec = made](Run& run) {
     const int rank = run.in(kQ).rank();
     SX_CHECK(run, (rank == 3 || rank == 4) && run.in(kK).rank() == rank && run.in(kV).rank() == rank,
              "Q, K and V must all have 3 or all have 4 axes");

@@ -41,15 +41,16 @@ class PackedHeads {
   PackedHeads() = default;
   explicit PackedHeads(const Attention<float>& a) {
     const auto line_up = [](int64_t floats) { return checked_add(floats, 15) / 16 * 16; };
-    key_step_ = line_up(packed_b_size(a.size, a.keys));
-    value_step_ = line_up(packed_b_size(a.keys, a.value_size));
+    const Isa isa = active_isa();
+    key_step_ = line_up(packed_b_size(a.size, a.keys, isa, a.precision));
+    value_step_ = line_up(packed_b_size(a.keys, a.value_size, isa, a.precision));
     const int64_t heads = a.batch * a.kv_heads;
     memory_ = Tensor(DType::kFloat32, Shape{heads, checked_add(key_step_, value_step_)});
     parallel_for(heads, 1, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
         const int64_t b = i / a.kv_heads, h = i % a.kv_heads;
-        pack_b(a.size, a.keys, a.k.at(b, h, 0), a.k.row_step, true, keys(i));
-        pack_b(a.keys, a.value_size, a.v.at(b, h, 0), a.v.row_step, false, keys(i) + key_step_);
+        pack_b(a.size, a.keys, a.k.at(b, h, 0), a.k.row_step, true, keys(i), isa, a.precision);
+        pack_b(a.keys, a.value_size, a.v.at(b, h, 0), a.v.row_step, false, keys(i) + key_step_, isa, a.precision);
       }
     });
   }
@@ -64,11 +65,14 @@ class PackedHeads {
 
 // The product with keys (values) from `first` on, of head `head` counted over all images. `first` is a multiple of the
 // panel's width where keys are packed.
-void multiply_keys(const DenseProduct<float>& p, const PackedHeads& packed, int64_t head, int64_t first) {
+void multiply_keys(const DenseProduct<float>& p, Precision precision, const PackedHeads& packed, int64_t head,
+                   int64_t first) {
   if (!packed.defined() && p.m <= kFewRows)
     return dot_rows({p.m, p.n, p.k, p.a, p.lda, p.b, p.ldb, p.c, p.ldc, p.scale});
   Gemm g = gemm_of(p);
-  if (packed.defined()) g.packed_b = packed.keys(head) + first * p.k;
+  g.precision = precision;
+  // Whole panels before `first` take as much as a packed matrix of so many columns.
+  if (packed.defined()) g.packed_b = packed.keys(head) + packed_b_size(p.k, first, active_isa(), precision);
   gemm(g);
 }
 void multiply_values(Gemm g, const PackedHeads& packed, int64_t head, int64_t first, int64_t keys) {
@@ -78,17 +82,19 @@ void multiply_values(Gemm g, const PackedHeads& packed, int64_t head, int64_t fi
   }
   gemm(g);
 }
-void multiply_keys(const DenseProduct<double>& p, const PackedHeads&, int64_t, int64_t) { multiply(p); }
+void multiply_keys(const DenseProduct<double>& p, Precision, const PackedHeads&, int64_t, int64_t) { multiply(p); }
 
 // y = softmax(scores) V for rows of scores, by which p.a has them; hidden scores are -inf. `sinks` holds one per row or
 // is null.
-void weigh_values(const DenseProduct<float>& p, const float* sinks, const PackedHeads& packed, int64_t head,
-                  int64_t first, int64_t keys) {
-  const auto bytes = static_cast<size_t>(checked_mul(p.m, p.k + 1)) * sizeof(float);
+void weigh_values(const DenseProduct<float>& p, Precision precision, const float* sinks, const PackedHeads& packed,
+                  int64_t head, int64_t first, int64_t keys) {
+  const int64_t size = packed_a_size(p.m, p.k, active_isa(), precision);
+  const auto bytes = static_cast<size_t>(checked_add(size, p.m)) * sizeof(float);
   auto* panels = static_cast<float*>(thread_scratch(ScratchSlot::kOperator2, bytes));
-  float* factors = panels + p.m * p.k;
-  softmax_panels({p.m, p.k, p.a, p.lda, sinks, panels, factors});
+  float* factors = panels + size;
+  softmax_panels({p.m, p.k, p.a, p.lda, sinks, panels, factors, precision});
   Gemm g = gemm_of(p);
+  g.precision = precision;
   g.packed_a = panels;
   multiply_values(g, packed, head, first, keys);
   scale_rows(p.c, p.m, p.n, p.ldc, factors);
@@ -122,7 +128,7 @@ class Block {
     multiply_keys(
         DenseProduct<T>{count_, keys, a_.size, a_.q.at(b_, head_, row_), stacked_ ? a_.q.head_step : a_.q.row_step,
                         a_.k.at(b_, kv_head, span.first), a_.k.row_step, true, scores, step, scale},
-        packed_, packed_head, span.first);
+        precision(), packed_, packed_head, span.first);
     show(ScoreStage::kRaw, scores, step);
     if (a_.softcap > 0.0f)
       for (int64_t i = 0; i < count_; ++i) cap(scores + i * step, keys, a_.softcap);
@@ -143,18 +149,24 @@ class Block {
       if (a_.shown == nullptr && count_ > kFewRows) {
         for (int64_t i = 0; i < count_ && a_.range != nullptr; ++i)
           hide(i, span, scores + i * step, -std::numeric_limits<float>::infinity());
-        return weigh_values(product, sinks(scores, step), packed_, packed_head, span.first, a_.keys);
+        return weigh_values(product, precision(), sinks(scores, step), packed_, packed_head, span.first, a_.keys);
       }
     }
     normalize(span, scores, step);
     show(ScoreStage::kSoftmax, scores, step);
     if (a_.value_size == 0) return;
-    if constexpr (std::is_same_v<T, float>)
-      multiply_values(gemm_of(product), packed_, packed_head, span.first, a_.keys);
-    else multiply(product);
+    if constexpr (std::is_same_v<T, float>) {
+      Gemm g = gemm_of(product);
+      g.precision = precision();
+      multiply_values(g, packed_, packed_head, span.first, a_.keys);
+    } else {
+      multiply(product);
+    }
   }
 
  private:
+  // Packing keys and values would cost more than it saves a few queries.
+  Precision precision() const { return packed_.defined() || count_ > kFewRows ? a_.precision : Precision::kF32; }
   int64_t head(int64_t i) const { return stacked_ ? head_ + i : head_; }
   int64_t row(int64_t i) const { return stacked_ ? row_ : row_ + i; }
   KeyRange range(int64_t i) const { return a_.range != nullptr ? (*a_.range)(b_, row(i)) : KeyRange{0, a_.keys}; }

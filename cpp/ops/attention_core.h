@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "base/precision.h"
 #include "base/thread_pool.h"
 
 namespace sx {
@@ -52,6 +53,8 @@ struct Attention {
   T* shown = nullptr;
   ScoreStage stage = ScoreStage::kRaw;
   T unseen = -std::numeric_limits<T>::infinity();
+  // Of the products of more than a few queries; scores, softmax and sums are T in any case.
+  Precision precision = Precision::kF32;
 };
 
 // Splits images, heads and blocks of rows over the thread pool. Takes ScratchSlot::kOperator and kOperator2 of every

@@ -124,13 +124,16 @@ class FloatGemm {
     epilogue_.scale = spec.alpha;
     const Tensor* b = p.constant(1);
     if (b == nullptr || b->rank() != 2 || b->size() == 0) return;
-    packed_ = p.shared("b", [&] { return pack_matrix(*b, spec.trans_b); });
+    precision_ = p.precision();
+    if (precision_ == Precision::kBf16) p.describe("bf16");
+    packed_ = p.shared("b", [&] { return pack_matrix(*b, spec.trans_b, precision_); });
   }
 
   void operator()(Run& run) const {
     const GemmShape s = gemm_shape(run, spec_);
     Gemm g;
     g.epilogue = epilogue_;
+    g.precision = precision_;
     g.m = s.m, g.n = s.n, g.k = s.k;
     g.lda = s.lda, g.ldb = s.ldb, g.ldc = s.n;
     g.trans_a = spec_.trans_a, g.trans_b = spec_.trans_b;
@@ -170,6 +173,7 @@ class FloatGemm {
 
   GemmSpec spec_;
   Tensor packed_;
+  Precision precision_ = Precision::kF32;
   Epilogue epilogue_;
 };
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/precision.h"
 #include "base/thread_pool.h"
 #include "ops/op_def.h"
 
@@ -28,6 +29,8 @@ class PrepareHost {
   virtual std::shared_ptr<const BodyRunner> body(const Node& node, size_t index) = 0;
   // The value is the same in every plan: an initializer, not something computed from this plan's shapes.
   virtual bool lasting(ValueId value) const = 0;
+  // What the user allows products of f32 to be computed in.
+  virtual Precision precision() const { return Precision::kF32; }
 };
 
 class Prepare : public NodeView {
@@ -47,6 +50,7 @@ class Prepare : public NodeView {
     return has(i) && inputs_[static_cast<size_t>(i)]->constant.defined() ? &inputs_[static_cast<size_t>(i)]->constant
                                                                          : nullptr;
   }
+  Precision precision() const { return host_->precision(); }
   bool wants(int output) const {
     return static_cast<size_t>(output) < node().outputs.size() && node().outputs[static_cast<size_t>(output)] != kNone;
   }

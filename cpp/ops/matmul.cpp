@@ -202,6 +202,7 @@ Kernel make_plain(const MatMulSpec& spec) {
 struct Packed {
   Tensor data;
   int64_t step = 0;
+  Precision precision = Precision::kF32;
   bool defined() const { return data.defined(); }
 };
 
@@ -213,11 +214,15 @@ Packed pack_constant(Prepare& p, int index, const MatMulSpec& spec) {
   const bool trans = (is_a ? spec.trans_a : spec.trans_b) && constant->rank() > 1;
   const bool inside = (is_a ? spec.batch_inside_a : spec.batch_inside_b) && constant->rank() > 2;
   const auto x = operand(constant->shape(), constant->rank(), is_a, trans, inside);
-  packed.step = round_to_line(is_a ? packed_a_size(x.rows, x.columns) : packed_b_size(x.rows, x.columns));
+  // An A is f32: few models have weights there.
+  if (!is_a) packed.precision = p.precision();
+  packed.step = round_to_line(is_a ? packed_a_size(x.rows, x.columns)
+                                   : packed_b_size(x.rows, x.columns, active_isa(), packed.precision));
   packed.data = p.shared(is_a ? "a" : "b", [&] {
     const int64_t count = x.batch.size();
     if (!is_a && count == 1)
-      return pack_matrix(constant->reshaped(trans ? Shape{x.columns, x.rows} : Shape{x.rows, x.columns}), trans);
+      return pack_matrix(constant->reshaped(trans ? Shape{x.columns, x.rows} : Shape{x.rows, x.columns}), trans,
+                         packed.precision);
     Tensor to(DType::kFloat32, Shape{checked_mul(count, packed.step)});
     const Tensor from = to_f32(constant->borrow());
     const int64_t width = trans ? x.rows : x.columns;
@@ -226,7 +231,7 @@ Packed pack_constant(Prepare& p, int index, const MatMulSpec& spec) {
       const float* matrix = from.data<float>() + i * (inside ? width : x.rows * x.columns);
       float* place = to.data<float>() + i * packed.step;
       if (is_a) pack_a(x.rows, x.columns, matrix, ld, trans, place);
-      else pack_b(x.rows, x.columns, matrix, ld, trans, place);
+      else pack_b(x.rows, x.columns, matrix, ld, trans, place, active_isa(), packed.precision);
     }
     return to;
   });
@@ -240,6 +245,7 @@ class FloatMatMul {
     if (!b_.defined()) a_ = pack_constant(p, 0, spec);
     spec_.activation.set(epilogue_);
     epilogue_.scale = spec.alpha;
+    if (b_.precision == Precision::kBf16) p.describe("bf16");
   }
 
   void operator()(Run& run) const {
@@ -253,6 +259,7 @@ class FloatMatMul {
     std::optional<FloatIn> a, b, bias, residual;
     if (a_.defined()) g.packed_a = a_.data.data<float>();
     else g.a = a.emplace(run.in(0)).data();
+    g.precision = b_.precision;
     if (b_.defined()) g.packed_b = b_.data.data<float>();
     else g.b = b.emplace(run.in(1)).data();
     if (spec_.bias != kNone && run.has(spec_.bias)) g.epilogue.column_bias = column_bias(run, s, bias);

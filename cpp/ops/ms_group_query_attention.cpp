@@ -37,6 +37,7 @@ struct Spec {
   float scale, softcap, epsilon;
   bool causal, rotary, interleaved, smooth, sliding;
   int shown, bits;
+  Precision precision = Precision::kF32;
 
   explicit Spec(const NodeView& node)
       : heads(node.attr_int("num_heads")),
@@ -319,6 +320,7 @@ class GroupQuery {
     problem.v = {values.data, values.batch_step, values.head_step, values.row_step};
     problem.y = HeadRows<float>::by_row(y.data(), heads, rows_, size_);
     problem.scale = spec_.scale, problem.softcap = spec_.softcap;
+    problem.precision = spec_.precision;
     problem.stage = spec_.shown == 2 ? ScoreStage::kSoftmax : ScoreStage::kMasked;
     problem.unseen = 0.0f;
     Tensor rows_shown;
@@ -367,7 +369,9 @@ class GroupQuery {
 Kernel make(Prepare& p) {
   SX_CHECK(p, (p.attr_int("qk_output") != 0) == p.wants(kScores),
            "qk_output and the output output_qk must be given together");
-  return [spec = Spec(p)](Run& run) { GroupQuery(run, spec).compute(); };
+  Spec made(p);
+  made.precision = p.precision();
+  return [spec = made](Run& run) { GroupQuery(run, spec).compute(); };
 }
 
 }  // namespace

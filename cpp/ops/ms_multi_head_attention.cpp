@@ -18,6 +18,7 @@ struct Spec {
   int64_t heads;
   float filter, scale;
   bool causal;
+  Precision precision = Precision::kF32;
   explicit Spec(const NodeView& node)
       : heads(node.attr_int("num_heads")),
         filter(node.attr_float("mask_filter_value")),
@@ -179,6 +180,7 @@ class MultiHead {
     problem.q = q, problem.k = k, problem.v = v;
     problem.y = HeadRows<float>::by_row(y.data(), heads, rows_, value_size_);
     problem.scale = spec_.scale;
+    problem.precision = spec_.precision;
     problem.shown = scores.data();
     problem.stage = ScoreStage::kMasked;
     problem.unseen = std::numeric_limits<float>::lowest();
@@ -273,7 +275,9 @@ class MultiHead {
 };
 
 Kernel make(Prepare& p) {
-  return [spec = Spec(p)](Run& run) { MultiHead(run, spec).compute(); };
+  Spec made(p);
+  made.precision = p.precision();
+  return [spec = made](Run& run) { MultiHead(run, spec).compute(); };
 }
 
 }  // namespace

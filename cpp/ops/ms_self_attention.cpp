@@ -28,6 +28,7 @@ struct Spec {
   float filter, scale;
   bool causal, rotary, shares;
   int64_t turned = 0;
+  Precision precision = Precision::kF32;
   std::vector<int64_t> widths;  // of Q, K and V; empty: a third of the projection each
 
   Spec(const NodeView& node, const Places& where)
@@ -156,6 +157,7 @@ class SelfAttention {
     problem.q = q, problem.k = k, problem.v = v;
     problem.y = HeadRows<float>::by_row(y.data(), heads, rows_, value_size_);
     problem.scale = spec_.scale;
+    problem.precision = spec_.precision;
     attend_masked(problem, mask, spec_.causal, past_);
     y.store();
     present.store();
@@ -226,9 +228,10 @@ void check_projection(const Run& run) {
 class FloatAttention {
  public:
   explicit FloatAttention(Prepare& p) : spec_(p, kFloatPlaces) {
+    spec_.precision = p.precision();
     const Tensor* weights = p.constant(1);
     if (weights == nullptr || weights->rank() != 2 || weights->size() == 0) return;
-    packed_ = p.shared("weights", [&] { return pack_matrix(*weights, false); });
+    packed_ = p.shared("weights", [&] { return pack_matrix(*weights, false, spec_.precision); });
   }
 
   void operator()(Run& run) const {
@@ -243,7 +246,7 @@ class FloatAttention {
     g.m = x[0] * x[1], g.n = columns, g.k = x[2];
     g.a = input.data(), g.lda = x[2];
     g.ldb = g.ldc = columns;
-    if (packed_.defined()) g.packed_b = packed_.data<float>();
+    if (packed_.defined()) g.packed_b = packed_.data<float>(), g.precision = spec_.precision;
     else g.b = weights.emplace(run.in(1)).data();
     g.c = qkv.data<float>();
     if (run.has(2)) g.epilogue.column_bias = bias.emplace(run.in(2)).data();
@@ -258,7 +261,7 @@ class FloatAttention {
 
 class ByteAttention {
  public:
-  explicit ByteAttention(Prepare& p) : spec_(p, kBytePlaces), product_(p, 1) {}
+  explicit ByteAttention(Prepare& p) : spec_(p, kBytePlaces), product_(p, 1) { spec_.precision = p.precision(); }
 
   void operator()(Run& run) const {
     enum : int { kX, kWeights, kBias, kXScale, kWeightScale, kMask, kXZero, kWeightZero };

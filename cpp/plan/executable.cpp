@@ -21,8 +21,10 @@ bool same_kinds(const std::vector<std::pair<DType, int>>& kinds, const std::vect
 
 class BodyExecutable : public BodyRunner {
  public:
-  BodyExecutable(const Body& body, size_t first_capture, size_t plan_limit)
-      : executable_(*body.graph, plan_limit), first_capture_(first_capture), captures_(body.captures.size()) {}
+  BodyExecutable(const Body& body, size_t first_capture, size_t plan_limit, Precision precision)
+      : executable_(*body.graph, plan_limit, precision),
+        first_capture_(first_capture),
+        captures_(body.captures.size()) {}
 
   std::vector<Datum> run(const Run& run, std::vector<Datum> inputs) const override {
     inputs.reserve(inputs.size() + captures_);
@@ -121,7 +123,7 @@ std::shared_ptr<const BodyRunner> Executable::body(const Node& node, size_t inde
   const Body& body = node.bodies[index];
   std::lock_guard<std::mutex> lock(shared_mutex_);
   auto& runner = bodies_[body.graph.get()];
-  if (!runner) runner = std::make_shared<BodyExecutable>(body, first_capture, plan_limit_);
+  if (!runner) runner = std::make_shared<BodyExecutable>(body, first_capture, plan_limit_, precision_);
   return runner;
 }
 

@@ -18,8 +18,8 @@ class Executable : public PrepareHost {
  public:
   // `graph` must outlive the executable. At most `plan_limit` plans are kept, the least recently used goes first. See
   // Plan for `donated`.
-  Executable(const Graph& graph, size_t plan_limit, std::vector<bool> donated = {})
-      : graph_(graph), plan_limit_(plan_limit), donated_(std::move(donated)) {}
+  Executable(const Graph& graph, size_t plan_limit, Precision precision, std::vector<bool> donated = {})
+      : graph_(graph), plan_limit_(plan_limit), precision_(precision), donated_(std::move(donated)) {}
 
   // Runs the plan for the shapes of `inputs` (in the order of graph.inputs), making it where there is none.
   // Thread-safe.
@@ -33,6 +33,7 @@ class Executable : public PrepareHost {
   Tensor shared(const std::string& key, FunctionRef<Tensor()> make) override;
   bool lasting(ValueId value) const override { return graph_.is_constant(value); }
   std::shared_ptr<const BodyRunner> body(const Node& node, size_t index) override;
+  Precision precision() const override { return precision_; }
 
  private:
   struct Key {
@@ -49,6 +50,7 @@ class Executable : public PrepareHost {
 
   const Graph& graph_;
   const size_t plan_limit_;
+  const Precision precision_;
   const std::vector<bool> donated_;
   std::mutex mutex_;
   std::list<Entry> plans_;  // most recently used first

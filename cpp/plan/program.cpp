@@ -59,7 +59,7 @@ Program::Program(ImportedModel model, std::vector<Binding> bindings, const Sessi
   }
   if (config_.optimization != Optimization::kNone) simplify(graph, log_);
   if (config_.optimization == Optimization::kLower) lower(graph, log_, config_.lower);
-  executable_ = std::make_unique<Executable>(graph, config_.plan_limit, std::move(donated));
+  executable_ = std::make_unique<Executable>(graph, config_.plan_limit, config_.precision, std::move(donated));
 }
 
 std::vector<Datum> Program::run(const std::vector<std::pair<std::string, Datum>>& feeds, const RunConfig& config) {

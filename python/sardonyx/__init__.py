@@ -17,7 +17,14 @@ from sardonyx.operators import (
     registered_operators,
     unregister_operator,
 )
-from sardonyx.options import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, RunOptions, SessionOptions
+from sardonyx.options import (
+    ExecutionMode,
+    ExecutionOrder,
+    GraphOptimizationLevel,
+    Precision,
+    RunOptions,
+    SessionOptions,
+)
 from sardonyx.ortvalue import OrtValue, copy_tensors
 from sardonyx.providers import get_all_providers, get_available_providers
 from sardonyx.runtime import (
@@ -57,6 +64,7 @@ __all__ = [
     "OrtMemType",
     "OrtMemoryInfo",
     "OrtValue",
+    "Precision",
     "RunOptions",
     "SessionIOBinding",
     "SessionOptions",

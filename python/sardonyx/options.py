@@ -15,7 +15,7 @@ from sardonyx.ortvalue import OrtValue
 
 _EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
-__all__ = ["ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "RunOptions", "SessionOptions"]
+__all__ = ["ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "Precision", "RunOptions", "SessionOptions"]
 
 
 class GraphOptimizationLevel(enum.IntEnum):
@@ -47,6 +47,17 @@ class ExecutionOrder(enum.IntEnum):
     MEMORY_EFFICIENT = 2
 
 
+class Precision(str, enum.Enum):
+    """What the products of an f32 model may be computed in.
+
+    `BF16` keeps the constant operands of products in bfloat16, which takes half the memory, and multiplies by the
+    CPU's bfloat16 dot products where it has them; sums, inputs and outputs stay f32.
+    """
+
+    F32 = "f32"
+    BF16 = "bf16"
+
+
 class _Checked:
     """Refuses unknown fields, with a suggestion, and values of the wrong type."""
 
@@ -70,12 +81,15 @@ class _Checked:
                 value = os.fspath(value)
             number = not isinstance(value, (str, bytes))
             good = isinstance(value, wanted) or (number and wanted in (int, float) and wanted(value) == value)
-            good = good or (wanted is bool and isinstance(value, int)) or (number and issubclass(wanted, enum.Enum))
+            good = good or (wanted is bool and isinstance(value, int))
+            good = good or (issubclass(wanted, enum.Enum) and number != issubclass(wanted, str))
             if not good:
                 raise TypeError
             value = wanted(value)
         except (TypeError, ValueError):
-            raise TypeError(f"{type(self).__name__}.{name} is a {wanted.__name__}, got {value!r}") from None
+            kinds = [kind.value for kind in wanted] if issubclass(wanted, Precision) else []
+            expected = "one of " + ", ".join(map(repr, kinds)) if kinds else f"a {wanted.__name__}"
+            raise TypeError(f"{type(self).__name__}.{name} is {expected}, got {value!r}") from None
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -88,8 +102,9 @@ class SessionOptions(_Checked):
 
     What has an effect: `graph_optimization_level`, `intra_op_num_threads` (0: every CPU that the process may use),
     `enable_profiling`, `profile_file_prefix`, `optimized_model_filepath`, `log_severity_level`,
-    `add_free_dimension_override_by_name`, `add_initializer`; and beyond onnxruntime `winograd` (False: 3x3 convolutions
-    add up every product, which is slower and rounds less). The other fields are accepted so that existing code
+    `add_free_dimension_override_by_name`, `add_initializer`; and beyond onnxruntime `precision` (`Precision` or its
+    value, "f32" or "bf16") and `winograd` (False: 3x3 convolutions add up every product, which is slower and rounds
+    less). The other fields are accepted so that existing code
     runs: memory is always planned, results are always deterministic, and one pool of threads serves the process.
 
     Example:
@@ -111,6 +126,7 @@ class SessionOptions(_Checked):
     log_verbosity_level: int
     logid: str
     optimized_model_filepath: str
+    precision: Precision
     profile_file_prefix: str
     use_deterministic_compute: bool
     use_per_session_threads: bool
@@ -130,6 +146,7 @@ class SessionOptions(_Checked):
         "log_verbosity_level": (int, 0),
         "logid": (str, ""),
         "optimized_model_filepath": (str, ""),
+        "precision": (Precision, Precision.F32),
         "profile_file_prefix": (str, "onnxruntime_profile_"),
         "use_deterministic_compute": (bool, False),
         "use_per_session_threads": (bool, True),
@@ -217,6 +234,7 @@ class SessionOptions(_Checked):
             "threads": self.intra_op_num_threads,
             "profiling": self.enable_profiling,
             "winograd": self.winograd,
+            "precision": self.precision.value,
             "free_dims": self._free_dims,
             "free_denotations": self._free_denotations,
             "external_folder": self._config.get(_EXTERNAL_DATA_FOLDER),

@@ -1,4 +1,4 @@
-// f32 GEMM on every tier against a plain double-precision product, and its promise of the same bits.
+// The GEMM on every tier, of f32 and bf16, against a plain double-precision product, and its promise of the same bits.
 #include "kernels/gemm/gemm.h"
 
 #include "check.h"
@@ -10,6 +10,7 @@ namespace {
 struct Case {
   int64_t m, n, k;
   bool trans_a, trans_b, packed_a, packed_b;
+  Precision precision = Precision::kF32;
 };
 
 // One problem with its operands stored with gaps between the rows, and the answer with its error bound.
@@ -32,13 +33,14 @@ struct Problem {
     g.b = b.data();
     g.ldb = ldb;
     g.trans_b = c.trans_b;
+    g.precision = c.precision;
     if (c.packed_a) {
-      pack_a(c.m, c.k, g.a, lda, c.trans_a, packed_a.data(), isa);
+      pack_a(c.m, c.k, g.a, lda, c.trans_a, packed_a.data(), isa, c.precision);
       g.packed_a = packed_a.data();
       g.a = nullptr;
     }
     if (c.packed_b) {
-      pack_b(c.k, c.n, g.b, ldb, c.trans_b, packed_b.data(), isa);
+      pack_b(c.k, c.n, g.b, ldb, c.trans_b, packed_b.data(), isa, c.precision);
       g.packed_b = packed_b.data();
       g.b = nullptr;
     }
@@ -49,8 +51,8 @@ struct Problem {
   Isa isa;
   int64_t lda, ldb;
   std::vector<float> a, b;
-  AlignedVector<float> packed_a{packed_a_size(c.m, c.k, isa)};
-  AlignedVector<float> packed_b{packed_b_size(c.k, c.n, isa)};
+  AlignedVector<float> packed_a{packed_a_size(c.m, c.k, isa, c.precision)};
+  AlignedVector<float> packed_b{packed_b_size(c.k, c.n, isa, c.precision)};
 };
 
 void check(const Case& c, Isa isa) {
@@ -70,7 +72,9 @@ void check(const Case& c, Isa isa) {
         sum += product;
         magnitude += std::fabs(product);
       }
-      const double bound = 1.2e-7 * (static_cast<double>(c.k) + 2) * magnitude;
+      // Rounding to bf16 changes each factor by 2^-8 of itself at most.
+      const double factors = c.precision == Precision::kBf16 ? std::ldexp(2.01, -8) : 0.0;
+      const double bound = (1.2e-7 * (static_cast<double>(c.k) + 2) + factors) * magnitude;
       close = close && std::fabs(out[i * ldc + j] - sum) <= bound;
     }
     for (int64_t j = c.n; j < ldc; ++j) untouched = untouched && out[i * ldc + j] == 7.0f;
@@ -86,15 +90,18 @@ TEST(gemm_values) {
         for (int64_t k : {1, 5, 16, 33}) {
           for (int bits = 0; bits < 16; ++bits) {
             if ((m * 7 + n * 3 + k + bits) % 4 != 0) continue;
-            check({m, n, k, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0}, isa);
+            for (Precision precision : {Precision::kF32, Precision::kBf16})
+              check({m, n, k, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0, precision}, isa);
           }
         }
       }
     }
-    check({300, 70, 800, false, false, false, false}, isa);
-    check({61, 3200, 500, false, true, true, false}, isa);
-    check({9, 300, 1000, false, false, false, false}, isa);
-    check({250, 100, 400, true, false, false, true}, isa);
+    for (Precision precision : {Precision::kF32, Precision::kBf16}) {
+      check({300, 70, 801, false, false, false, false, precision}, isa);
+      check({61, 3200, 500, false, true, true, false, precision}, isa);
+      check({9, 300, 1000, false, false, false, false, precision}, isa);
+      check({250, 100, 400, true, false, false, true, precision}, isa);
+    }
   }
 }
 
@@ -130,10 +137,10 @@ std::vector<float> run_with_threads(const Gemm& g, Isa isa, int threads) {
   return out;
 }
 
-TEST(gemm_same_bits) {
+void check_same_bits(Precision precision) {
   for (Isa isa : tested_isas()) {
-    const Case c{150, 333, 900, false, false, false, false};
-    Problem plain(c, isa), packed({c.m, c.n, c.k, false, false, true, true}, isa);
+    const Case c{150, 333, 903, false, false, false, false, precision};
+    Problem plain(c, isa), packed({c.m, c.n, c.k, false, false, true, true, precision}, isa);
     const std::vector<float> expected = run_with_threads(plain.gemm(), isa, 1);
     CHECK(same_bits(expected, run_with_threads(plain.gemm(), isa, 0)));
     CHECK(same_bits(expected, run_with_threads(packed.gemm(), isa, 0)));
@@ -156,6 +163,28 @@ TEST(gemm_same_bits) {
       same = same && std::memcmp(few.data() + i * 45, expected.data() + i * c.n, 45 * sizeof(float)) == 0;
     }
     CHECK(same);
+  }
+}
+
+TEST(gemm_same_bits) { check_same_bits(Precision::kF32); }
+TEST(gemm_bf16_same_bits) { check_same_bits(Precision::kBf16); }
+
+TEST(gemm_bf16_rounds_to_even) {
+  for (Isa isa : tested_isas()) {
+    // Halfway between two bf16, twice: once the lower one is even, once the upper one.
+    const std::vector<float> b = {1.0f + 1.0f / 256, 1.0f + 3.0f / 256, std::numeric_limits<float>::quiet_NaN(), -3.0f};
+    const std::vector<float> expected = {1.0f, 1.0f + 4.0f / 256, 0.0f, -3.0f};
+    const float one = 1.0f;
+    std::vector<float> out(4);
+    Gemm g;
+    g.m = g.k = g.lda = 1;
+    g.n = g.ldb = g.ldc = 4;
+    g.a = &one;
+    g.b = b.data();
+    g.c = out.data();
+    g.precision = Precision::kBf16;
+    gemm(g, isa);
+    CHECK((out[0] == expected[0] && out[1] == expected[1] && std::isnan(out[2]) && out[3] == expected[3]));
   }
 }
 

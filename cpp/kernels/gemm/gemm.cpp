@@ -1,4 +1,4 @@
-// The blocked f32 GEMM: splits the products into rectangles of C, and each rectangle into cache blocks and tiles.
+// The blocked GEMM: splits the products into rectangles of C, and each rectangle into cache blocks and tiles.
 #include "kernels/gemm/gemm.h"
 
 #include <algorithm>
@@ -32,6 +32,9 @@ constexpr int64_t kMostAhead = int64_t{16} << 20;
 // Up to this many rows, B is read where it stands: copying it into panels would cost more than it saves.
 constexpr int64_t kDirectRows = 16;
 
+// The steps of K that panels are stored in.
+int64_t steps_of(const GemmKernel& kernel, int64_t k) { return ceil_div(k, kernel.step); }
+
 float* scratch_floats(ScratchSlot slot, int64_t count) {
   return static_cast<float*>(thread_scratch(slot, static_cast<size_t>(count) * sizeof(float)));
 }
@@ -43,11 +46,11 @@ struct Grid {
   bool columns_first = false;  // neighbouring pieces share rows of A rather than columns of B
 };
 
-// In multiply-adds; a few rows take as long as kReadRows, since B has to be read all the same.
+// In the time of a multiply-add of f32; a few rows take as long as kReadRows, since B has to be read all the same.
 constexpr int64_t kReadRows = 4;
-double work_of(const Gemm& shape) {
+double work_of(const GemmKernel& kernel, const Gemm& shape) {
   return static_cast<double>(std::max(shape.m, kReadRows)) * static_cast<double>(shape.n) *
-         static_cast<double>(std::max<int64_t>(shape.k, 16));
+         static_cast<double>(std::max<int64_t>(steps_of(kernel, shape.k), 16));
 }
 
 // For pieces that may have to pack their operands themselves.
@@ -55,7 +58,7 @@ Grid make_grid(const GemmKernel& kernel, const Gemm& shape, int64_t count, bool 
   Grid grid{ceil_div(shape.m, kernel.mr), ceil_div(shape.n, kernel.nr), 1, 1};
   const int threads = thread_count();
   if (threads == 1) return grid;
-  const double total = work_of(shape) * static_cast<double>(count);
+  const double total = work_of(kernel, shape) * static_cast<double>(count);
   // A few pieces for each thread even out their speeds; more would only pack the same panels more often.
   const double wanted = std::min(4.0 * threads, total / static_cast<double>(kLeastWork));
   int64_t parts = std::max<int64_t>(1, static_cast<int64_t>(wanted / static_cast<double>(count)));
@@ -91,7 +94,7 @@ Grid make_fine_grid(const GemmKernel& kernel, const Gemm& shape) {
   Grid grid{ceil_div(shape.m, kernel.mr), ceil_div(shape.n, kernel.nr), 1, 1};
   grid.row_parts = ceil_div(shape.m, kernel.mc);
   grid.columns_first = shape.m > kRevisited / std::max<int64_t>(shape.k, 1);
-  const double panel_work = work_of(shape) / static_cast<double>(grid.row_parts * grid.column_panels);
+  const double panel_work = work_of(kernel, shape) / static_cast<double>(grid.row_parts * grid.column_panels);
   const auto panels = static_cast<int64_t>(kPieceWork / panel_work);
   const int64_t most = grid.column_panels * grid.row_parts / (4 * thread_count());
   grid.column_parts = ceil_div(grid.column_panels, std::max<int64_t>(1, std::min(panels, most)));
@@ -102,7 +105,12 @@ class Product {
  public:
   Product(const GemmKernel& kernel, const Gemm& shape, const GemmOperands& operands, const MakePanel* make_panel,
           int64_t item, ActivationFunction activate)
-      : kernel_(kernel), shape_(shape), operands_(operands), make_panel_(make_panel), item_(item) {
+      : kernel_(kernel),
+        shape_(shape),
+        steps_(steps_of(kernel, shape.k)),
+        operands_(operands),
+        make_panel_(make_panel),
+        item_(item) {
     const Epilogue& epilogue = shape.epilogue;
     tail_.scale = epilogue.scale;
     tail_.residual_stride = epilogue.residual_stride;
@@ -121,12 +129,13 @@ class Product {
     } else if (epilogue.activation != Activation::kNone) {
       tail_.activate = activate;
     }
-    reads_b_directly_ = !make_panel && !operands.packed_b && !shape.trans_b && shape.m <= kDirectRows;
+    reads_b_directly_ =
+        kernel.step == 1 && !make_panel && !operands.packed_b && !shape.trans_b && shape.m <= kDirectRows;
   }
 
   // Computes rows [i0, i1) x columns [j0, j1) of C; i0 and j0 are multiples of the panel sizes.
   void run(int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-    const int64_t k = shape_.k;
+    const int64_t k = steps_;
     // One panel of A stays in the cache whole.
     const bool thin = i1 - i0 <= kernel_.mr && k <= kThinDepth;
     const int64_t depth = thin ? k : std::min(k, kernel_.kc);
@@ -158,40 +167,48 @@ class Product {
   }
 
  private:
-  // Rows [i, i + rows) x [k0, k0 + depth) of A as panels in scratch memory, or null where A came packed.
+  // Elements of K in the steps [k0, k0 + depth).
+  int64_t elements_in(int64_t k0, int64_t depth) const {
+    return std::min(shape_.k, (k0 + depth) * kernel_.step) - k0 * kernel_.step;
+  }
+
+  // Rows [i, i + rows) x steps [k0, k0 + depth) of A as panels in scratch memory, or null where A came packed.
   const float* block_of_a(int64_t i, int64_t rows, int64_t k0, int64_t depth) {
     if (operands_.packed_a) return nullptr;
-    float* packed = scratch_floats(ScratchSlot::kPackA, rows * depth);
+    const int64_t words = depth * kernel_.a_words;
+    float* packed = scratch_floats(ScratchSlot::kPackA, rows * words);
+    const int64_t first = k0 * kernel_.step, elements = elements_in(k0, depth);
     for (int64_t row = 0; row < rows; row += kernel_.mr) {
       const int height = static_cast<int>(std::min<int64_t>(kernel_.mr, rows - row));
-      const float* a = operands_.a + (shape_.trans_a ? k0 * shape_.lda + i + row : (i + row) * shape_.lda + k0);
-      kernel_.pack_a_panel(depth, height, a, shape_.lda, shape_.trans_a, packed + row * depth);
+      const float* a = operands_.a + (shape_.trans_a ? first * shape_.lda + i + row : (i + row) * shape_.lda + first);
+      kernel_.pack_a_panel(elements, height, a, shape_.lda, shape_.trans_a, packed + row * words);
     }
     return packed;
   }
 
-  // Rows [k0, k0 + depth) x columns [j, j + columns) of B likewise. Read directly, only a last panel that vectors
+  // Steps [k0, k0 + depth) x columns [j, j + columns) of B likewise. Read directly, only a last panel that vectors
   // would overrun is packed.
   const float* block_of_b(int64_t k0, int64_t depth, int64_t j, int64_t columns) {
     if (operands_.packed_b) return nullptr;
     const int64_t first = reads_b_directly_ ? columns / kernel_.nr * kernel_.nr : 0;
     if (first == columns) return nullptr;
     float* packed = scratch_floats(ScratchSlot::kPackB, round_up(columns - first, kernel_.nr) * depth + kPanelSlack);
+    const int64_t row = k0 * kernel_.step, elements = elements_in(k0, depth);
     for (int64_t column = first; column < columns; column += kernel_.nr) {
       const int width = static_cast<int>(std::min<int64_t>(kernel_.nr, columns - column));
       float* out = packed + (column - first) * depth;
       const int64_t at = j + column;
       if (make_panel_) {
-        (*make_panel_)(item_, k0, depth, at, width, out);
+        (*make_panel_)(item_, row, elements, at, width, out);
       } else {
-        const float* b = operands_.b + (shape_.trans_b ? at * shape_.ldb + k0 : k0 * shape_.ldb + at);
-        kernel_.pack_b_panel(depth, width, b, shape_.ldb, shape_.trans_b, out);
+        const float* b = operands_.b + (shape_.trans_b ? at * shape_.ldb + row : row * shape_.ldb + at);
+        kernel_.pack_b_panel(elements, width, b, shape_.ldb, shape_.trans_b, out);
       }
     }
     return packed;
   }
 
-  // A block of C and where its operands stand: rows [i, i + rows) x columns [j, j + columns), K from k0 on.
+  // A block of C and where its operands stand: rows [i, i + rows) x columns [j, j + columns), K from step k0 on.
   struct Block {
     int64_t i, rows, j, columns, k0, depth;
     const float* a;  // panels in scratch memory, or null where A came packed
@@ -230,9 +247,10 @@ class Product {
     int64_t panel_step = block.depth * kernel_.nr;
     const float* b_panel;
     if (operands_.packed_b) {
-      const int64_t packed_rows = shape_.packed_b_rows > 0 ? shape_.packed_b_rows : shape_.k;
-      panel_step = packed_rows * kernel_.nr;
-      b_panel = operands_.packed_b + at_column * packed_rows + (shape_.packed_b_first + block.k0) * b_step;
+      const int64_t packed_steps = shape_.packed_b_rows > 0 ? steps_of(kernel_, shape_.packed_b_rows) : steps_;
+      panel_step = packed_steps * kernel_.nr;
+      b_panel =
+          operands_.packed_b + at_column * packed_steps + (shape_.packed_b_first / kernel_.step + block.k0) * b_step;
     } else if (begin < direct) {
       b_panel = operands_.b + block.k0 * shape_.ldb + at_column;
       b_step = shape_.ldb;
@@ -245,8 +263,8 @@ class Product {
     for (int64_t row = 0; row < block.rows; row += kernel_.mr) {
       const int height = static_cast<int>(std::min<int64_t>(kernel_.mr, block.rows - row));
       const int64_t at_row = block.i + row;
-      const float* a_panel =
-          block.a ? block.a + row * block.depth : operands_.packed_a + at_row * shape_.k + block.k0 * height;
+      const float* a_panel = block.a ? block.a + row * block.depth * kernel_.a_words
+                                     : operands_.packed_a + (at_row * steps_ + block.k0 * height) * kernel_.a_words;
       tail_.partial = block.partial + row * block.partial_stride + begin;
       tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
       tail_.residual =
@@ -259,6 +277,7 @@ class Product {
 
   const GemmKernel& kernel_;
   const Gemm& shape_;
+  const int64_t steps_;
   const GemmOperands operands_;
   const MakePanel* make_panel_;
   const int64_t item_;
@@ -274,7 +293,7 @@ void run_pieces(const GemmKernel& kernel, const Gemm& shape, int64_t count, Oper
                 const MakePanel* make_panel, const Grid& grid, Isa isa) {
   const ActivationFunction activate = activation_function(shape.epilogue.activation, isa);
   const int64_t parts = grid.row_parts * grid.column_parts;
-  const double work = work_of(shape) / static_cast<double>(parts);
+  const double work = work_of(kernel, shape) / static_cast<double>(parts);
   const int64_t grain = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(kLeastWork) / work));
   parallel_for(checked_mul(count, parts), grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
@@ -295,7 +314,7 @@ void run_pieces(const GemmKernel& kernel, const Gemm& shape, int64_t count, Oper
 // False where that does not pay.
 bool run_packed_ahead(const GemmKernel& kernel, const Gemm& shape, const GemmOperands& given, Isa isa) {
   const int threads = thread_count();
-  const double work = work_of(shape);
+  const double work = work_of(kernel, shape);
   if (shape.m <= kDirectRows || work < 2.0 * kLeastWork * threads) return false;
   // Enough pieces of whole rows: each packs its own rows, once.
   if (given.packed_b && shape.m >= 4 * threads * kernel.mc) return false;
@@ -303,14 +322,14 @@ bool run_packed_ahead(const GemmKernel& kernel, const Gemm& shape, const GemmOpe
   Gemm packed = shape;
   if (!operands.packed_a) {
     if (shape.m > kMostAhead / std::max<int64_t>(shape.k, 1)) return false;
-    float* a = scratch_floats(ScratchSlot::kPackA, packed_a_size(shape.m, shape.k, isa));
-    pack_a(shape.m, shape.k, given.a, shape.lda, shape.trans_a, a, isa);
+    float* a = scratch_floats(ScratchSlot::kPackA, packed_a_size(shape.m, shape.k, isa, shape.precision));
+    pack_a(shape.m, shape.k, given.a, shape.lda, shape.trans_a, a, isa, shape.precision);
     operands.packed_a = a;
   }
   if (!operands.packed_b) {
     if (round_up(shape.n, kernel.lanes) > kMostAhead / std::max<int64_t>(shape.k, 1)) return false;
-    float* b = scratch_floats(ScratchSlot::kPackB, packed_b_size(shape.k, shape.n, isa));
-    pack_b(shape.k, shape.n, given.b, shape.ldb, shape.trans_b, b, isa);
+    float* b = scratch_floats(ScratchSlot::kPackB, packed_b_size(shape.k, shape.n, isa, shape.precision));
+    pack_b(shape.k, shape.n, given.b, shape.ldb, shape.trans_b, b, isa, shape.precision);
     operands.packed_b = b;
     packed.packed_b_rows = packed.packed_b_first = 0;
   }
@@ -322,46 +341,58 @@ bool run_packed_ahead(const GemmKernel& kernel, const Gemm& shape, const GemmOpe
 
 void run_gemms(const Gemm& shape, int64_t count, OperandsOf operands, const MakePanel* make_panel, Isa isa) {
   if (shape.m <= 0 || shape.n <= 0 || count <= 0) return;
-  const GemmKernel& kernel = gemm_kernel(isa);
+  const GemmKernel& kernel = gemm_kernel(isa, shape.precision);
   if (count == 1 && !make_panel && run_packed_ahead(kernel, shape, operands(0), isa)) return;
   const bool packs_b = make_panel || !shape.packed_b;
   run_pieces(kernel, shape, count, operands, make_panel, make_grid(kernel, shape, count, packs_b), isa);
 }
 
-int64_t packed_a_size(int64_t m, int64_t k, Isa) { return checked_mul(m, k); }
+int64_t packed_a_size(int64_t m, int64_t k, Isa isa, Precision precision) {
+  const GemmKernel& kernel = gemm_kernel(isa, precision);
+  return checked_mul(m, checked_mul(steps_of(kernel, k), kernel.a_words));
+}
 
-int64_t packed_b_size(int64_t k, int64_t n, Isa isa) { return checked_mul(round_up(n, gemm_kernel(isa).lanes), k); }
+int64_t packed_b_size(int64_t k, int64_t n, Isa isa, Precision precision) {
+  const GemmKernel& kernel = gemm_kernel(isa, precision);
+  return checked_mul(round_up(n, kernel.lanes), steps_of(kernel, k));
+}
 
-void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, float* packed, Isa isa) {
-  const GemmKernel& kernel = gemm_kernel(isa);
+void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, float* packed, Isa isa,
+            Precision precision) {
+  const GemmKernel& kernel = gemm_kernel(isa, precision);
+  const int64_t words = steps_of(kernel, k) * kernel.a_words;
   parallel_for(ceil_div(m, kernel.mr), 4, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) {
       const int64_t i = panel * kernel.mr;
       const int rows = static_cast<int>(std::min<int64_t>(kernel.mr, m - i));
-      kernel.pack_a_panel(k, rows, a + (trans_a ? i : i * lda), lda, trans_a, packed + i * k);
+      kernel.pack_a_panel(k, rows, a + (trans_a ? i : i * lda), lda, trans_a, packed + i * words);
     }
   });
 }
 
-void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool trans_b, float* packed, Isa isa) {
-  const GemmKernel& kernel = gemm_kernel(isa);
+void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool trans_b, float* packed, Isa isa,
+            Precision precision) {
+  const GemmKernel& kernel = gemm_kernel(isa, precision);
+  const int64_t steps = steps_of(kernel, k);
   parallel_for(ceil_div(n, kernel.nr), 2, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) {
       const int64_t j = panel * kernel.nr;
       const int columns = static_cast<int>(std::min<int64_t>(kernel.nr, n - j));
-      kernel.pack_b_panel(k, columns, b + (trans_b ? j * ldb : j), ldb, trans_b, packed + j * k);
+      kernel.pack_b_panel(k, columns, b + (trans_b ? j * ldb : j), ldb, trans_b, packed + j * steps);
     }
   });
 }
 
-void pack_b_rows(int64_t k, int64_t n, int64_t first, int64_t rows, const float* b, int64_t ldb, float* packed,
-                 Isa isa) {
-  const GemmKernel& kernel = gemm_kernel(isa);
+void pack_b_rows(int64_t k, int64_t n, int64_t first, int64_t rows, const float* b, int64_t ldb, float* packed, Isa isa,
+                 Precision precision) {
+  const GemmKernel& kernel = gemm_kernel(isa, precision);
+  const int64_t steps = steps_of(kernel, k);
   parallel_for(ceil_div(n, kernel.nr), 2, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) {
       const int64_t j = panel * kernel.nr;
       const int columns = static_cast<int>(std::min<int64_t>(kernel.nr, n - j));
-      kernel.pack_b_panel(rows, columns, b + j, ldb, false, packed + j * k + first * round_up(columns, kernel.lanes));
+      float* panel_rows = packed + j * steps + first / kernel.step * round_up(columns, kernel.lanes);
+      kernel.pack_b_panel(rows, columns, b + j, ldb, false, panel_rows);
     }
   });
 }

@@ -1,10 +1,11 @@
-// C = epilogue(op(A) * op(B)) in f32: blocked and packed, with weights packed ahead of time.
+// C = epilogue(op(A) * op(B)) with sums in f32: blocked and packed, with weights packed ahead of time.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "base/cpu.h"
+#include "base/precision.h"
 #include "kernels/epilogue.h"
 
 namespace sx {
@@ -12,10 +13,14 @@ namespace sx {
 // Each element of C is one chain of multiply-adds over k = 0..K-1 (fused where the ISA has it), so its bits depend on
 // its row of A, its column of B and the ISA only: not on M, N, the batch, the packing or the number of threads.
 //
+// With Precision::kBf16, B is rounded to bf16 as it is packed. Where the ISA multiplies bf16 in hardware A is so too,
+// and the chain takes pairs of products, which flush denormals to zero; elsewhere the chain is that of f32.
+//
 // op(A) is M x K: element (i, k) stands at a[i * lda + k], or at a[k * lda + i] with trans_a.
 // op(B) is K x N: element (k, j) stands at b[k * ldb + j], or at b[j * ldb + k] with trans_b.
 // Where packed_a (packed_b) is set, a (b) is not read. K may be 0: the product is then all zero. Where packed_b_rows is
-// set, packed_b holds that many rows, of which this product takes K from packed_b_first on.
+// set, packed_b holds that many rows, of which this product takes K from packed_b_first on, which is even. Packed
+// operands have the precision of the product.
 struct Gemm {
   int64_t m = 0, n = 0, k = 0;
   const float* a = nullptr;
@@ -32,18 +37,21 @@ struct Gemm {
   bool last_columns_first = false;
   float* c = nullptr;
   int64_t ldc = 0;
+  Precision precision = Precision::kF32;
   Epilogue epilogue;
 };
 
-// The elements (floats) that a packed op(A) or op(B) takes; the buffer must be aligned to 64 bytes. A packed matrix
-// fits the ISA that it was packed for and no other.
-int64_t packed_a_size(int64_t m, int64_t k, Isa isa = active_isa());
-int64_t packed_b_size(int64_t k, int64_t n, Isa isa = active_isa());
-void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, float* packed, Isa isa = active_isa());
-void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool trans_b, float* packed, Isa isa = active_isa());
-// `rows` rows of B from `first` on, which stand at `b`: pack_b() in parts.
+// The memory that a packed op(A) or op(B) takes, in floats; it must be aligned to 64 bytes. A packed matrix fits the
+// ISA and the precision that it was packed for and no other.
+int64_t packed_a_size(int64_t m, int64_t k, Isa isa = active_isa(), Precision precision = Precision::kF32);
+int64_t packed_b_size(int64_t k, int64_t n, Isa isa = active_isa(), Precision precision = Precision::kF32);
+void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, float* packed, Isa isa = active_isa(),
+            Precision precision = Precision::kF32);
+void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool trans_b, float* packed, Isa isa = active_isa(),
+            Precision precision = Precision::kF32);
+// `rows` rows of B that stand at `b`, from row `first` of the whole on, which is even: pack_b() in parts.
 void pack_b_rows(int64_t k, int64_t n, int64_t first, int64_t rows, const float* b, int64_t ldb, float* packed,
-                 Isa isa = active_isa());
+                 Isa isa = active_isa(), Precision precision = Precision::kF32);
 
 void gemm(const Gemm& problem, Isa isa = active_isa());
 

@@ -1,9 +1,10 @@
-// The per-ISA functions under the f32 GEMM: the microkernel and the packing of panels.
+// The per-ISA functions under the GEMM: the microkernel and the packing of panels.
 #pragma once
 
 #include <cstdint>
 
 #include "base/cpu.h"
+#include "base/precision.h"
 
 namespace sx {
 
@@ -27,16 +28,24 @@ struct TileTail {
   float alpha = 0.0f, beta = 0.0f;
 };
 
-// c[rows x columns] for one panel of A ([k][rows]) and one panel of B (row k at b + k * b_step), or several panels that
-// stand panel_step apart.
-using TileFunction = void (*)(int64_t k, const float* a, const float* b, int64_t b_step, int64_t panel_step, float* c,
-                              int64_t ldc, int columns, const TileTail& tail);
+// c[rows x columns] for one panel of A and one panel of B (step s at b + s * b_step), or several panels that stand
+// panel_step apart.
+using TileFunction = void (*)(int64_t steps, const float* a, const float* b, int64_t b_step, int64_t panel_step,
+                              float* c, int64_t ldc, int columns, const TileTail& tail);
 
-// A panel of op(A) is `mr` rows (fewer in the last one) by K, stored [k][rows]. A panel of op(B) is `nr` columns by K,
-// stored [k][width], where the width of the last panel is its columns rounded up to `lanes`, filled up with zeros.
+// Panels consist of words of four bytes, passed as floats, and of steps: with f32 a word is one element and a step one
+// of K; with bf16 a word of B is two elements of a column, the first in its low half, and a step two of K, the last
+// filled up with zeros. A takes a_words words for each row and step: one that holds two elements as well where the ISA
+// multiplies such words, else two of f32.
+//
+// A panel of op(A) is `mr` rows (fewer in the last one), stored [step][a_words][rows]. A panel of op(B) is `nr`
+// columns, stored [step][width], where the width of the last panel is its columns rounded up to `lanes`, filled up with
+// zeros.
 struct GemmKernel {
   int mr, nr, lanes;
-  int64_t kc, mc, nc;  // block sizes; mc is a multiple of mr and nc of nr
+  int step;  // of K
+  int a_words;
+  int64_t kc, mc, nc;  // block sizes; kc in steps, mc a multiple of mr and nc of nr
   // tiles[rows - 1][vectors - 1] for 1 <= rows <= mr and 1 <= vectors <= nr / lanes.
   const TileFunction (*tiles)[2];
   // One row by wide_panels whole panels.
@@ -48,6 +57,6 @@ struct GemmKernel {
   void (*pack_b_panel)(int64_t k, int columns, const float* b, int64_t ldb, bool transposed, float* packed);
 };
 
-const GemmKernel& gemm_kernel(Isa isa);
+const GemmKernel& gemm_kernel(Isa isa, Precision precision = Precision::kF32);
 
 }  // namespace sx

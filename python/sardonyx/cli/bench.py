@@ -8,6 +8,7 @@ from typing import Any
 
 from sardonyx.cli.feeds import add_dim_argument, dims_from, feeds_from
 from sardonyx.cli.output import Output, UsageError
+from sardonyx.cli.precision import add_precision_argument
 from sardonyx.measure import Report, Unavailable, load
 from sardonyx.measure.tables import memory_rows, memory_table, startup_rows, startup_table, time_rows, times_table
 from sardonyx.session import InferenceSession
@@ -18,6 +19,7 @@ _EXAMPLES = """examples:
   sardonyx bench model.onnx --threads 1 2 4 --plot threads.png
   sardonyx bench model.onnx --against onnxruntime --startup --memory --markdown report.md
 
+With --precision bf16 OpenVINO computes in bf16 as well; onnxruntime has no such option and computes in f32.
 The runtimes take turns, run by run, so that a change of the machine's clock meets all of them alike. A ratio is the
 other's time over that of Sardonyx, the median over rounds: above 1, Sardonyx is faster. Start-up and memory are
 measured in fresh processes. torch takes part where torch.export saved model.pt2 beside model.onnx."""
@@ -42,6 +44,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--memory", action="store_true", help="measure memory as well")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the tables (.png, .svg or .pdf)")
+    add_precision_argument(parser)
     add_dim_argument(parser)
     return parser
 
@@ -63,7 +66,7 @@ def main(args: argparse.Namespace, output: Output) -> int:
     report = Report(f"sardonyx bench {Path(args.model).name}", times)
     try:
         for threads in args.threads:
-            runners = {name: load(name, args.model, threads) for name in names}
+            runners = {name: load(name, args.model, threads, args.precision) for name in names}
             for batch, feeds in feeds_by_batch.items():
                 output.note(f"measuring {args.seconds:g} s for {', '.join(runners)}")
                 rows = time_rows(runners, feeds, args.seconds)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sardonyx.cli.feeds import add_dim_argument, dims_from, feeds_from
 from sardonyx.cli.output import Output, amount
-from sardonyx.options import SessionOptions
+from sardonyx.cli.precision import add_precision_argument, options_from
 from sardonyx.profile import write_trace
 from sardonyx.session import InferenceSession
 
@@ -31,15 +31,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--by", choices=("node", "operator"), default="node", help="one row for each (default node)")
     parser.add_argument("--threads", type=int, default=0, help="most threads to use (default: all CPUs)")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write a Chrome trace")
+    add_precision_argument(parser)
     add_dim_argument(parser)
     return parser
 
 
 def main(args: argparse.Namespace, output: Output) -> int:
     """Runs the command."""
-    options = SessionOptions()
-    options.intra_op_num_threads = args.threads
-    session = InferenceSession(args.model, options)
+    session = InferenceSession(args.model, options_from(args))
     feeds = feeds_from(session, args.input, dims_from(args.dim))
     for _ in range(2):
         session.run(None, feeds)

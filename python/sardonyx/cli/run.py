@@ -12,6 +12,7 @@ import numpy as np
 
 from sardonyx.cli.feeds import add_dim_argument, dims_from, feeds_from
 from sardonyx.cli.output import Output
+from sardonyx.cli.precision import add_precision_argument, options_from
 from sardonyx.session import InferenceSession
 
 _EXAMPLES = """examples:
@@ -33,6 +34,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--fetch", action="append", metavar="NAME", help="a tensor to return (default: all outputs)")
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="save each result as DIR/NAME.npy")
     parser.add_argument("--seed", type=int, default=0, help="seed of random inputs (default 0)")
+    add_precision_argument(parser)
     add_dim_argument(parser)
     return parser
 
@@ -50,7 +52,7 @@ def _describe(value: Any) -> dict[str, Any]:
 
 def main(args: argparse.Namespace, output: Output) -> int:
     """Runs the command."""
-    session = InferenceSession(args.model)
+    session = InferenceSession(args.model, options_from(args))
     feeds = feeds_from(session, args.input, dims_from(args.dim), args.seed)
     began = time.perf_counter()
     results = session.run(args.fetch, feeds)

@@ -18,17 +18,19 @@ class Unavailable(Exception):
     """A runtime is not installed, or cannot take part with this model; the message says why."""
 
 
-def _sardonyx(model: str, threads: int) -> Runner:
-    from sardonyx.options import SessionOptions
+def _sardonyx(model: str, threads: int, precision: str) -> Runner:
+    from sardonyx.options import Precision, SessionOptions
     from sardonyx.session import InferenceSession
 
     options = SessionOptions()
     options.intra_op_num_threads = threads
+    options.precision = Precision(precision)
     session = InferenceSession(model, options)
     return lambda feeds: session.run(None, feeds)
 
 
-def _onnxruntime(model: str, threads: int) -> Runner:
+def _onnxruntime(model: str, threads: int, precision: str) -> Runner:
+    del precision  # it computes as the model is stored
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -36,10 +38,10 @@ def _onnxruntime(model: str, threads: int) -> Runner:
     return lambda feeds: list(session.run(None, feeds))
 
 
-def _openvino(model: str, threads: int) -> Runner:
+def _openvino(model: str, threads: int, precision: str) -> Runner:
     core = importlib.import_module("openvino").Core()
     # Without the hint it would compute in bfloat16 where the machine can.
-    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
     if threads:
         config["INFERENCE_NUM_THREADS"] = threads
     request = core.compile_model(model, "CPU", config).create_infer_request()
@@ -55,7 +57,8 @@ def _exported(model: str) -> Path:
     return Path(model).with_suffix(".pt2")
 
 
-def _torch(model: str, threads: int) -> Runner:
+def _torch(model: str, threads: int, precision: str) -> Runner:
+    del precision  # it computes as the model was saved
     torch = importlib.import_module("torch")
     if threads:
         torch.set_num_threads(threads)
@@ -69,7 +72,7 @@ def _torch(model: str, threads: int) -> Runner:
     return run
 
 
-RUNTIMES: dict[str, Callable[[str, int], Runner]] = {
+RUNTIMES: dict[str, Callable[[str, int, str], Runner]] = {
     "sardonyx": _sardonyx,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
@@ -98,8 +101,11 @@ def why_not(name: str, model: str) -> str | None:
     return None
 
 
-def load(name: str, model: str, threads: int = 0) -> Runner:
+def load(name: str, model: str, threads: int = 0, precision: str = "f32") -> Runner:
     """Loads `model` into the runtime `name` for `threads` threads (0: as many as it likes).
+
+    Args:
+        precision: f32, or bf16 where the runtime can compute an f32 model in it: sardonyx and openvino.
 
     Raises:
         Unavailable: the runtime is not installed, or has no form of this model.
@@ -107,4 +113,4 @@ def load(name: str, model: str, threads: int = 0) -> Runner:
     reason = why_not(name, model)
     if reason is not None:
         raise Unavailable(reason)
-    return RUNTIMES[name](model, threads)
+    return RUNTIMES[name](model, threads, precision)

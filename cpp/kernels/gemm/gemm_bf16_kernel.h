@@ -1,0 +1,10 @@
+// The bf16 kernels of the GEMM, which gemm_kernel() hands out.
+#pragma once
+
+#include "kernels/gemm/gemm_kernel.h"
+
+namespace sx {
+
+const GemmKernel& gemm_bf16_kernel(Isa isa);
+
+}  // namespace sx

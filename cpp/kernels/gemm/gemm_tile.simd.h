@@ -1,0 +1,169 @@
+// The tile of the GEMM for one ISA: sums in registers, then the epilogue. Included after vec.h and vec_transpose.h.
+namespace gemm_tile {
+
+constexpr int kVectors = 2;
+constexpr int kColumns = kVectors * kLanes;
+#if SX_ISA_LEVEL >= 2
+constexpr int kRows = 12;
+#else
+constexpr int kRows = 6;
+#endif
+
+SX_INLINE F load_part(const float* p, int v, int vectors, int columns) {
+  const int left = columns - v * kLanes;
+  return v + 1 < vectors || left >= kLanes ? load(p + v * kLanes) : load_n(p + v * kLanes, left);
+}
+SX_INLINE void store_part(float* p, F x, int v, int vectors, int columns) {
+  const int left = columns - v * kLanes;
+  if (v + 1 < vectors || left >= kLanes) {
+    store(p + v * kLanes, x);
+  } else {
+    store_n(p + v * kLanes, x, left);
+  }
+}
+
+template <int kM, int kV>
+SX_INLINE void add_residual(F (&acc)[kM][kV], const TileTail& tail, int columns) {
+  const F scale = splat(tail.residual_scale);
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) {
+      acc[i][v] = acc[i][v] + scale * load_part(tail.residual + i * tail.residual_stride, v, kV, columns);
+    }
+  }
+}
+
+// kV vectors of columns: those of one panel, or of several that stand `panel_step` apart. Words::add adds the products
+// of one step to the sums.
+template <typename Words, int kM, int kV>
+void tile(int64_t steps, const float* a, const float* b, int64_t b_step, int64_t panel_step, float* c, int64_t ldc,
+          int columns, const TileTail& tail) {
+  F acc[kM][kV];
+  if (tail.first) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) acc[i][v] = F{};
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) acc[i][v] = load_part(tail.partial + i * tail.partial_stride, v, kV, columns);
+    }
+  }
+  for (; steps > 0; --steps) {
+    Words::template add<kM, kV>(a, b, panel_step, acc);
+    a += Words::kWordsOfA * kM;
+    b += b_step;
+  }
+  if (!tail.last) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) store_part(tail.partial + i * tail.partial_stride, acc[i][v], v, kV, columns);
+    }
+    return;
+  }
+  const F scale = splat(tail.scale);
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) acc[i][v] = acc[i][v] * scale;
+  }
+  if (tail.row_bias) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+      const F bias = splat(tail.row_bias[i]);
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) acc[i][v] = acc[i][v] + bias;
+    }
+  }
+  if (tail.column_bias) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) {
+      const F bias = load_part(tail.column_bias, v, kV, columns);
+#pragma GCC unroll 16
+      for (int i = 0; i < kM; ++i) acc[i][v] = acc[i][v] + bias;
+    }
+  }
+  if (tail.residual && !tail.residual_last) add_residual<kM, kV>(acc, tail, columns);
+  if (tail.clip) {
+    const F low = splat(tail.low), high = splat(tail.high);
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) acc[i][v] = min(high, max(low, acc[i][v]));
+    }
+  } else if (tail.activate) {
+    float values[kM * kV * kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) store(values + (i * kV + v) * kLanes, acc[i][v]);
+    }
+    tail.activate(values, values, kM * kV * kLanes, tail.alpha, tail.beta);
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) acc[i][v] = load(values + (i * kV + v) * kLanes);
+    }
+  }
+  if (tail.residual && tail.residual_last) add_residual<kM, kV>(acc, tail, columns);
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) store_part(c + i * ldc, acc[i][v], v, kV, columns);
+  }
+}
+
+// packed[k][i] = src[i * stride + k] for i < rows, in rows of `width` elements. With kPad, width is a multiple of
+// kLanes and the elements past `rows` become 0.
+template <bool kPad>
+SX_INLINE void pack_transposed(int64_t k, int rows, const float* src, int64_t stride, int width, float* packed) {
+  for (int64_t k0 = 0; k0 < k; k0 += kLanes) {
+    const int depth = static_cast<int>(k - k0 < kLanes ? k - k0 : kLanes);
+    for (int i0 = 0; i0 < rows; i0 += kLanes) {
+      const int count = rows - i0 < kLanes ? rows - i0 : kLanes;
+      const float* from = src + i0 * stride + k0;
+      F block[kLanes];
+      if (depth == kLanes) {
+        for (int i = 0; i < count; ++i) block[i] = load(from + i * stride);
+      } else {
+        for (int i = 0; i < count; ++i) block[i] = load_n(from + i * stride, depth);
+      }
+      for (int i = count; i < kLanes; ++i) block[i] = F{};
+      transpose(block);
+      float* to = packed + k0 * width + i0;
+      if (kPad || count == kLanes) {
+        for (int j = 0; j < depth; ++j) store(to + j * width, block[j]);
+      } else {
+        for (int j = 0; j < depth; ++j) store_n(to + j * width, block[j], count);
+      }
+    }
+  }
+}
+
+#define SX_ROW(m) {tile<Words, m, 1>, tile<Words, m, 2>}
+template <typename Words>
+constexpr TileFunction kTiles[kRows][2] = {
+    SX_ROW(1), SX_ROW(2), SX_ROW(3), SX_ROW(4),  SX_ROW(5),  SX_ROW(6),
+#if SX_ISA_LEVEL >= 2
+    SX_ROW(7), SX_ROW(8), SX_ROW(9), SX_ROW(10), SX_ROW(11), SX_ROW(12),
+#endif
+};
+#undef SX_ROW
+
+// One row has too few sums in a panel to hide the latency of a multiply-add.
+constexpr int kWidePanels = 4;
+template <typename Words>
+constexpr TileFunction kWideTile = tile<Words, 1, kWidePanels * kVectors>;
+
+#if SX_ISA_LEVEL >= 2
+constexpr int64_t kDepthBlock = 384, kRowBlock = 240, kColumnBlock = 3072;
+#else
+constexpr int64_t kDepthBlock = 256, kRowBlock = 144, kColumnBlock = 3072;
+#endif
+
+}  // namespace gemm_tile

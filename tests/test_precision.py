@@ -1,0 +1,177 @@
+"""`SessionOptions.precision`: how exact products in bf16 are, that types and bits stay as promised, and the options."""
+
+import copy
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+import sardonyx as sx
+
+BF16_ROUNDING = 2.0**-8  # the most that rounding to bf16 changes a number, relatively
+
+
+def model(nodes: list, inputs: dict, outputs: list, weights: dict) -> ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+
+
+def session(graph: ModelProto, precision: str = "bf16", threads: int = 0) -> sx.InferenceSession:
+    options = sx.SessionOptions()
+    options.precision = precision
+    options.intra_op_num_threads = threads
+    return sx.InferenceSession(graph.SerializeToString(), options)
+
+
+def kernels(made: sx.InferenceSession) -> list[str]:
+    return [row.kernel for row in made.get_provider_report()]
+
+
+def product_bound(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """What a product may be off: the roundings of both factors, and those of a sum in f32."""
+    magnitude = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
+    return magnitude * (2.02 * BF16_ROUNDING + (a.shape[-1] + 2) * 2.0**-23)
+
+
+@pytest.mark.parametrize(
+    ("rows", "k", "columns"), [(1, 768, 3072), (1, 7, 5), (5, 33, 17), (40, 129, 70), (200, 96, 300)]
+)
+@pytest.mark.parametrize("op", ["MatMul", "Gemm", "Gemm, both transposed"])
+def test_products_round_their_operands_only(rows: int, k: int, columns: int, op: str) -> None:
+    rng = np.random.default_rng(rows + k)
+    a = rng.standard_normal((rows, k)).astype(np.float32)
+    b = rng.standard_normal((k, columns)).astype(np.float32)
+    bias = rng.standard_normal(columns).astype(np.float32)
+    both = op == "Gemm, both transposed"
+    if op == "MatMul":
+        nodes = [helper.make_node("MatMul", ["a", "b"], ["p"]), helper.make_node("Add", ["p", "bias"], ["y"])]
+    else:
+        nodes = [helper.make_node("Gemm", ["a", "b", "bias"], ["y"], transA=int(both), transB=int(both))]
+    made = session(model(nodes, {"a": None}, ["y"], {"b": b.T if both else b, "bias": bias}))
+    (y,) = made.run(None, {"a": a.T if both else a})
+    assert y.dtype == np.float32
+    assert "bf16" in " ".join(kernels(made))
+    error = np.abs(y - (a.astype(np.float64) @ b.astype(np.float64) + bias))
+    assert (error <= product_bound(a, b) + 1e-6 * np.abs(y)).all()
+    assert error.max() > 1e-4 * np.abs(y).max() or rows * k < 100  # it was not computed in f32 after all
+
+
+def test_activation_and_residual_are_f32() -> None:
+    rng = np.random.default_rng(0)
+    a, r = (rng.standard_normal((24, 64)).astype(np.float32) for _ in range(2))
+    b = np.eye(64, dtype=np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["a", "b"], ["p"]),
+        helper.make_node("Add", ["p", "r"], ["s"]),
+        helper.make_node("Relu", ["s"], ["y"]),
+    ]
+    (y,) = session(model(nodes, {"a": [24, 64], "r": [24, 64]}, ["y"], {"b": b})).run(None, {"a": a, "r": r})
+    expected = np.maximum(a.astype(np.float64) + r, 0)
+    # Products with the unit matrix round `a` alone; the residual is exact.
+    assert (np.abs(y - expected) <= 1.01 * BF16_ROUNDING * np.abs(a) + 1e-6).all()
+
+
+def test_same_bits_for_any_threads_and_batch() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal((6, 50, 300)).astype(np.float32)
+    b = rng.standard_normal((300, 170)).astype(np.float32)
+    graph = model([helper.make_node("MatMul", ["a", "b"], ["y"])], {"a": ["n", "m", 300]}, ["y"], {"b": b})
+    (expected,) = session(graph, threads=1).run(None, {"a": a})
+    made = session(graph)
+    assert np.array_equal(made.run(None, {"a": a})[0], expected)
+    for image in range(6):
+        assert np.array_equal(made.run(None, {"a": a[image : image + 1]})[0][0], expected[image])
+    assert np.array_equal(made.run(None, {"a": a[2:3, 7:8]})[0][0, 0], expected[2, 7])
+
+
+@pytest.mark.parametrize(
+    ("rows", "keys", "causal"), [(1, 40, False), (37, 37, False), (150, 150, True), (9, 200, False)]
+)
+def test_attention(rows: int, keys: int, causal: bool) -> None:
+    rng = np.random.default_rng(rows)
+    q = rng.standard_normal((2, 3, rows, 64)).astype(np.float32)
+    k, v = (rng.standard_normal((2, 3, keys, 64)).astype(np.float32) for _ in range(2))
+    node = helper.make_node("Attention", ["q", "k", "v"], ["y"], is_causal=int(causal))
+    graph = model([node], {"q": None, "k": None, "v": None}, ["y"], {})
+    (y,) = session(graph).run(None, {"q": q, "k": k, "v": v})
+    scores = np.einsum("bhqd,bhkd->bhqk", q.astype(np.float64), k.astype(np.float64)) / 8
+    off = np.einsum("bhqd,bhkd->bhqk", np.abs(q), np.abs(k)).astype(np.float64) / 8 * 2.02 * BF16_ROUNDING
+    if causal:
+        scores = np.where(np.tril(np.ones((rows, keys), bool)), scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    expected = np.einsum("bhqk,bhkd->bhqd", weights, v)
+    # Scores that are off by e change weights by exp(2 e) at most; weights and values round once each.
+    factor = np.expm1(2 * off) + 2.02 * BF16_ROUNDING
+    bound = np.einsum("bhqk,bhkd->bhqd", weights * factor, np.abs(v)) + 1e-5
+    assert (np.abs(y - expected) <= bound).all()
+    assert np.array_equal(session(graph, threads=1).run(None, {"q": q, "k": k, "v": v})[0], y)
+    one = {"q": q[1:], "k": k[1:], "v": v[1:]}
+    assert np.array_equal(session(graph).run(None, one)[0][0], y[1])
+
+
+def test_infinities_and_nan_come_through() -> None:
+    a = np.zeros((20, 32), np.float32)
+    a[3, 5], a[4, 6], a[5, 7] = np.inf, np.nan, 3e38
+    b = np.eye(32, dtype=np.float32)
+    graph = model([helper.make_node("MatMul", ["a", "b"], ["y"])], {"a": None}, ["y"], {"b": b})
+    (y,) = session(graph).run(None, {"a": a})
+    assert y[3, 5] == np.inf
+    assert np.isnan(y[4]).all()
+    assert abs(y[5, 7] - 3e38) <= 3e38 * BF16_ROUNDING
+    assert (y[:3] == 0).all()
+
+
+def test_bodies_of_control_flow_take_part() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.standard_normal((8, 64)).astype(np.float32), rng.standard_normal((64, 64)).astype(np.float32)
+    branches = {
+        name: helper.make_graph(
+            [helper.make_node(op, inputs, [f"{name}_y"])],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, None)],
+        )
+        for name, op, inputs in (("then", "MatMul", ["a", "b"]), ("else", "Identity", ["a"]))
+    }
+    nodes = [
+        helper.make_node("ReduceSum", ["a"], ["sum"], keepdims=0),
+        helper.make_node("Less", ["zero", "sum"], ["c"]),
+        helper.make_node("If", ["c"], ["y"], then_branch=branches["then"], else_branch=branches["else"]),
+    ]
+    graph = model(nodes, {"a": [8, 64]}, ["y"], {"b": b, "zero": np.float32(-1e9)})
+    exact = a.astype(np.float64) @ b
+    short, full = (session(graph, precision).run(None, {"a": a})[0] for precision in ("bf16", "f32"))
+    assert (np.abs(short - exact) <= product_bound(a, b)).all()
+    assert np.abs(short - exact).max() > 50 * np.abs(full - exact).max()
+
+
+def test_f64_stays_f64() -> None:
+    a, b = np.full((2, 3), 1 + 2.0**-40), np.ones((3, 2))
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "b"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("a", TensorProto.DOUBLE, [2, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, [2, 2])],
+        [numpy_helper.from_array(b, "b")],
+    )
+    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+    assert np.array_equal(session(whole).run(None, {"a": a})[0], a @ b)
+
+
+def test_the_option() -> None:
+    options = sx.SessionOptions()
+    assert options.precision is sx.Precision.F32
+    options.precision = "bf16"
+    assert options.precision is sx.Precision.BF16
+    assert copy.copy(options).precision == "bf16"
+    assert "bf16" in repr(options)
+    for wrong in ("bfloat16", 16, None):
+        with pytest.raises(TypeError, match="one of 'f32', 'bf16'"):
+            options.precision = wrong
