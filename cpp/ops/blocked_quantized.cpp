@@ -74,8 +74,6 @@ class BlockedQLinearConv {
       tail_.residual_scale = value(p, kResidualScale) / sum_scale;
       tail_.residual_zero = zero_of_blocks(p, kResidualZero);
       tail_.sum_zero = zero_of_blocks(p, kSumZero);
-      tail_.sum_low = static_cast<float>(0 - tail_.sum_zero);
-      tail_.sum_high = static_cast<float>(255 - tail_.sum_zero);
     }
     const auto x = p.shape(kX);
     if (!x || x->size() == 0) return;

@@ -247,6 +247,10 @@ class Blocking {
     const auto found = waiting_.find(value);
     if (found == waiting_.end() || only_reader(graph_, value) != reader || graph_.use_count(found->second) != 0)
       return false;
+    const Node& sum = graph_.node(reader);
+    const float of_sum = constant(graph_, sum.inputs[6])->data<float>()[0];
+    for (size_t i : {1, 4})
+      if (!(std::abs(constant(graph_, sum.inputs[i])->data<float>()[0] / of_sum) < 1e30f)) return false;
     const NodeId conv = producer(graph_, found->second, {"sardonyx::BlockedQLinearConv"});
     return conv != kNone && !has(graph_.node(conv), 9);
   }

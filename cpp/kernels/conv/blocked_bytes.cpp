@@ -183,17 +183,24 @@ void depthwise(const BlockedBytesConv& problem, const ConvShape& s, Isa isa) {
   const int64_t between = kQuad * s.dilation[1];
   const int64_t step = shared.groups == 1 ? s.stride[1] : std::gcd(s.stride[1], between);
   const int64_t count = ((s.out[1] - 1) * s.stride[1] + (shared.groups - 1) * between) / step + 1;
-  const int64_t line_bytes = checked_mul((count - 1) * step + (kQuad - 1) * s.dilation[1] + 1, block) + kSlack;
   shared.quad_step = s.stride[1] / step * block;
   shared.quad_group = between / step * block;
   const int64_t quads_of_row = checked_mul(count, block);
+  const BytesQuads making = {columns.begin, step, s.dilation[1], count, problem.x_zero};
+  // What of the quads is data, for rows of data and for those of padding.
+  auto* masks = static_cast<uint16_t*>(thread_scratch(ScratchSlot::kImage, static_cast<size_t>(4 * count)));
+  for (int64_t i = 0; i < count; ++i) {
+    masks[i] = masks[count + i] = 0;
+    for (int64_t k = 0; k < kQuad; ++k) {
+      const int64_t pixel = columns.begin + i * step + k * s.dilation[1];
+      if (pixel >= 0 && pixel < s.in[1]) masks[i] |= static_cast<uint16_t>(0xf << (4 * k));
+    }
+  }
   const int64_t band = std::clamp<int64_t>(kQuadBytes / (4 * quads_of_row * s.stride[0]), 1, s.out[0]);
   const int64_t bands = ceil_div(s.out[0], band);
   const int64_t weights = s.kernel[0] * shared.groups * kernel.parts * block;
   const int64_t work = band * s.out[1] * s.kernel_size() * block;
   parallel_for(s.batch * blocks * bands, std::max<int64_t>(1, kLeastDepthwise / work), [&](int64_t begin, int64_t end) {
-    auto* line = static_cast<uint8_t*>(thread_scratch(ScratchSlot::kImage, static_cast<size_t>(line_bytes)));
-    std::memset(line, problem.x_zero, static_cast<size_t>(line_bytes));
     BytesDepthwise task = shared;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t plane = item / bands, channels = plane % blocks * block;
@@ -204,9 +211,8 @@ void depthwise(const BlockedBytesConv& problem, const ConvShape& s, Isa isa) {
       const uint8_t* x = problem.x + plane * s.in_size() * block;
       for (int64_t row = rows.begin; row < rows.end; ++row) {
         const bool inside = row >= 0 && row < s.in[0];
-        if (inside) copy_row(x + row * s.in[1] * block, s.in[1], block, columns, problem.x_zero, line);
-        else std::memset(line, problem.x_zero, static_cast<size_t>(columns.size() * block));
-        kernel.quads(line, step, s.dilation[1], count, quads + (row - rows.begin) * quads_of_row);
+        kernel.quads(making, inside ? x + row * s.in[1] * block : x, inside ? masks : masks + count,
+                     quads + (row - rows.begin) * quads_of_row);
       }
       task.quad_row = s.dilation[0] * quads_of_row;
       task.weights = problem.packed + plane % blocks * weights;

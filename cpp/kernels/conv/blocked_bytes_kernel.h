@@ -18,19 +18,17 @@ struct BytesWindow {
 };
 
 // What becomes of the sum s of a filter, where scales and starts hold a value for each:
-//   t = clamp(round(s * scale), low, high), the result being t + zero;
-// with a residual r, t goes through another quantization:
-//   clamp(round(t * own_scale + (r - residual_zero) * residual_scale), sum_low, sum_high) + sum_zero.
-// The limits and zero points make all results bytes.
+//   saturate(round(s * scale) + zero), a byte;
+// with a residual r, the sum of two quantized values:
+//   t = clamp(round(s * scale), low, high); saturate(round(t * own_scale + (r - residual_zero) * residual_scale) +
+//   sum_zero).
+// All scales are finite.
 struct BytesTail {
-  float low = 0.0f, high = 0.0f;
   int32_t zero = 0;
+  float low = 0.0f, high = 0.0f;
   float own_scale = 0.0f, residual_scale = 0.0f;
-  int32_t residual_zero = 0;
-  float sum_low = 0.0f, sum_high = 0.0f;
-  int32_t sum_zero = 0;
+  int32_t residual_zero = 0, sum_zero = 0;
 };
-
 // Blocks of filters in a tile; the last tile may have one only.
 constexpr int64_t kBytesTileFilters = 2;
 
@@ -63,6 +61,13 @@ struct BytesDepthwise {
   const BytesTail* tail = nullptr;
 };
 
+// Quad i of a row holds its pixels (begin + i * step + k * dilation), k < 4, or `fill` where bits 4k to 4k + 3 of the
+// mask i are not set.
+struct BytesQuads {
+  int64_t begin, step, dilation, count;
+  uint8_t fill;
+};
+
 struct BytesKernel {
   int block;
   // 32-bit words that the weights for one word of data take: four bytes, or twice two 16-bit numbers, those for bytes
@@ -72,8 +77,7 @@ struct BytesKernel {
   // tiles[outputs - 1][blocks of filters - 1]
   const BytesTileFunction (*tiles)[2];
   void (*depthwise)(const BytesDepthwise& work, int64_t outputs);
-  // Quad i holds pixels (i * step + k * dilation), k < 4, of x; reads no pixel past them.
-  void (*quads)(const uint8_t* x, int64_t step, int64_t dilation, int64_t count, int32_t* quads);
+  void (*quads)(const BytesQuads& work, const uint8_t* x, const uint16_t* masks, int32_t* quads);
   // y[i * block + c] = x[c * stride + i] ^ flip for c < channels and i < n, 0 for the other c; and back.
   void (*to_block)(const uint8_t* x, int64_t stride, int channels, int64_t n, uint8_t flip, uint8_t* y);
   void (*from_block)(const uint8_t* x, int64_t stride, int channels, int64_t n, uint8_t flip, uint8_t* y);

@@ -76,43 +76,51 @@ SX_INLINE I dot(I acc, const Word& x, const I (&w)[kParts]) {
 #endif
 }
 
+// The results for a vector of sums, before their zero point is added; those that are no bytes then saturate.
+template <bool kResidual>
+SX_INLINE I result(I sum, F scale, const BytesTail& tail, const uint8_t* residual) {
+  F v = __builtin_convertvector(sum, F) * scale;
+  if constexpr (kResidual) {
+    const F other = __builtin_convertvector(widen(residual) - tail.residual_zero, F);
+    v = round_even(min(max(v, splat(tail.low)), splat(tail.high)));
+    v = v * tail.own_scale + other * tail.residual_scale;
+  }
+  // What is too small for a 32-bit number becomes the least of them by itself.
+  return to_int_nearest(min(v, splat(static_cast<float>(1 << 30))));
+}
+
 // Stores the sums of kP neighbouring outputs of one block of filters as bytes.
-template <int kP>
+template <int kP, bool kResidual>
 SX_INLINE void finish(const I (&acc)[kP], const float* scales, const BytesTail& tail, const uint8_t* residual,
                       uint8_t* y) {
   const F scale = load(scales);
-  const F low = splat(tail.low), high = splat(tail.high);
-  const F sum_low = splat(tail.sum_low), sum_high = splat(tail.sum_high);
-  I out[kP];
-#pragma GCC unroll 14
-  for (int p = 0; p < kP; ++p) {
-    F v = min(max(__builtin_convertvector(acc[p], F) * scale, low), high);
-    if (residual) {
-      const F other = __builtin_convertvector(widen(residual + p * kLanes) - tail.residual_zero, F);
-      v = round_even(v) * tail.own_scale + other * tail.residual_scale;
-      v = min(max(v, sum_low), sum_high);
-    }
-    out[p] = to_int_nearest(v);
-  }
-  const I zero = splat(residual ? tail.sum_zero : tail.zero);
+  const int32_t zero = kResidual ? tail.sum_zero : tail.zero;
 #if SX_ISA_LEVEL >= 2
   // Four outputs at a time: packing leaves their words side by side in each quarter.
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i zeros = _mm512_set1_epi16(static_cast<int16_t>(zero));
 #pragma GCC unroll 4
   for (int p = 0; p < kP; p += 4) {
     __m512i v[4];
 #pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) v[k] = reinterpret_cast<__m512i>(out[p + k < kP ? p + k : kP - 1] + zero);
-    const __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32(v[0], v[1]), _mm512_packs_epi32(v[2], v[3]));
-    const __m512i pixels = _mm512_maskz_permutexvar_epi32(kAllLanes, order, bytes);
-    const int count = kP - p < 4 ? kP - p : 4;
-    if (count == 4) _mm512_storeu_si512(y + p * kLanes, pixels);
-    else _mm512_mask_storeu_epi32(y + p * kLanes, static_cast<__mmask16>((1u << (4 * count)) - 1), pixels);
+    for (int k = 0; k < 4; ++k) {
+      if (p + k >= kP) v[k] = v[k - 1];
+      else v[k] = reinterpret_cast<__m512i>(result<kResidual>(acc[p + k], scale, tail, residual + (p + k) * kLanes));
+    }
+    const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), zeros);
+    const __m512i high = kP - p > 2 ? _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), zeros) : low;
+    const __m512i pixels = _mm512_maskz_permutexvar_epi32(kAllLanes, order, _mm512_packus_epi16(low, high));
+    if (kP - p >= 4) _mm512_storeu_si512(y + p * kLanes, pixels);
+    else _mm512_mask_storeu_epi32(y + p * kLanes, static_cast<__mmask16>((1u << (4 * (kP - p))) - 1), pixels);
   }
 #else
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) {
-    const Bytes bytes = __builtin_convertvector(out[p] + zero, Bytes);
+    I v = result<kResidual>(acc[p], scale, tail, residual + p * kLanes);
+    const I least = splat(-zero), most = splat(255 - zero);
+    v = v < least ? least : v;
+    v = v > most ? most : v;
+    const Bytes bytes = __builtin_convertvector(v + zero, Bytes);
     __builtin_memcpy(y + p * kLanes, &bytes, kLanes);
   }
 #endif
@@ -166,13 +174,13 @@ void tile(const BytesTile& t) {
 #pragma GCC unroll 2
   for (int f = 0; f < kF; ++f) {
     uint8_t* y = t.y + f * t.y_step;
-    if (t.residual) finish<kP>(acc[f], t.scales + f * kLanes, *t.tail, t.residual + f * t.y_step, y);
-    else finish<kP>(acc[f], t.scales + f * kLanes, *t.tail, nullptr, y);
+    if (t.residual) finish<kP, true>(acc[f], t.scales + f * kLanes, *t.tail, t.residual + f * t.y_step, y);
+    else finish<kP, false>(acc[f], t.scales + f * kLanes, *t.tail, nullptr, y);
   }
 }
 
 template <int kP>
-SX_INLINE void depthwise_tile(const BytesDepthwise& t, int64_t at) {
+void depthwise_tile(const BytesDepthwise& t, int64_t at) {
   const I start = load(t.starts);
   I acc[kP];
 #pragma GCC unroll 8
@@ -192,38 +200,46 @@ SX_INLINE void depthwise_tile(const BytesDepthwise& t, int64_t at) {
     }
   }
   uint8_t* y = t.y + at * kLanes;
-  if (t.residual) finish<kP>(acc, t.scales, *t.tail, t.residual + at * kLanes, y);
-  else finish<kP>(acc, t.scales, *t.tail, nullptr, y);
+  if (t.residual) finish<kP, true>(acc, t.scales, *t.tail, t.residual + at * kLanes, y);
+  else finish<kP, false>(acc, t.scales, *t.tail, nullptr, y);
 }
 
 void depthwise(const BytesDepthwise& work, int64_t outputs) {
+  using Function = void (*)(const BytesDepthwise&, int64_t);
+  constexpr Function kSizes[] = {depthwise_tile<1>, depthwise_tile<2>, depthwise_tile<3>, depthwise_tile<4>,
+                                 depthwise_tile<5>, depthwise_tile<6>, depthwise_tile<7>, depthwise_tile<8>};
   int64_t at = 0;
-  for (; at + 8 <= outputs; at += 8) depthwise_tile<8>(work, at);
-  for (; at + 4 <= outputs; at += 4) depthwise_tile<4>(work, at);
-  const int64_t left = outputs - at;
-  if (left == 3) depthwise_tile<3>(work, at);
-  else if (left == 2) depthwise_tile<2>(work, at);
-  else if (left == 1) depthwise_tile<1>(work, at);
+  for (int64_t tiles = (outputs + 7) / 8; tiles > 0; --tiles) {
+    const int64_t size = (outputs - at + tiles - 1) / tiles;
+    kSizes[size - 1](work, at);
+    at += size;
+  }
 }
 
-void quads(const uint8_t* x, int64_t step, int64_t dilation, int64_t count, int32_t* out) {
+void quads(const BytesQuads& work, const uint8_t* x, const uint16_t* masks, int32_t* out) {
+  const uint8_t* from = x + work.begin * kLanes;
 #if SX_ISA_LEVEL >= 2
-  if (dilation == 1) {
+  if (work.dilation == 1) {
     const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i bytes =
         _mm512_maskz_broadcast_i32x4(kAllLanes, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-    for (int64_t i = 0; i < count; ++i) {
-      const __m512i pixels = _mm512_loadu_si512(x + i * step * kLanes);
+    const __m512i fill = _mm512_set1_epi8(static_cast<char>(work.fill));
+    for (int64_t i = 0; i < work.count; ++i) {
+      const __m512i pixels = _mm512_mask_loadu_epi32(fill, masks[i], from + i * work.step * kLanes);
       const __m512i quad = _mm512_shuffle_epi8(_mm512_maskz_permutexvar_epi32(kAllLanes, words, pixels), bytes);
       _mm512_storeu_si512(out + i * kLanes, quad);
     }
     return;
   }
 #endif
-  for (int64_t i = 0; i < count; ++i) {
-    const uint8_t* from = x + i * step * kLanes;
-    U quad = reinterpret_cast<U>(widen(from));
-    for (int k = 1; k < 4; ++k) quad |= reinterpret_cast<U>(widen(from + k * dilation * kLanes)) << (8 * k);
+  for (int64_t i = 0; i < work.count; ++i) {
+    U quad{};
+    for (int k = 0; k < 4; ++k) {
+      const bool there = (masks[i] >> (4 * k) & 1) != 0;
+      const I value =
+          there ? widen(from + (i * work.step + k * work.dilation) * kLanes) : splat(static_cast<int32_t>(work.fill));
+      quad |= reinterpret_cast<U>(value) << (8 * k);
+    }
     store(out + i * kLanes, reinterpret_cast<I>(quad));
   }
 }
