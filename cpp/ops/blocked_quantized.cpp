@@ -66,8 +66,6 @@ class BlockedQLinearConv {
     starts_ = p.shared("starts", [&] { return starts(p); });
     scales_ = p.shared("scales", [&] { return scales(p); });
     tail_.zero = zero_of_blocks(p, kYZero);
-    tail_.low = static_cast<float>(0 - tail_.zero);
-    tail_.high = static_cast<float>(255 - tail_.zero);
     if (p.has(kResidual)) {
       const float sum_scale = value(p, kSumScale);
       tail_.own_scale = value(p, kYScale) / sum_scale;

@@ -15,6 +15,7 @@ namespace {
 
 // Convolutions of fewer channels read plain data: blocks would be mostly empty.
 constexpr int64_t kFewChannels = 8;
+constexpr double kMostSteps = 1 << 30;  // that a quantized sum may lie from its zero point
 constexpr DTypeSet kBytes = DTypeSet(DType::kUInt8) | DType::kInt8;
 constexpr DTypeSet kBlockable = kBytes | DType::kFloat32;
 
@@ -161,9 +162,11 @@ class Blocking {
       return Outcome::missed("its weights do not fit its input");
     for (size_t i : {1, 2, 6, 7})
       if (of(i).size() != 1) return Outcome::missed("its input or output has several scales or zero points");
-    for (int64_t i = 0; i < of(4).size(); ++i)
-      if (!std::isfinite(of(1).data<float>()[0] * of(4).data<float>()[i] / of(6).data<float>()[0]))
-        return Outcome::missed("its scales are not finite");
+    for (int64_t f = 0; f < filters; ++f)
+      if (!(most_sum(node, f) * std::abs(of(1).data<float>()[0] * of(4).data<float>()[of(4).size() == 1 ? 0 : f] /
+                                         of(6).data<float>()[0]) <
+            kMostSteps))
+        return Outcome::missed("its scales are too large");
     if (groups != 1 && (groups != in || filters != in)) return Outcome::missed("it has groups of several channels");
     const auto dilations = node.attributes.find("dilations");
     const bool dilated =
@@ -175,6 +178,19 @@ class Blocking {
     if (plain) need_plain(inputs[0], id);
     else inputs[0] = blocked(inputs[0], id);
     return replace_by(id, "BlockedQLinearConv", inputs, attributes, "sardonyx");
+  }
+
+  // No sum of filter `f` of a QLinearConv is larger in magnitude.
+  double most_sum(const Node& node, int64_t f) const {
+    const Tensor &w = *constant(graph_, node.inputs[3]), &zeros = *constant(graph_, node.inputs[5]);
+    const auto element = [](const Tensor& t, int64_t i) {
+      return t.dtype() == DType::kInt8 ? int64_t{t.data<int8_t>()[i]} : int64_t{t.data<uint8_t>()[i]};
+    };
+    const int64_t depth = w.size() / w.dim(0), zero = element(zeros, zeros.size() == 1 ? 0 : f);
+    int64_t most = 0;
+    for (int64_t i = f * depth; i < (f + 1) * depth; ++i) most += 255 * std::abs(element(w, i) - zero);
+    if (has(node, 8)) most += std::abs(int64_t{constant(graph_, node.inputs[8])->data<int32_t>()[f]});
+    return static_cast<double>(most);
   }
 
   // Inputs of `id`, with zero point `i` as that of blocks: unsigned, and in place of an absent one where bytes of
@@ -249,8 +265,9 @@ class Blocking {
       return false;
     const Node& sum = graph_.node(reader);
     const float of_sum = constant(graph_, sum.inputs[6])->data<float>()[0];
-    for (size_t i : {1, 4})
-      if (!(std::abs(constant(graph_, sum.inputs[i])->data<float>()[0] / of_sum) < 1e30f)) return false;
+    double most = 0.0;
+    for (size_t i : {1, 4}) most += 255.0 * std::abs(constant(graph_, sum.inputs[i])->data<float>()[0] / of_sum);
+    if (!(most < kMostSteps)) return false;
     const NodeId conv = producer(graph_, found->second, {"sardonyx::BlockedQLinearConv"});
     return conv != kNone && !has(graph_.node(conv), 9);
   }

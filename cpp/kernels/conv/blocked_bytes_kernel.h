@@ -20,15 +20,15 @@ struct BytesWindow {
 // What becomes of the sum s of a filter, where scales and starts hold a value for each:
 //   saturate(round(s * scale) + zero), a byte;
 // with a residual r, the sum of two quantized values:
-//   t = clamp(round(s * scale), low, high); saturate(round(t * own_scale + (r - residual_zero) * residual_scale) +
-//   sum_zero).
-// All scales are finite.
+//   t = that byte - zero; saturate(round(t * own_scale + (r - residual_zero) * residual_scale) + sum_zero).
+// What is rounded must be less than kMostSteps in magnitude.
 struct BytesTail {
   int32_t zero = 0;
-  float low = 0.0f, high = 0.0f;
   float own_scale = 0.0f, residual_scale = 0.0f;
   int32_t residual_zero = 0, sum_zero = 0;
 };
+constexpr float kMostSteps = 1 << 30;
+
 // Blocks of filters in a tile; the last tile may have one only.
 constexpr int64_t kBytesTileFilters = 2;
 

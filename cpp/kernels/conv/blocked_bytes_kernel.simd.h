@@ -76,25 +76,37 @@ SX_INLINE I dot(I acc, const Word& x, const I (&w)[kParts]) {
 #endif
 }
 
+// BytesTail in vectors.
+struct Tail {
+  I low, high, residual_zero;
+  F own_scale, residual_scale;
+};
+SX_INLINE Tail vectors_of(const BytesTail& tail) {
+  return {splat(-tail.zero), splat(255 - tail.zero), splat(tail.residual_zero), splat(tail.own_scale),
+          splat(tail.residual_scale)};
+}
+SX_INLINE I clamp(I v, I low, I high) {
+  v = v < low ? low : v;
+  return v > high ? high : v;
+}
+
 // The results for a vector of sums, before their zero point is added; those that are no bytes then saturate.
 template <bool kResidual>
-SX_INLINE I result(I sum, F scale, const BytesTail& tail, const uint8_t* residual) {
-  F v = __builtin_convertvector(sum, F) * scale;
-  if constexpr (kResidual) {
-    const F other = __builtin_convertvector(widen(residual) - tail.residual_zero, F);
-    v = round_even(min(max(v, splat(tail.low)), splat(tail.high)));
-    v = v * tail.own_scale + other * tail.residual_scale;
-  }
-  // What is too small for a 32-bit number becomes the least of them by itself.
-  return to_int_nearest(min(v, splat(static_cast<float>(1 << 30))));
+SX_INLINE I result(I sum, F scale, const Tail& tail, const uint8_t* residual) {
+  const I rounded = to_int_nearest(__builtin_convertvector(sum, F) * scale);
+  if constexpr (!kResidual) return rounded;
+  const F own = __builtin_convertvector(clamp(rounded, tail.low, tail.high), F);
+  const F other = __builtin_convertvector(widen(residual) - tail.residual_zero, F);
+  return to_int_nearest(own * tail.own_scale + other * tail.residual_scale);
 }
 
 // Stores the sums of kP neighbouring outputs of one block of filters as bytes.
 template <int kP, bool kResidual>
-SX_INLINE void finish(const I (&acc)[kP], const float* scales, const BytesTail& tail, const uint8_t* residual,
+SX_INLINE void finish(const I (&acc)[kP], const float* scales, const BytesTail& how, const uint8_t* residual,
                       uint8_t* y) {
   const F scale = load(scales);
-  const int32_t zero = kResidual ? tail.sum_zero : tail.zero;
+  const Tail tail = vectors_of(how);
+  const int32_t zero = kResidual ? how.sum_zero : how.zero;
 #if SX_ISA_LEVEL >= 2
   // Four outputs at a time: packing leaves their words side by side in each quarter.
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -116,11 +128,8 @@ SX_INLINE void finish(const I (&acc)[kP], const float* scales, const BytesTail& 
 #else
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) {
-    I v = result<kResidual>(acc[p], scale, tail, residual + p * kLanes);
-    const I least = splat(-zero), most = splat(255 - zero);
-    v = v < least ? least : v;
-    v = v > most ? most : v;
-    const Bytes bytes = __builtin_convertvector(v + zero, Bytes);
+    const I v = result<kResidual>(acc[p], scale, tail, residual + p * kLanes) + zero;
+    const Bytes bytes = __builtin_convertvector(clamp(v, I{}, splat(255)), Bytes);
     __builtin_memcpy(y + p * kLanes, &bytes, kLanes);
   }
 #endif
