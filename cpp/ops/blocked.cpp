@@ -1,5 +1,6 @@
 // The operators of channel-blocked data, [batch, channels / block, height, width, block] (kernels/conv/blocked.h):
-// Block and Unblock and their kin, BlockedConv, BlockedPool and ScaleChannels. Only the passes make them.
+// Block and Unblock and their kin, BlockedConv, BlockedPool and ScaleChannels. Only the passes make them. Bytes in
+// blocks are unsigned: signed ones are moved up by 128, and so are their zero points.
 #include "ops/blocked.h"
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <optional>
 
 #include "kernels/conv/blocked.h"
+#include "kernels/conv/blocked_bytes.h"
 #include "kernels/pool.h"
 #include "ops/conv.h"
 #include "ops/fused_activation.h"
@@ -34,25 +36,33 @@ Shape blocked_shape(int64_t batch, int64_t channels, int64_t height, int64_t wid
 
 // --- Block, Unblock
 
+constexpr uint8_t kSignFlip = 0x80;
+
 void infer_block(InferContext& c) {
   SX_CHECK(c, c.rank(0) == 4 && c.shape(0)[1].known(), "blocks ", c.type(0).str(),
            "; four dimensions and a known number of channels expected");
   const SymShape& x = c.shape(0);
-  c.out(0, DType::kFloat32, SymShape{x[0], Dim(blocks_of_channels(x[1].value())), x[2], x[3], Dim(channel_block())});
+  const DType dtype = c.dtype(0) == DType::kFloat32 ? DType::kFloat32 : DType::kUInt8;
+  c.out(0, dtype, SymShape{x[0], Dim(blocks_of_channels(x[1].value())), x[2], x[3], Dim(channel_block())});
 }
 
 Kernel make_block(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
     Tensor& y = run.out(0, blocked_shape(x.dim(0), x.dim(1), x.dim(2), x.dim(3)));
-    if (y.size() > 0) to_blocks(x.data<float>(), x.dim(0), x.dim(1), x.dim(2) * x.dim(3), y.data<float>());
+    const int64_t size = x.dim(2) * x.dim(3);
+    if (y.size() == 0) return;
+    if (x.dtype() == DType::kFloat32) return to_blocks(x.data<float>(), x.dim(0), x.dim(1), size, y.data<float>());
+    bytes_to_blocks(static_cast<const uint8_t*>(x.raw()), x.dim(0), x.dim(1), size,
+                    x.dtype() == DType::kInt8 ? kSignFlip : uint8_t{0}, y.data<uint8_t>());
   };
 }
 
 void infer_unblock(InferContext& c) {
   SX_CHECK(c, c.rank(0) == 5, "takes ", c.type(0).str(), "; blocked data expected");
   const SymShape& x = c.shape(0);
-  c.out(0, DType::kFloat32, SymShape{x[0], Dim(c.attr_int("channels")), x[2], x[3]});
+  const DType dtype = c.attr_int("signed_bytes") != 0 ? DType::kInt8 : c.dtype(0);
+  c.out(0, dtype, SymShape{x[0], Dim(c.attr_int("channels")), x[2], x[3]});
 }
 
 Kernel make_unblock(Prepare& p) {
@@ -60,7 +70,11 @@ Kernel make_unblock(Prepare& p) {
   return [channels](Run& run) {
     const Tensor& x = run.in(0);
     Tensor& y = run.out(0, Shape{x.dim(0), channels, x.dim(2), x.dim(3)});
-    if (y.size() > 0) from_blocks(x.data<float>(), x.dim(0), channels, x.dim(2) * x.dim(3), y.data<float>());
+    const int64_t size = x.dim(2) * x.dim(3);
+    if (y.size() == 0) return;
+    if (x.dtype() == DType::kFloat32) return from_blocks(x.data<float>(), x.dim(0), channels, size, y.data<float>());
+    bytes_from_blocks(x.data<uint8_t>(), x.dim(0), channels, size, y.dtype() == DType::kInt8 ? kSignFlip : uint8_t{0},
+                      static_cast<uint8_t*>(y.raw()));
   };
 }
 
@@ -193,7 +207,7 @@ void infer_blocked_pool(InferContext& c) {
     const auto at = static_cast<size_t>(axis);
     out[at + 2] = window.extent(c, axis, window.kernel()[at], c.shape(0)[at + 2]);
   }
-  c.out(0, DType::kFloat32, out);
+  c.out(0, c.dtype(0), out);
 }
 
 Kernel make_blocked_pool(Prepare& p) {
@@ -214,6 +228,7 @@ Kernel make_blocked_pool(Prepare& p) {
       pool.pad_begin[axis] = s.pad_begin[axis];
       pool.pad_end[axis] = s.pad_end[axis];
     }
+    if (x.dtype() == DType::kUInt8) return maximum_of_bytes(pool, s.planes, x.data<uint8_t>(), y.data<uint8_t>());
     pool.mean = mean;
     pool.count_padding = count_padding;
     const int64_t row_work = s.out[1] * s.kernel[0] * s.kernel[1];
@@ -258,10 +273,15 @@ Kernel make_scale_channels(Prepare& p) {
 }  // namespace
 
 void define_blocked(OpList& ops) {
-  ops.add(OpDef("Block", "sardonyx").in("X", "", DType::kFloat32).out("Y").infer(infer_block).kernel(make_block));
+  ops.add(OpDef("Block", "sardonyx")
+              .in("X", "", DTypeSet(DType::kFloat32) | DType::kUInt8 | DType::kInt8)
+              .out("Y")
+              .infer(infer_block)
+              .kernel(make_block));
   ops.add(OpDef("Unblock", "sardonyx")
               .required_attr("channels", AttrKind::kInt)
-              .in("X", "", DType::kFloat32)
+              .attr("signed_bytes", 0)
+              .in("X", "", DTypeSet(DType::kFloat32) | DType::kUInt8)
               .out("Y")
               .infer(infer_unblock)
               .kernel(make_unblock));
@@ -292,7 +312,7 @@ void define_blocked(OpList& ops) {
   add_pool_attrs(ops.add(OpDef("BlockedPool", "sardonyx")
                              .required_attr("kind", AttrKind::kString)
                              .attr("count_include_pad", 0)
-                             .in("X", "", DType::kFloat32)
+                             .in("X", "", DTypeSet(DType::kFloat32) | DType::kUInt8)
                              .out("Y")
                              .infer(infer_blocked_pool)
                              .kernel(make_blocked_pool)));

@@ -15,6 +15,9 @@ namespace {
 
 // Convolutions of fewer channels read plain data: blocks would be mostly empty.
 constexpr int64_t kFewChannels = 8;
+constexpr double kMostSteps = 1 << 30;  // that a quantized sum may lie from its zero point
+constexpr DTypeSet kBytes = DTypeSet(DType::kUInt8) | DType::kInt8;
+constexpr DTypeSet kBlockable = kBytes | DType::kFloat32;
 
 class Blocking {
  public:
@@ -42,11 +45,13 @@ class Blocking {
   static bool has(const Node& node, size_t i) { return i < node.inputs.size() && node.inputs[i] != kNone; }
 
   // The number of channels of plain data that could be blocked, or 0.
+  // Of a value that can be blocked; else 0.
   int64_t channels(ValueId value) const {
     const Type& t = type(value);
-    if (!t.is_tensor() || t.dtype != DType::kFloat32 || t.rank() != 4 || !(*t.shape)[1].known()) return 0;
+    if (!t.is_tensor() || !kBlockable.has(t.dtype) || t.rank() != 4 || !(*t.shape)[1].known()) return 0;
     return (*t.shape)[1].value();
   }
+  bool is_float(ValueId value) const { return type(value).dtype == DType::kFloat32; }
   bool is_blocked(ValueId value) const { return blocked_.count(value) != 0; }
 
   // `value` in blocks, made before node `at` where it is not there yet.
@@ -68,7 +73,7 @@ class Blocking {
     node.origin = node.name;
     node.inputs = {found->second};
     node.outputs = {value};
-    node.attributes = {{"channels", channels(value)}};
+    node.attributes = {{"channels", channels(value)}, {"signed_bytes", int64_t{type(value).dtype == DType::kInt8}}};
     waiting_.erase(found);
     infer_node(graph_, graph_.add_node(std::move(node), at));
   }
@@ -93,8 +98,10 @@ class Blocking {
     const std::string op = node.op->full_name();
     if (op == "Conv" || op == "sardonyx::Conv") return convolution(id);
     if (op == "Transpose") return transpose(id);
+    if (op == "QLinearConv") return quantized_convolution(id);
     if (node.inputs.empty() || !has(node, 0) || channels(node.outputs[0]) == 0) return Outcome::no_match();
     if (op == "Concat") return concat(id);
+    if (!is_float(node.inputs[0]) || !is_float(node.outputs[0])) return quantized(id, op);
     if (op == "ConvTranspose") return upsample(id);
     if (op == "Add" || op == "Mul") return binary(id, op);
     if (!is_blocked(node.inputs[0])) return Outcome::no_match();
@@ -111,7 +118,7 @@ class Blocking {
   Outcome convolution(NodeId id) {
     const Node& node = graph_.node(id);
     const Tensor* w = constant(graph_, node.inputs[1]);
-    const int64_t in = channels(node.inputs[0]);
+    const int64_t in = is_float(node.inputs[0]) ? channels(node.inputs[0]) : 0;
     if (in == 0) return Outcome::missed("its input is not f32 of four dimensions with a known number of channels");
     if (w == nullptr || w->rank() != 4 || w->dtype() != DType::kFloat32 ||
         (has(node, 2) && constant(graph_, node.inputs[2]) == nullptr))
@@ -136,6 +143,161 @@ class Blocking {
     if (old.size() > 3) inputs.push_back(old[3] == kNone ? kNone : blocked(old[3], id));
     if (plain) need_plain(old[0], id);
     return replace_by(id, "BlockedConv", inputs, attributes, "sardonyx");
+  }
+
+  Outcome quantized_convolution(NodeId id) {
+    const Node& node = graph_.node(id);
+    const int64_t in = channels(node.inputs[0]);
+    if (in == 0) return Outcome::missed("its input does not have four dimensions with a known number of channels");
+    for (size_t i = 1; i < node.inputs.size(); ++i)
+      if (has(node, i) && constant(graph_, node.inputs[i]) == nullptr)
+        return Outcome::missed("its weights, scales and zero points are not constant");
+    const auto of = [&](size_t i) -> const Tensor& { return *constant(graph_, node.inputs[i]); };
+    const Tensor& w = of(3);
+    const int64_t filters = w.rank() == 4 ? w.dim(0) : 0;
+    const auto per_filter = [&](size_t i) { return of(i).size() == 1 || of(i).size() == filters; };
+    const auto groups = attribute<int64_t>(graph_, id, "group");
+    if (filters == 0 || w.size() == 0 || w.dim(1) * groups != in || !per_filter(4) || !per_filter(5) ||
+        (has(node, 8) && of(8).size() != filters))
+      return Outcome::missed("its weights do not fit its input");
+    for (size_t i : {1, 2, 6, 7})
+      if (of(i).size() != 1) return Outcome::missed("its input or output has several scales or zero points");
+    for (int64_t f = 0; f < filters; ++f)
+      if (!(most_sum(node, f) * std::abs(of(1).data<float>()[0] * of(4).data<float>()[of(4).size() == 1 ? 0 : f] /
+                                         of(6).data<float>()[0]) <
+            kMostSteps))
+        return Outcome::missed("its scales are too large");
+    if (groups != 1 && (groups != in || filters != in)) return Outcome::missed("it has groups of several channels");
+    const auto dilations = node.attributes.find("dilations");
+    const bool dilated =
+        dilations != node.attributes.end() && !same(dilations->second, Attribute(std::vector<int64_t>{1, 1}));
+    const bool plain = groups == 1 && in < kFewChannels && !dilated && !is_blocked(node.inputs[0]);
+    Attributes attributes = node.attributes;
+    if (plain) attributes["plain_input"] = int64_t{1};
+    std::vector<ValueId> inputs = node.inputs;
+    if (plain) need_plain(inputs[0], id);
+    else inputs[0] = blocked(inputs[0], id);
+    return replace_by(id, "BlockedQLinearConv", inputs, attributes, "sardonyx");
+  }
+
+  // No sum of filter `f` of a QLinearConv is larger in magnitude.
+  double most_sum(const Node& node, int64_t f) const {
+    const Tensor &w = *constant(graph_, node.inputs[3]), &zeros = *constant(graph_, node.inputs[5]);
+    const auto element = [](const Tensor& t, int64_t i) {
+      return t.dtype() == DType::kInt8 ? int64_t{t.data<int8_t>()[i]} : int64_t{t.data<uint8_t>()[i]};
+    };
+    const int64_t depth = w.size() / w.dim(0), zero = element(zeros, zeros.size() == 1 ? 0 : f);
+    int64_t most = 0;
+    for (int64_t i = f * depth; i < (f + 1) * depth; ++i) most += 255 * std::abs(element(w, i) - zero);
+    if (has(node, 8)) most += std::abs(int64_t{constant(graph_, node.inputs[8])->data<int32_t>()[f]});
+    return static_cast<double>(most);
+  }
+
+  // Inputs of `id`, with zero point `i` as that of blocks: unsigned, and in place of an absent one where bytes of
+  // `like` are signed.
+  void shift_zero(std::vector<ValueId>& inputs, size_t i, ValueId like) {
+    if (type(like).dtype != DType::kInt8) return;
+    if (inputs.size() <= i) inputs.resize(i + 1, kNone);
+    const int64_t zero = inputs[i] == kNone ? 0 : constant(graph_, inputs[i])->scalar_as_int();
+    inputs[i] = add_constant(graph_, "zero", Tensor::scalar<uint8_t>(static_cast<uint8_t>(zero + 128)));
+  }
+  bool is_constant_scalar(const Node& node, size_t i) const {
+    return !has(node, i) ||
+           (constant(graph_, node.inputs[i]) != nullptr && constant(graph_, node.inputs[i])->size() == 1);
+  }
+
+  // What takes or gives bytes and goes from element to element, and maxima.
+  Outcome quantized(NodeId id, const std::string& op) {
+    const Node& node = graph_.node(id);
+    const ValueId x = node.inputs[0], y = node.outputs[0];
+    if (op == "com.microsoft::QLinearAdd" || op == "com.microsoft::QLinearMul") return quantized_binary(id);
+    if (!is_blocked(x)) return Outcome::no_match();
+    if (op == "MaxPool") return pool(id, "max");
+    for (size_t i = 1; i < node.inputs.size(); ++i)
+      if (!is_constant_scalar(node, i)) return Outcome::no_match();
+    std::vector<ValueId> inputs = node.inputs;
+    if (op == "com.microsoft::QLinearSigmoid" || op == "com.microsoft::QLinearLeakyRelu") {
+      shift_zero(inputs, 2, x);
+      shift_zero(inputs, 4, y);
+    } else if (op == "QuantizeLinear" && is_float(x)) {
+      shift_zero(inputs, 2, y);
+    } else if (op == "DequantizeLinear" && is_float(y) && read_in_blocks(y)) {
+      shift_zero(inputs, 2, x);
+    } else {
+      return Outcome::no_match();
+    }
+    inputs[0] = blocked(x, id);
+    Attributes attributes;
+    if (node.attributes.count("alpha") != 0) attributes["alpha"] = node.attributes.at("alpha");
+    return replace_by(id, node.op->name(), inputs, attributes, node.op->domain());
+  }
+
+  // Whether something that reads `value` may do so in blocks.
+  bool read_in_blocks(ValueId value) const {
+    for (const Graph::Use& use : graph_.uses(value))
+      for (const char* op : {"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Relu", "Sigmoid",
+                             "HardSigmoid", "HardSwish", "Swish", "LeakyRelu", "Clip"})
+        if (is(graph_, use.node, op)) return true;
+    return false;
+  }
+
+  Outcome quantized_binary(NodeId id) {
+    const Node& node = graph_.node(id);
+    const ValueId a = node.inputs[0], b = node.inputs[3];
+    if (!is_blocked(a) && !is_blocked(b)) return Outcome::no_match();
+    if (channels(a) == 0 || channels(b) == 0 || type(a).shape != type(b).shape) return Outcome::no_match();
+    for (size_t i : {1, 2, 4, 5, 6, 7})
+      if (!is_constant_scalar(node, i)) return Outcome::missed("its scales and zero points are not constant");
+    if (is(graph_, id, "com.microsoft::QLinearAdd"))
+      for (const auto& [own, other] : {std::pair<size_t, size_t>{0, 3}, {3, 0}})
+        if (takes_residual(node.inputs[own], id)) return quantized_residual(id, own, other);
+    std::vector<ValueId> inputs = node.inputs;
+    for (size_t i : {2, 5, 7}) shift_zero(inputs, i, a);
+    inputs[0] = blocked(a, id);
+    inputs[3] = blocked(b, id);
+    return replace_by(id, node.op->name(), inputs, {}, node.op->domain());
+  }
+
+  // Whether a convolution computes `value` for node `reader` alone, and nothing is added to it yet.
+  bool takes_residual(ValueId value, NodeId reader) {
+    const auto found = waiting_.find(value);
+    if (found == waiting_.end() || only_reader(graph_, value) != reader || graph_.use_count(found->second) != 0)
+      return false;
+    const Node& sum = graph_.node(reader);
+    const float of_sum = constant(graph_, sum.inputs[6])->data<float>()[0];
+    double most = 0.0;
+    for (size_t i : {1, 4}) most += 255.0 * std::abs(constant(graph_, sum.inputs[i])->data<float>()[0] / of_sum);
+    if (!(most < kMostSteps)) return false;
+    const NodeId conv = producer(graph_, found->second, {"sardonyx::BlockedQLinearConv"});
+    return conv != kNone && !has(graph_.node(conv), 9);
+  }
+
+  // A sum whose operand `own` is a convolution, which adds the other one itself.
+  Outcome quantized_residual(NodeId id, size_t own, size_t other) {
+    const std::vector<ValueId> sum = graph_.node(id).inputs;
+    const ValueId old = sum[own], old_blocks = waiting_.at(old);
+    const NodeId conv = producer(graph_, old_blocks, {"sardonyx::BlockedQLinearConv"});
+    std::vector<ValueId> inputs = graph_.node(conv).inputs;
+    const Attributes attributes = graph_.node(conv).attributes;
+    inputs.resize(9, kNone);
+    inputs.push_back(blocked(sum[other], id));
+    inputs.push_back(sum[other + 1]);
+    inputs.push_back(zero_or_new(sum, other + 2, sum[other]));
+    inputs.push_back(sum[6]);
+    inputs.push_back(zero_or_new(sum, 7, sum[other]));
+    const Outcome outcome = replace_by(id, "BlockedQLinearConv", inputs, attributes, "sardonyx");
+    blocked_.erase(old);
+    waiting_.erase(old);
+    graph_.erase_node(conv);
+    graph_.erase_value(old_blocks);
+    graph_.erase_value(old);
+    return outcome;
+  }
+  // The zero point `i`, made where it is absent.
+  ValueId zero_or_new(const std::vector<ValueId>& inputs, size_t i, ValueId like) {
+    if (inputs.size() > i && inputs[i] != kNone) return inputs[i];
+    if (type(like).dtype == DType::kInt8) return add_constant(graph_, "zero", Tensor::scalar<int8_t>(0));
+    return add_constant(graph_, "zero", Tensor::scalar<uint8_t>(0));
   }
 
   // A transposed convolution whose windows lie side by side.
@@ -169,7 +331,7 @@ class Blocking {
     const Node& node = graph_.node(id);
     const ValueId x = node.inputs[0], y = node.outputs[0];
     const auto perm = node.attributes.find("perm");
-    if (perm == node.attributes.end() || type(x).rank() != 4) return Outcome::no_match();
+    if (perm == node.attributes.end() || type(x).rank() != 4 || !is_float(x)) return Outcome::no_match();
     const Attribute to_last = std::vector<int64_t>{0, 2, 3, 1}, from_last = std::vector<int64_t>{0, 3, 1, 2};
     if (same(perm->second, to_last) && is_blocked(x)) {
       replace(graph_, id, "UnblockLast", {blocked(x, id)}, {{"channels", channels(x)}}, "sardonyx");

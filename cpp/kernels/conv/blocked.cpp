@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -11,35 +10,18 @@
 #include "base/shape.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/blocked_kernel.h"
+#include "kernels/conv/blocked_tasks.h"
 #include "kernels/conv/winograd.h"
 
 namespace sx {
 namespace {
 
-constexpr int64_t kBandBytes = 384 << 10;  // input that a task works through again and again
-constexpr int64_t kLeastWork = 200'000;    // multiply-adds worth a task
-constexpr int64_t kCopyGrain = 32768;      // elements of a copy worth a task
-constexpr int64_t kFlatTiles = 8;          // tiles in a row where rows do not matter
+constexpr int64_t kLeastWork = 200'000;  // multiply-adds worth a task
+constexpr int64_t kCopyGrain = 32768;    // elements of a copy worth a task
+constexpr int64_t kFlatTiles = 8;        // tiles in a row where rows do not matter
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-
-bool is_pointwise(const ConvShape& shape) {
-  for (int axis = 0; axis < 2; ++axis)
-    if (shape.kernel[axis] != 1 || shape.stride[axis] != 1 || shape.pad_begin[axis] != 0 || shape.pad_end[axis] != 0)
-      return false;
-  return true;
-}
-
-// Images one column wide as images one row high, which they are in memory: rows are what tiles are cut from.
-ConvShape lay_down(const ConvShape& given) {
-  ConvShape shape = given;
-  if (shape.in[1] != 1 || shape.out[1] != 1 || shape.kernel[1] != 1) return shape;
-  for (int64_t* extents :
-       {shape.in, shape.out, shape.kernel, shape.stride, shape.dilation, shape.pad_begin, shape.pad_end})
-    std::swap(extents[0], extents[1]);
-  return shape;
-}
 
 // The taps of a window along one axis that meet data, and from where on.
 struct Taps {
@@ -128,29 +110,10 @@ class Direct {
     const ConvShape& s = layout_.shape;
     const int64_t groups = ceil_div(ceil_div(s.filters, layout_.block), kTileFilters);
     const int64_t row_bytes = 4 * layout_.in_blocks * layout_.pixel * row_length_ * s.stride[0] * s.stride[1];
-    const int64_t per_band = std::clamp<int64_t>(kBandBytes / row_bytes, 1, rows_);
-    const double work =
-        static_cast<double>(s.batch * s.filters * s.channels) * static_cast<double>(s.kernel_size() * s.out_size());
-    const auto wanted =
-        static_cast<int64_t>(std::min(4.0 * thread_count(), std::max(1.0, work / static_cast<double>(kLeastWork))));
-    // Bands first: a task that has all filters reads its input once.
-    int64_t bands = ceil_div(rows_, per_band);
-    int64_t parts = 1;
-    if (s.batch * bands < wanted) {
-      const bool heavy = s.filters * s.channels * s.kernel_size() > 64 * rows_ * row_length_;
-      if (heavy) parts = std::min(groups, ceil_div(wanted, s.batch * bands));
-      if (s.batch * bands * parts < wanted) bands = std::min(rows_, ceil_div(wanted, s.batch * parts));
-      if (s.batch * bands * parts < wanted) parts = std::min(groups, ceil_div(wanted, s.batch * bands));
-    }
-    parallel_for(s.batch * bands * parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        // Images outermost: a thread goes on with those that it made.
-        const int64_t image = task / parts / bands;
-        const int64_t band = task % bands, part = task / bands % parts;
-        run_rows(image, band * rows_ / bands, (band + 1) * rows_ / bands, part * groups / parts,
-                 (part + 1) * groups / parts);
-      }
-    });
+    for_each_band(s, {rows_, row_length_, row_bytes, groups, kLeastWork},
+                  [&](int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) {
+                    run_rows(image, row_begin, row_end, group_begin, group_end);
+                  });
   }
 
  private:

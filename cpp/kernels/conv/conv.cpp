@@ -18,14 +18,6 @@ namespace {
 // Padded copies are made for as many images at a time as fit in about this many floats (at least one).
 constexpr int64_t kImageFloats = 1 << 22;
 
-bool is_pointwise(const ConvShape& shape) {
-  for (int axis = 0; axis < shape.rank; ++axis) {
-    if (shape.kernel[axis] != 1 || shape.stride[axis] != 1) return false;
-    if (shape.pad_begin[axis] != 0 || shape.pad_end[axis] != 0) return false;
-  }
-  return true;
-}
-
 int64_t channels_of_group(const ConvShape& shape) { return shape.channels / shape.groups; }
 int64_t filters_of_group(const ConvShape& shape) { return shape.filters / shape.groups; }
 int64_t depth_of(const ConvShape& shape) { return checked_mul(channels_of_group(shape), shape.kernel_size()); }

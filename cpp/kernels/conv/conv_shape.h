@@ -38,4 +38,9 @@ struct ConvShape {
 // floor((in + pads - dilation * (kernel - 1) - 1) / stride) + 1, and 0 where the window does not fit.
 int64_t conv_out_extent(int64_t in, int64_t kernel, int64_t stride, int64_t dilation, int64_t pads);
 
+// Whether each output depends on one input of each channel, that at its own place.
+bool is_pointwise(const ConvShape& shape);
+// Images one column wide as images one row high, which they are in memory: rows are what kernels like long.
+ConvShape lay_down(const ConvShape& shape);
+
 }  // namespace sx

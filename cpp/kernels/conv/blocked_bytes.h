@@ -1,0 +1,45 @@
+// 8-bit convolution of channel-blocked data with exact 32-bit sums: [batch, channels / block, height, width, block] of
+// unsigned bytes, where the last block is filled up with bytes that count for nothing.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "kernels/conv/blocked.h"
+#include "kernels/conv/blocked_bytes_kernel.h"
+#include "kernels/pool.h"
+
+namespace sx {
+
+// Plain bytes, [batch, channels, size], to blocks and back, each xored with `flip`. What fills up the last block is 0.
+void bytes_to_blocks(const uint8_t* x, int64_t batch, int64_t channels, int64_t size, uint8_t flip, uint8_t* y,
+                     Isa isa = active_isa());
+void bytes_from_blocks(const uint8_t* x, int64_t batch, int64_t channels, int64_t size, uint8_t flip, uint8_t* y,
+                       Isa isa = active_isa());
+
+// Weights are given less their zero points, and packed in 32-bit words. Those that are no signed bytes need an `isa` of
+// Isa::kAvx512 at most, here and in blocked_bytes_conv.
+// The shape must pass can_block(), the method be kPlain, kDirect or kDepthwise; kPlain takes no dilated rows.
+int64_t packed_blocked_bytes_size(const ConvShape& shape, BlockedMethod method, Isa isa);
+void pack_blocked_bytes(const ConvShape& shape, BlockedMethod method, const int16_t* weights, int32_t* packed, Isa isa);
+
+struct BlockedBytesConv {
+  ConvShape shape;
+  BlockedMethod method = BlockedMethod::kDirect;
+  const uint8_t* x = nullptr;
+  uint8_t x_zero = 0;  // what padding counts as
+  uint8_t x_flip = 0;  // xored with the bytes of plain input, which mean what x_zero does after that
+  const int32_t* packed = nullptr;
+  // A value for each filter, filled up to whole blocks: bias less x_zero times the sum of the weights, and the scale.
+  const int32_t* starts = nullptr;
+  const float* scales = nullptr;
+  BytesTail tail;
+  const uint8_t* residual = nullptr;  // blocked; may be y
+  uint8_t* y = nullptr;
+};
+void blocked_bytes_conv(const BlockedBytesConv& problem, Isa isa);
+
+// The maxima of the windows of `planes` blocks; 0 where a window holds padding only.
+void maximum_of_bytes(const BlockedPool& pool, int64_t planes, const uint8_t* x, uint8_t* y, Isa isa = active_isa());
+
+}  // namespace sx

@@ -1,0 +1,23 @@
+// How a direct convolution of channel-blocked data is cut into tasks.
+#pragma once
+
+#include <cstdint>
+
+#include "base/thread_pool.h"
+#include "kernels/conv/conv_shape.h"
+
+namespace sx {
+
+// Rows of outputs, which each task makes a band of, for one of the parts of the groups of filters.
+struct BlockedTasks {
+  int64_t rows, row_length;
+  int64_t row_bytes;  // of input that a row of outputs reads
+  int64_t groups;
+  int64_t least_work;  // multiply-adds worth a task
+};
+
+// body(image, row_begin, row_end, group_begin, group_end) for all images, in parallel.
+void for_each_band(const ConvShape& shape, const BlockedTasks& tasks,
+                   FunctionRef<void(int64_t, int64_t, int64_t, int64_t, int64_t)> body);
+
+}  // namespace sx

@@ -1,0 +1,209 @@
+// BlockedQLinearConv: QLinearConv of channel-blocked bytes (ops/blocked.cpp), with a sum like QLinearAdd behind it.
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "kernels/conv/blocked_bytes.h"
+#include "ops/blocked.h"
+#include "ops/conv.h"
+#include "ops/int8_product.h"
+#include "ops/registry.h"
+
+namespace sx {
+namespace {
+
+// Inputs. All but x and the residual are constants. Zero points have the types of plain data: that of blocks whose zero
+// point is signed is larger by 128.
+enum Input { kX, kXScale, kXZero, kW, kWScale, kWZero, kYScale, kYZero, kBias };
+// With a residual, what QLinearAdd takes of it and gives.
+enum SumInput { kResidual = 9, kResidualScale, kResidualZero, kSumScale, kSumZero };
+
+void infer_conv_of_blocks(InferContext& c) {
+  const ConvSpec spec(c);
+  SX_CHECK(c, c.rank(kX) >= 4 && c.rank(kW) == 4, "convolves ", c.type(kX).str(), " with ", c.type(kW).str());
+  SymShape out{c.shape(kX)[0], Dim(), Dim(), Dim(), Dim(block_of_channels())};
+  if (c.shape(kW)[0].known()) out[1] = Dim(blocks_of_channels(c.shape(kW)[0].value()));
+  for (int axis = 0; axis < 2; ++axis) {
+    const auto at = static_cast<size_t>(axis + 2);
+    if (c.shape(kW)[at].known()) out[at] = spec.window.extent(c, axis, c.shape(kW)[at].value(), c.shape(kX)[at]);
+  }
+  c.out(0, DType::kUInt8, out);
+}
+
+int32_t element(const Tensor& t, int64_t i) {
+  return t.dtype() == DType::kInt8 ? static_cast<int32_t>(t.data<int8_t>()[i])
+                                   : static_cast<int32_t>(t.data<uint8_t>()[i]);
+}
+
+// The vector units multiply signed bytes fastest. Weights that are none, less their zero points, need the kernels of an
+// ISA below, which has blocks of as many channels.
+Isa isa_for_weights(const Tensor& w, const Tensor& zeros) {
+  const int32_t center = w.dtype() == DType::kInt8 ? 0 : 128;
+  const int64_t depth = w.size() / w.dim(0);
+  for (int64_t f = 0; f < w.dim(0); ++f) {
+    const int32_t zero = element(zeros, zeros.size() == 1 ? 0 : f);
+    if (zero == center) continue;
+    for (int64_t i = f * depth; i < (f + 1) * depth; ++i) {
+      const int32_t weight = element(w, i) - zero;
+      if (weight < -128 || weight > 127) return std::min(active_isa(), Isa::kAvx512);
+    }
+  }
+  return active_isa();
+}
+
+class BlockedQLinearConv {
+ public:
+  explicit BlockedQLinearConv(Prepare& p)
+      : node_(p.node()),
+        spec_(p),
+        plain_(p.attr_int("plain_input") != 0),
+        w_(*p.constant(kW)),
+        w_zeros_(*p.constant(kWZero)) {
+    x_signed_ = p.constant(kXZero)->dtype() == DType::kInt8;
+    x_zero_ = zero_of_blocks(p, kXZero);
+    isa_ = isa_for_weights(w_, w_zeros_);
+    starts_ = p.shared("starts", [&] { return starts(p); });
+    scales_ = p.shared("scales", [&] { return scales(p); });
+    tail_.zero = zero_of_blocks(p, kYZero);
+    if (p.has(kResidual)) {
+      const float sum_scale = value(p, kSumScale);
+      tail_.own_scale = value(p, kYScale) / sum_scale;
+      tail_.residual_scale = value(p, kResidualScale) / sum_scale;
+      tail_.residual_zero = zero_of_blocks(p, kResidualZero);
+      tail_.sum_zero = zero_of_blocks(p, kSumZero);
+    }
+    const auto x = p.shape(kX);
+    if (!x || x->size() == 0) return;
+    const ConvShape shape = shape_of(*x);
+    const std::string tag = name_of(method_of(shape)) + std::to_string(packed_size(shape));
+    packed_.emplace(packed_size(shape), p.shared(tag, [&] { return pack(shape); }));
+    p.describe(name_of(method_of(shape)));
+  }
+
+  void operator()(Run& run) {
+    BlockedBytesConv problem;
+    problem.shape = shape_of(run.in(kX).shape());
+    const ConvShape& s = problem.shape;
+    Tensor& y = run.out(0, Shape{s.batch, blocks_of_channels(s.filters), s.out[0], s.out[1], block_of_channels()});
+    if (run.has(kResidual)) {
+      SX_CHECK(run, run.in(kResidual).shape() == y.shape(), "the residual is ", run.in(kResidual).shape().str(),
+               " but the result is ", y.shape().str());
+      problem.residual = run.in(kResidual).data<uint8_t>();
+    }
+    if (y.size() == 0) return;
+    problem.method = method_of(s);
+    problem.x = static_cast<const uint8_t*>(run.in(kX).raw());
+    problem.x_zero = static_cast<uint8_t>(x_zero_);
+    problem.x_flip = plain_ && x_signed_ ? 0x80 : 0;
+    problem.packed = packed_for(s);
+    problem.starts = starts_.data<int32_t>();
+    problem.scales = scales_.data<float>();
+    problem.tail = tail_;
+    problem.y = y.data<uint8_t>();
+    blocked_bytes_conv(problem, isa_);
+  }
+
+ private:
+  static float value(const Prepare& p, int input) { return *p.constant(input)->data<float>(); }
+  static int32_t zero_of_blocks(const Prepare& p, int input) {
+    const Tensor& zero = *p.constant(input);
+    return static_cast<int32_t>(zero.scalar_as_int()) + (zero.dtype() == DType::kInt8 ? 128 : 0);
+  }
+  // A weight less its zero point.
+  int16_t weight(int64_t filter, int64_t i) const {
+    const int64_t at = filter * (w_.size() / w_.dim(0)) + i;
+    return static_cast<int16_t>(element(w_, at) - element(w_zeros_, w_zeros_.size() == 1 ? 0 : filter));
+  }
+
+  Tensor starts(const Prepare& p) const {
+    const int64_t filters = w_.dim(0), depth = w_.size() / filters;
+    Tensor starts(DType::kInt32, Shape{blocks_of_channels(filters) * block_of_channels()});
+    for (int64_t f = 0; f < starts.size(); ++f) {
+      uint32_t start = 0;  // wraps
+      if (f < filters) {
+        if (p.has(kBias)) start = static_cast<uint32_t>(p.constant(kBias)->data<int32_t>()[f]);
+        for (int64_t i = 0; i < depth; ++i) start -= static_cast<uint32_t>(x_zero_ * weight(f, i));
+      }
+      starts.data<int32_t>()[f] = static_cast<int32_t>(start);
+    }
+    return starts;
+  }
+
+  Tensor scales(const Prepare& p) const {
+    const Tensor& of_w = *p.constant(kWScale);
+    Tensor scales(DType::kFloat32, Shape{starts_.size()});
+    for (int64_t f = 0; f < scales.size(); ++f) {
+      const int64_t i = of_w.size() == 1 ? 0 : f;
+      scales.data<float>()[f] = f < w_.dim(0) ? value(p, kXScale) * of_w.data<float>()[i] / value(p, kYScale) : 0.0f;
+    }
+    return scales;
+  }
+
+  ConvShape shape_of(const Shape& x) const {
+    return conv_shape(node_, spec_, Shape{x[0], w_.dim(1) * spec_.groups, x[2], x[3]}, w_.shape());
+  }
+  BlockedMethod method_of(const ConvShape& shape) const { return blocked_method(shape, plain_, false); }
+  // Packed weights of equal size are the same.
+  int64_t packed_size(const ConvShape& shape) const { return packed_blocked_bytes_size(shape, method_of(shape), isa_); }
+  Tensor pack(const ConvShape& shape) const {
+    Tensor packed(DType::kInt32, Shape{packed_size(shape)});
+    std::vector<int16_t> weights(static_cast<size_t>(w_.size()));
+    const int64_t depth = w_.size() / w_.dim(0);
+    for (int64_t at = 0; at < w_.size(); ++at) weights[static_cast<size_t>(at)] = weight(at / depth, at % depth);
+    pack_blocked_bytes(shape, method_of(shape), weights.data(), packed.data<int32_t>(), isa_);
+    return packed;
+  }
+  const int32_t* packed_for(const ConvShape& shape) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    Tensor& packed = packed_[packed_size(shape)];
+    if (!packed.defined()) packed = pack(shape);
+    return packed.data<int32_t>();
+  }
+
+  const NodeView node_;
+  const ConvSpec spec_;
+  const bool plain_;
+  const Tensor w_, w_zeros_;
+  bool x_signed_;
+  int32_t x_zero_;
+  Tensor starts_, scales_;
+  Isa isa_;
+  BytesTail tail_;
+  std::mutex mutex_;
+  std::map<int64_t, Tensor> packed_;
+};
+
+Kernel make_blocked_qlinear_conv(Prepare& p) {
+  for (int i = kXScale; i < p.inputs(); ++i)
+    SX_CHECK(p, i == kResidual || !p.has(i) || p.constant(i) != nullptr, "needs constants but for its data");
+  auto conv = std::make_shared<BlockedQLinearConv>(p);
+  return [conv](Run& run) { (*conv)(run); };
+}
+
+}  // namespace
+
+void define_blocked_quantized(OpList& ops) {
+  add_conv_attrs(ops.add(OpDef("BlockedQLinearConv", "sardonyx")
+                             .attr("plain_input", 0)
+                             .in("x", "", kBytes)
+                             .in("x_scale", "", DType::kFloat32)
+                             .in("x_zero_point", "", kBytes)
+                             .in("w", "", kBytes)
+                             .in("w_scale", "", DType::kFloat32)
+                             .in("w_zero_point", "", kBytes)
+                             .in("y_scale", "", DType::kFloat32)
+                             .in("y_zero_point", "", kBytes)
+                             .optional_in("B", "", DType::kInt32)
+                             .optional_in("residual", "", DType::kUInt8)
+                             .optional_in("residual_scale", "", DType::kFloat32)
+                             .optional_in("residual_zero_point", "", kBytes)
+                             .optional_in("sum_scale", "", DType::kFloat32)
+                             .optional_in("sum_zero_point", "", kBytes)
+                             .out("y", "", DType::kUInt8)
+                             .in_place({kResidual})
+                             .infer(infer_conv_of_blocks)
+                             .kernel(make_blocked_qlinear_conv)));
+}
+
+}  // namespace sx
