@@ -319,7 +319,8 @@ void define_ms_self_attention(OpList& ops) {
               .out("output", "T")
               .optional_out("present", "T")
               .infer([](InferContext& c) { infer(c, kFloatPlaces, c.dtype(0)); })
-              .kernel([](Prepare& p) -> Kernel { return FloatAttention(p); }));
+              .kernel([](Prepare& p) -> Kernel { return FloatAttention(p); })
+              .no_gradient("it is fused for inference: train the model that it was made of"));
   ops.add(with_attributes("QAttention")
               .in("input", "T1", kBytes)
               .in("weight", "T2", kBytes)
@@ -333,7 +334,8 @@ void define_ms_self_attention(OpList& ops) {
               .out("output", "T3")
               .optional_out("present", "T3")
               .infer([](InferContext& c) { infer(c, kBytePlaces, c.dtype(2)); })
-              .kernel([](Prepare& p) -> Kernel { return ByteAttention(p); }));
+              .kernel([](Prepare& p) -> Kernel { return ByteAttention(p); })
+              .no_gradient("its operands are quantized"));
 }
 
 }  // namespace sx

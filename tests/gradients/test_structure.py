@@ -101,6 +101,49 @@ MOVES = [
         for r in ("none", "add")
     ),
     Case("ScatterND", [X, np.array([[1], [1]], I64), away((2, 3, 4), 18)], {"reduction": "add"}, id="same"),
+    *(
+        Case(
+            "ScatterElements",
+            [away((3, 4), 16), np.array([[0, 2, -1], [0, 1, 2]], I64), away((2, 3), 17)],
+            {"reduction": r, "axis": 0},
+            id=r,
+        )
+        for r in ("mul", "max", "min")
+    ),
+    *(
+        Case("ScatterND", [away((3, 4), 16), np.array([[1], [1], [0]], I64), away((3, 4), 18)], {"reduction": r}, id=r)
+        for r in ("mul", "max", "min")
+    ),
+    # What a zero does to the other factors' derivatives is cut off.
+    Case(
+        "ScatterElements",
+        [np.array([0.0, 2.0, 0.0, 3.0]), np.array([0, 1, 1, 2, 3, 3], I64), np.array([3.0, 0.0, 4.0, 0.0, 0.0, 0.0])],
+        {"reduction": "mul"},
+        second=False,
+        id="zeros",
+    ),
+    Case("Scatter", [away((3, 3), 16), np.array([[0, 1, 2]], I64), away((1, 3), 17)], {"axis": 1}, opset=9),
+    Case("TensorScatter", [away((2, 5, 3), 19), away((2, 2, 3), 20), np.array([3, 0], I64)], {"axis": 1}),
+    Case(
+        "TensorScatter",
+        [away((2, 2, 4, 3), 19), away((2, 2, 3, 3), 20), np.array([3, 1], I64)],
+        {"mode": "circular"},
+        id="circular",
+    ),
+    Case("TensorScatter", [away((2, 5), 19), away((2, 3), 20)], {"axis": -1}, id="from-0"),
+    Case("Compress", [X, np.array([True, False, True])], {"axis": 1}),
+    Case("Compress", [X, np.array([False, True, True, False, True])], id="flat"),
+    Case("Compress", [X, np.array([False, False])], {"axis": -1}, id="none"),
+    Case("Unique", [away((7,), 21)], outputs=["y0", "", "y2"]),
+    Case("Unique", [away((2, 3), 21)], {"axis": 1, "sorted": 0}, id="axis"),
+    Case("CenterCropPad", [X, np.array([4, 2, 5], I64)]),
+    Case("CenterCropPad", [X, np.array([7, 1], I64)], {"axes": [-1, 0]}, id="axes"),
+    Case("ReverseSequence", [away((4, 3, 2), 22), np.array([4, 1, 2], I64)]),
+    Case("ReverseSequence", [away((3, 4), 22), np.array([3, 0, 2], I64)], {"batch_axis": 0, "time_axis": 1}, id="rows"),
+    Case("OneHot", [np.array([[0, 2], [-1, 5]], I64), np.array(4, I64), away((2,), 23)]),
+    Case("OneHot", [np.array([1, 0], I64), np.array([3], I64), away((2,), 23)], {"axis": 0}, id="axis"),
+    Case("Range", [np.array(0.3), np.array(2.6), np.array(0.5)]),
+    Case("Range", [np.array(3.0), np.array(-1.3), np.array(-0.7)], id="down"),
 ]
 
 
