@@ -317,8 +317,8 @@ Expr whole_mask(GradientContext& c, const Expr& k) {
   Expr mask = c.in(kMask);
   if (!mask) return mask;
   c.require(mask.rank() >= 1, "has no gradient where the rank of its mask is unknown");
-  const Dim& width = mask.type().shape->back();
-  if (width.known() && width == (*k.type().shape)[2]) return mask;
+  const Dim width = axis_of(mask, static_cast<size_t>(mask.rank()) - 1);
+  if (width.known() && width == axis_of(k, 2)) return mask;
   const bool flags = mask.dtype() == DType::kBool;
   if (!flags && !is_float(mask.dtype())) mask = c.cast(mask, c.in(kQ).dtype());
   const Expr fill = flags ? c.constant(Tensor::scalar(false)) : c.scalar(-INFINITY, mask.dtype());

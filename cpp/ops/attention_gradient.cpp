@@ -4,20 +4,44 @@
 #include <cmath>
 
 namespace sx {
-namespace {
+Dim axis_of(const Expr& x, size_t axis) { return x.rank() > static_cast<int>(axis) ? (*x.type().shape)[axis] : Dim(); }
 
-// Keys or values repeated for the queries' heads that share them.
 Expr for_heads(const Expr& x, const Expr& q) {
-  const auto& from = *x.type().shape;
-  const auto& to = *q.type().shape;
-  if (from[1].known() && from[1] == to[1]) return x;
+  if (axis_of(x, 1).known() && axis_of(x, 1) == axis_of(q, 1)) return x;
   Emitter& e = x.emitter();
   const Expr times = e.op("Div", {e.extent(q, 1), e.extent(x, 1)});
   const Expr wide = e.op("Expand", {e.unsqueeze(x, {2}), e.concat({e.extents(x, 0, 2), times, e.extents(x, 2, 4)}, 0)});
   return e.reshape_to(wide, {e.extent(x, 0), e.extent(q, 1), e.extents(x, 2, 4)});
 }
 
-}  // namespace
+Expr padding_scores(GradientContext& c, size_t mask, double filter, const Expr& q, const Expr& k) {
+  const Expr given = c.in(mask);
+  if (!given) return given;
+  const DType dtype = q.dtype();
+  Expr open;
+  if (given.rank() == 1) {
+    const Dim lengths = axis_of(given, 0), batch = axis_of(q, 0);
+    c.require(lengths.known() && lengths == batch, "has no gradient where its mask is ", given.type().str(),
+              "; one known length for each image expected");
+    const Expr keys = c.unsqueeze(c.iota(c.extent(k, 2)), {0});
+    open = c.op("Less", {keys, c.unsqueeze(c.cast(given, DType::kInt64), {1})});
+    open = c.unsqueeze(open, {1, 2});
+  } else {
+    c.require(given.rank() == 2 || given.rank() == 3, "has no gradient where its mask is ", given.type().str(),
+              "; [batch], [batch, keys] or [batch, rows, keys] expected");
+    open = c.op("Greater", {given, c.scalar(0, given.dtype())});
+    open = c.unsqueeze(open, given.rank() == 2 ? std::vector<int64_t>{1, 2} : std::vector<int64_t>{1});
+  }
+  return c.where(open, c.scalar(0, dtype), c.scalar(filter, dtype));
+}
+
+Expr causal_keys(const Expr& q, const Expr& k, const Expr& past) {
+  Emitter& e = q.emitter();
+  const Expr rows = e.extent(q, 2), row = e.unsqueeze(e.iota(rows), {0, 1, 3});
+  const Expr place = past ? row + e.extent(past, past.rank() - 2) : row;
+  const Expr keys = e.unsqueeze(e.iota(e.extent(k, 2)), {0, 1, 2});
+  return e.op("Or", {e.op("LessOrEqual", {keys, place}), e.op("Equal", {row, rows - e.ints({1})})});
+}
 
 AttentionResults attention_exprs(const AttentionExprs& a) {
   Emitter& e = a.q.emitter();

@@ -21,6 +21,16 @@ struct AttentionResults {
 
 AttentionResults attention_exprs(const AttentionExprs& a);
 
+// Axis `axis` of x, unknown where the shape is.
+Dim axis_of(const Expr& x, size_t axis);
+// Keys or values, [batch, heads, rows, size], repeated for the heads of the queries q that share them.
+Expr for_heads(const Expr& x, const Expr& q);
+// For the operators of com.microsoft. What input `mask` (ScoreMask::set_padding) adds to the scores; none where it is
+// absent.
+Expr padding_scores(GradientContext& c, size_t mask, double filter, const Expr& q, const Expr& k);
+// Which keys the queries behind `past` (none: 0) see when each sees those up to its own place, and the last one all.
+Expr causal_keys(const Expr& q, const Expr& k, const Expr& past);
+
 // x of [batch, rows, heads * size] as [batch, heads, rows, size], and the other way round.
 Expr by_head(const Expr& x, int64_t heads);
 Expr by_row(const Expr& x);

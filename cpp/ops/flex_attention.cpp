@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "ops/float_io.h"
-#include "ops/gradient.h"
+#include "ops/attention_gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/matmul.h"
@@ -131,17 +131,9 @@ Expr modified(GradientContext& c, const char* attribute, const Expr& x) {
 void differentiate_flex_attention(GradientContext& c) {
   Expr q = c.in(0), k = c.in(1), v = c.in(2);
   const DType dtype = precision(c, q.dtype());
-  const auto heads = [](const Expr& x) { return x.type().shape ? (*x.type().shape)[1] : Dim(); };
-  if (!heads(k).known() || !(heads(k) == heads(q))) {
-    // Each head of k and v serves a group of queries' heads.
-    const Expr times = c.op("Div", {c.extent(q, 1), c.extent(k, 1)});
-    const auto repeated = [&](const Expr& x) {
-      const Expr shape = c.concat({c.extents(x, 0, 2), times, c.extents(x, 2, 4)}, 0);
-      const Expr wide = c.op("Expand", {c.unsqueeze(x, {2}), shape});
-      return c.reshape_to(wide, {c.extent(x, 0), c.extent(q, 1), c.extents(x, 2, 4)});
-    };
-    k = repeated(k), v = repeated(v);
-  }
+  c.require(q.rank() == 4 && k.rank() == 4 && v.rank() == 4,
+            "has no gradient where the ranks of its inputs are unknown");
+  k = for_heads(k, q), v = for_heads(v, q);
   Expr scores = c.op("MatMul", {q, c.swap_last(k)});
   const float scale = c.attr_or<float>("scale", 0.0f);
   if (scale != 0.0f) scores = scores * static_cast<double>(scale);

@@ -170,6 +170,16 @@ class GradientContext : public NodeView, public Emitter {
   GradientContext(Graph& graph, NodeId node, std::vector<ValueId> grads, std::vector<bool> wanted,
                   DifferentiateFn differentiate);
 
+  // Fails in the node's name where there is no gradient: the model is right, but cannot be differentiated.
+  template <typename... Parts>
+  [[noreturn]] void error(const Parts&... parts) const {
+    fail(ErrorKind::kNotImplemented, label(node()), " ", parts...);
+  }
+  template <typename... Parts>
+  void require(bool condition, const Parts&... parts) const {
+    if (!condition) error(parts...);
+  }
+
   NodeId id() const { return id_; }
   size_t inputs() const { return node().inputs.size(); }
   size_t reads() const { return wanted_.size(); }

@@ -3,8 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pytest
+from onnx import helper
 
-from tests.gradients.harness import Case, away, parametrize, positive
+import sardonyx as sx
+from tests.gradients.harness import TRAINING, Case, away, parametrize, positive
 
 I64 = np.int64
 X = away((2, 3, 4), 1)
@@ -245,3 +248,40 @@ def test_recurrent(case: Case) -> None:
 @parametrize(OTHERS)
 def test_others(case: Case) -> None:
     case.run()
+
+
+def test_dropout_in_training() -> None:
+    """Each run draws a mask: what it kept takes the gradient, scaled as forwards."""
+    case = Case("Dropout", [X, np.array(0.25), np.array(True)], outputs=["y", "mask"])
+    nodes, infos, feeds = case.graph(False)
+    nodes.append(helper.make_node("Mul", ["y", "y"], ["square"]))
+    nodes.append(
+        helper.make_node("Gradient", ["x0", "x1", "x2"], ["d"], domain=TRAINING, xs=["x0"], zs=["x1", "x2"], y="square")
+    )
+    session = sx.InferenceSession(case.model(nodes, infos, ["y", "mask", "d"], []))
+    for _ in range(3):
+        y, mask, d = session.run(None, feeds)
+        np.testing.assert_allclose(y, np.where(mask, X / 0.75, 0))
+        np.testing.assert_allclose(d, 2 * y / 0.75)
+
+
+@pytest.mark.parametrize(
+    ("case", "x", "message"),
+    [
+        (Case("Dropout", [X, np.array(0.25), np.array(True)]), "x1", "no gradient by its ratio"),
+        (Case("RoiAlign", [IMAGE, np.zeros((1, 4)), np.zeros(1, I64)]), "x1", "no gradient by its regions"),
+        (
+            Case("Resize", [IMAGE, np.arange(8.0), None, np.array([2, 4, 3, 3], I64)],
+                 {"coordinate_transformation_mode": "tf_crop_and_resize"}),
+            "x1",
+            "no gradient by its region",
+        ),
+    ],
+    ids=lambda value: value.op if isinstance(value, Case) else "",
+)  # fmt: skip
+def test_refused(case: Case, x: str, message: str) -> None:
+    nodes, infos, feeds = case.graph(False)
+    zs = [name for name in feeds if name != x]
+    nodes.append(helper.make_node("Gradient", [x, *zs], ["d"], domain=TRAINING, xs=[x], zs=zs, y="y0"))
+    with pytest.raises(sx.errors.NotImplemented, match=message):
+        sx.InferenceSession(case.model(nodes, infos, ["d"], []))

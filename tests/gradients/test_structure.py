@@ -1,8 +1,13 @@
 """Gradients of products, reductions and operators that move data."""
 
-import numpy as np
+from typing import Any
 
-from tests.gradients.harness import Case, away, parametrize, positive
+import numpy as np
+import pytest
+from onnx import helper
+
+import sardonyx as sx
+from tests.gradients.harness import TRAINING, Case, away, parametrize, positive
 
 PRODUCTS = [
     Case("MatMul", [away(a, 1), away(b, 2)])
@@ -160,3 +165,30 @@ def test_reductions(case: Case) -> None:
 @parametrize(MOVES)
 def test_moves(case: Case) -> None:
     case.run()
+
+
+TIES = [
+    ("Max", [np.array([1.0, 2.0]), np.array([1.0, 0.0])], {}, [[0.5, 1], [0.5, 0]]),
+    ("Min", [np.array([1.0, 2.0]), np.array([1.0, 0.0])], {}, [[0.5, 0], [0.5, 1]]),
+    ("ReduceMax", [np.array([3.0, 3.0, 1.0])], {}, [[0.5, 0.5, 0]]),
+    ("GlobalMaxPool", [np.array([[[4.0, 4.0, 1.0, 4.0]]])], {}, [[[[1 / 3, 1 / 3, 0, 1 / 3]]]]),
+    ("ScatterElements", [np.array([2.0, 1.0]), np.array([0, 0, 1]), np.array([2.0, 2.0, 0.0])], {"reduction": "max"},
+     [[1 / 3, 1], [1 / 3, 1 / 3, 0]]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attrs", "expected"), TIES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_ties_share(op: str, inputs: list[np.ndarray], attrs: dict[str, Any], expected: list[Any]) -> None:
+    case = Case(op, inputs, attrs)
+    nodes, infos, feeds = case.graph(False)
+    xs = [f"x{i}" for i in case.variables()]
+    zs = [name for name in feeds if name not in xs]
+    gradients = [f"d{x}" for x in xs]
+    nodes.append(
+        helper.make_node("Gradient", xs + zs, gradients, domain=TRAINING, xs=xs, y="y0", **({"zs": zs} if zs else {}))
+    )
+    found = sx.InferenceSession(case.model(nodes, infos, gradients, [])).run(None, feeds)
+    for gradient, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, np.array(wanted))
