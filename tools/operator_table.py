@@ -70,7 +70,8 @@ a model is loaded. *Types* lists the element types of the first input (of the ou
 inputs with types of their own follow, after their names. Families: *floats* f16, bf16, f32, f64; *signed* i8 to i64;
 *unsigned* u8 to u64; *float8* e4m3fn, e4m3fnuz, e5m2, e5m2fnuz; *narrow integers* of 2 and 4 bits; *narrow floats* of 4
 and 6 bits. *Gradient*: "rule" where the operator can be differentiated, "zero" where its output is no floating-point
-number, constant, or moves in steps, "-" where there is none (yet).
+number, constant, or moves in steps, "as imported" where a model is read with other operators in its place, whose rules
+hold, "-" where there is none; those of ai.onnx say why when they are asked.
 """
 
 
@@ -120,7 +121,7 @@ def page() -> str:
         lines.append("| operator | versions | types | gradient |")
         lines.append("|---|---|---|---|")
         for row in chosen:
-            gradient = "-" if row["gradient"] == "none" else row["gradient"]
+            gradient = {"none": "-", "imported": "as imported"}.get(row["gradient"], row["gradient"])
             lines.append(f"| {row['name']} | {versions_of(row)} | {types_of(row)} | {gradient} |")
         lines.append("")
     return "\n".join(lines)

@@ -10,10 +10,7 @@
 namespace sx {
 namespace {
 
-bool carries_gradient(const Graph& graph, ValueId id) {
-  const Type& type = graph.type(id);
-  return type.is_tensor() && is_float(type.dtype);
-}
+bool carries(const Graph& graph, ValueId id) { return carries_gradient(graph.type(id)); }
 
 // Marks, by value, what depends on the xs and, by node, what the ys are computed with.
 struct Reach {
@@ -21,18 +18,7 @@ struct Reach {
   std::vector<bool> leads;
 
   Reach(const Graph& graph, const GradientRequest& request)
-      : depends(graph.value_limit(), false), leads(graph.node_limit(), false) {
-    for (ValueId x : request.xs) depends[static_cast<size_t>(x)] = true;
-    for (NodeId id : graph.order()) {
-      const Node& node = graph.node(id);
-      const std::vector<ValueId> reads = graph.reads(id);
-      const bool any = std::any_of(reads.begin(), reads.end(),
-                                   [&](ValueId read) { return read != kNone && depends[static_cast<size_t>(read)]; });
-      if (!any || node.op->has_zero_gradient()) continue;
-      for (ValueId output : node.outputs)
-        if (output != kNone && request.independent.count(output) == 0 && carries_gradient(graph, output))
-          depends[static_cast<size_t>(output)] = true;
-    }
+      : depends(dependents(graph, request.xs, request.independent, request.first)), leads(graph.node_limit(), false) {
     std::vector<ValueId> waiting = request.ys;
     while (!waiting.empty()) {
       const ValueId value = waiting.back();
@@ -55,7 +41,7 @@ void accumulate(Graph& graph, std::vector<ValueId>& grads, ValueId of, ValueId g
   }
   const std::string& name = graph.value(of).name;
   Emitter emitter(graph, name, "gradient of '" + name + "'");
-  sum = (emitter.expr(sum) + emitter.expr(gradient)).id();
+  sum = emitter.sum(emitter.expr(sum), emitter.expr(gradient)).id();
 }
 
 [[noreturn]] void refuse(const Node& node) {
@@ -69,14 +55,14 @@ void accumulate(Graph& graph, std::vector<ValueId>& grads, ValueId of, ValueId g
 std::vector<ValueId> add_gradients(Graph& graph, const GradientRequest& request) {
   SX_ASSERT(request.ys.size() == request.seeds.size());
   for (ValueId x : request.xs)
-    SX_REQUIRE(carries_gradient(graph, x), kInvalidArgument, "a gradient with respect to '", graph.value(x).name,
+    SX_REQUIRE(carries(graph, x), kInvalidArgument, "a gradient with respect to '", graph.value(x).name,
                "' does not exist: it is ", graph.type(x).str(), "; a tensor of floating-point numbers expected");
   const Reach reach(graph, request);
   const size_t known_values = graph.value_limit();
   std::vector<ValueId> grads(known_values, kNone);
   for (size_t i = 0; i < request.ys.size(); ++i) {
     const ValueId y = request.ys[i];
-    SX_REQUIRE(carries_gradient(graph, y), kInvalidArgument, "the gradient of '", graph.value(y).name,
+    SX_REQUIRE(carries(graph, y), kInvalidArgument, "the gradient of '", graph.value(y).name,
                "' does not exist: it is ", graph.type(y).str(), "; a tensor of floating-point numbers expected");
     ValueId seed = request.seeds[i];
     if (seed == kNone) {
@@ -85,7 +71,8 @@ std::vector<ValueId> add_gradients(Graph& graph, const GradientRequest& request)
     }
     accumulate(graph, grads, y, seed);
   }
-  std::vector<NodeId> order = graph.order();
+  const auto first = graph.order().begin() + static_cast<std::ptrdiff_t>(request.first);
+  const std::vector<NodeId> order(first, graph.order().end());
   for (auto at = order.rbegin(); at != order.rend(); ++at) {
     const NodeId id = *at;
     if (static_cast<size_t>(id) >= reach.leads.size() || !reach.leads[static_cast<size_t>(id)]) continue;
@@ -100,7 +87,7 @@ std::vector<ValueId> add_gradients(Graph& graph, const GradientRequest& request)
     const bool flows = std::any_of(outputs.begin(), outputs.end(), [](ValueId grad) { return grad != kNone; });
     if (!flows || std::find(wanted.begin(), wanted.end(), true) == wanted.end()) continue;
     if (!node.op->gradient_function()) refuse(node);
-    GradientContext context(graph, id, std::move(outputs), std::move(wanted));
+    GradientContext context(graph, id, std::move(outputs), std::move(wanted), &add_gradients);
     node.op->gradient_function()(context);
     for (size_t i = 0; i < reads.size(); ++i)
       if (context.given()[i] != kNone) accumulate(graph, grads, reads[i], context.given()[i]);

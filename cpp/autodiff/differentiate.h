@@ -2,20 +2,11 @@
 #pragma once
 
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
-#include "ir/graph.h"
+#include "ops/gradient.h"
 
 namespace sx {
-
-struct GradientRequest {
-  std::vector<ValueId> ys;     // what is differentiated
-  std::vector<ValueId> seeds;  // the gradient of each y; kNone for ones: the result is the gradient of sum(y)
-  std::vector<ValueId> xs;     // with respect to what; floating-point tensors
-  // Values that count as independent though nodes compute them: nothing flows through to what they are made of.
-  std::unordered_set<ValueId> independent;
-};
 
 // For every x the gradient of the ys, a new value of the shape of x; kNone where no y depends on it. The nodes of the
 // forward computation stay as they are, but may get optional outputs (a mask, indices) that a rule reads. Throws

@@ -49,6 +49,8 @@ bool gives_floats(const OpDef& op) {
 
 const char* gradient_of(const OpDef& op) {
   if (op.gradient_function()) return "rule";
+  // Becomes other operators when a model is read.
+  if (!op.kernel_factory()) return "imported";
   return op.has_zero_gradient() || !gives_floats(op) ? "zero" : "none";
 }
 

@@ -1,5 +1,6 @@
 // grid[n, p] = theta[n] * (p, 1) for every pixel p of an image of the given size, in coordinates from -1 to 1.
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/int_input.h"
 #include "ops/registry.h"
@@ -72,6 +73,21 @@ Kernel make_affine_grid(Prepare& p) {
   };
 }
 
+// grid = theta (p, 1): dtheta is the sum over pixels of dgrid (p, 1)', and the identity as theta gives the p.
+void differentiate_affine_grid(GradientContext& c) {
+  const DType dtype = c.grad().dtype();
+  const int64_t axes = c.grad().rank() - 2;
+  c.require(axes == 2 || axes == 3, "has no gradient where the rank of its result is unknown");
+  std::vector<double> identity(static_cast<size_t>(axes * (axes + 1)), 0.0);
+  for (int64_t i = 0; i < axes; ++i) identity[static_cast<size_t>(i * (axes + 2))] = 1;
+  const Expr theta = c.cast(c.constant(Tensor::of<double>(Shape{1, axes, axes + 1}, identity)), dtype);
+  const Expr rest = c.op("Slice", {c.in(1), c.ints({1}), c.ints({axes + 2})});
+  const Expr places = c.op("AffineGrid", {theta, c.concat({c.ints({1}), rest}, 0)}, c.node().attributes);
+  const Expr p = c.reshape(places, {-1, axes});
+  const Expr ones = c.op("Expand", {c.scalar(1, dtype), c.concat({c.extent(p, 0), c.ints({1})}, 0)});
+  c.give(0, c.op("MatMul", {c.swap_last(c.reshape(c.grad(), {0, -1, axes})), c.concat({p, ones}, 1)}));
+}
+
 }  // namespace
 
 void define_affine_grid(OpList& ops) {
@@ -82,7 +98,8 @@ void define_affine_grid(OpList& ops) {
               .in("size", "", DType::kInt64)
               .out("grid", "T1")
               .infer(infer_affine_grid)
-              .kernel(make_affine_grid));
+              .kernel(make_affine_grid)
+              .gradient(differentiate_affine_grid));
 }
 
 }  // namespace sx

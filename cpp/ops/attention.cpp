@@ -7,6 +7,7 @@
 
 #include "kernels/attention_rows.h"
 #include "ops/attention_core.h"
+#include "ops/attention_gradient.h"
 #include "ops/float_io.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
@@ -294,6 +295,63 @@ Kernel make(Prepare& p) {
   };
 }
 
+// --- gradients
+
+// Which keys each query sees: [batch or 1, 1, rows, keys], or none where it is all of them.
+Expr seen_keys(GradientContext& c, const AttentionSpec& spec, const Expr& q, const Expr& k, const Expr& past) {
+  if (!spec.causal && spec.left < 0 && spec.right < 0 && !c.in(kValidKeys)) return Expr();
+  const Expr keys = c.unsqueeze(c.iota(c.extent(k, 2)), {0, 1, 2});
+  Expr valid;
+  if (c.in(kValidKeys)) {
+    const Expr count = c.op("Min", {c.op("Max", {c.in(kValidKeys), c.ints({0})}), c.extent(k, 2)});
+    valid = c.unsqueeze(count, {1, 2, 3});
+  }
+  Expr seen = valid ? c.op("Less", {keys, valid}) : c.op("GreaterOrEqual", {keys, c.ints({0})});
+  Expr row = c.unsqueeze(c.iota(c.extent(q, 2)), {0, 1, 3});
+  if (past) row = row + c.extent(past, 2);
+  else if (valid) row = row + (valid - c.extent(q, 2));
+  const auto also = [&](const char* op, const Expr& bound) { seen = c.op("And", {seen, c.op(op, {keys, bound})}); };
+  if (spec.causal) also("LessOrEqual", row);
+  if (spec.right >= 0) also("LessOrEqual", row + c.ints({spec.right}));
+  if (spec.left >= 0) also("GreaterOrEqual", row - c.ints({spec.left}));
+  return seen;
+}
+
+// The mask with keys that it does not name masked out.
+Expr whole_mask(GradientContext& c, const Expr& k) {
+  Expr mask = c.in(kMask);
+  if (!mask) return mask;
+  c.require(mask.rank() >= 1, "has no gradient where the rank of its mask is unknown");
+  const Dim width = axis_of(mask, static_cast<size_t>(mask.rank()) - 1);
+  if (width.known() && width == axis_of(k, 2)) return mask;
+  const bool flags = mask.dtype() == DType::kBool;
+  if (!flags && !is_float(mask.dtype())) mask = c.cast(mask, c.in(kQ).dtype());
+  const Expr fill = flags ? c.constant(Tensor::scalar(false)) : c.scalar(-INFINITY, mask.dtype());
+  const Expr missing = c.extent(k, 2) - c.extent(mask, mask.rank() - 1);
+  return c.op("Pad", {mask, c.concat({c.ints({0}), missing}, 0), fill, c.ints({-1})});
+}
+
+void differentiate_attention(GradientContext& c) {
+  const AttentionSpec spec(c);
+  const int rank = c.in(kQ).rank();
+  c.require(rank >= 0 && c.in(kK).rank() == rank && c.in(kV).rank() == rank,
+            "has no gradient where the ranks of its inputs are unknown");
+  const auto heads = [&](size_t i, int64_t count) { return rank == 3 ? by_head(c.in(i), count) : c.in(i); };
+  AttentionExprs a;
+  a.q = heads(kQ, spec.q_heads);
+  a.k = heads(kK, spec.kv_heads);
+  a.v = heads(kV, spec.kv_heads);
+  if (c.in(kPastKey)) a.k = c.concat({c.in(kPastKey), a.k}, 2);
+  if (c.in(kPastValue)) a.v = c.concat({c.in(kPastValue), a.v}, 2);
+  a.mask = whole_mask(c, a.k);
+  a.seen = seen_keys(c, spec, a.q, a.k, c.in(kPastKey));
+  a.scale = static_cast<double>(spec.scale);
+  a.softcap = static_cast<double>(spec.softcap);
+  const AttentionResults results = attention_exprs(a);
+  c.give_through(
+      {rank == 3 ? by_row(results.y) : results.y, a.k, a.v, results.scores[static_cast<size_t>(spec.shown)]});
+}
+
 }  // namespace
 
 void define_attention(OpList& ops) {
@@ -320,7 +378,8 @@ void define_attention(OpList& ops) {
               .optional_out("present_value", "T2")
               .optional_out("qk_matmul_output", "T1")
               .infer(infer)
-              .kernel(make));
+              .kernel(make)
+              .gradient(differentiate_attention));
 }
 
 }  // namespace sx

@@ -5,6 +5,7 @@
 #include "base/scratch.h"
 #include "kernels/unary.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -71,6 +72,21 @@ Kernel make(Prepare& p) {
   };
 }
 
+// The past in front of the input, from which every time takes its taps.
+void differentiate_causal_conv(GradientContext& c) {
+  const Expr x = c.in(kInput), weights = c.in(kWeight);
+  const Expr state = c.concat({c.extents(x, 0, 2), c.extent(weights, 2) - c.ints({1})}, 0);
+  const Expr past = c.in(kPast) ? c.in(kPast) : c.op("Expand", {c.scalar(0, x.dtype()), state});
+  const Expr line = c.concat({past, x}, 2);
+  const Expr places = c.unsqueeze(c.iota(c.extent(x, 2)), {1}) + c.unsqueeze(c.iota(c.extent(weights, 2)), {0});
+  const Expr taps = c.op("Gather", {line, places}, {{"axis", int64_t{2}}});
+  Expr y = c.reduce_sum(taps * weights, {3}, false);
+  if (c.in(kBias)) y = y + c.unsqueeze(c.in(kBias), {1});
+  if (c.attr_string("activation") != "none") y = y * c.op("Sigmoid", {y});
+  const Expr present = c.op("Slice", {line, c.extent(x, 2), c.ints({INT64_MAX}), c.ints({2})});
+  c.give_through({y, present});
+}
+
 }  // namespace
 
 void define_causal_conv_with_state(OpList& ops) {
@@ -85,7 +101,8 @@ void define_causal_conv_with_state(OpList& ops) {
               .out("output", "T")
               .optional_out("present_state", "T")
               .infer(infer)
-              .kernel(make));
+              .kernel(make)
+              .gradient(differentiate_causal_conv));
 }
 
 }  // namespace sx

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/int_input.h"
 #include "ops/registry.h"
@@ -72,6 +73,10 @@ Kernel make_center_crop_pad(Prepare& p) {
   };
 }
 
+void differentiate_center_crop_pad(GradientContext& c) {
+  c.give_moved(0, c.op("CenterCropPad", {c.positions(c.in(0)), c.in(1)}, c.node().attributes));
+}
+
 }  // namespace
 
 void define_center_crop_pad(OpList& ops) {
@@ -82,7 +87,8 @@ void define_center_crop_pad(OpList& ops) {
               .in("shape", "", DType::kInt32 | DType::kInt64)
               .out("output_data", "T")
               .infer(infer_center_crop_pad)
-              .kernel(make_center_crop_pad));
+              .kernel(make_center_crop_pad)
+              .gradient(differentiate_center_crop_pad));
 }
 
 }  // namespace sx

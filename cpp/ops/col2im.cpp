@@ -4,6 +4,7 @@
 
 #include "base/scratch.h"
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/int_input.h"
 #include "ops/registry.h"
@@ -139,6 +140,37 @@ Kernel make_col2im(Prepare& p) {
   };
 }
 
+// Every column element takes the gradient of the pixel on which it fell: along each axis pixel window stride + tap
+// dilation, in the padded image.
+void differentiate_col2im(GradientContext& c) {
+  Expr dy = c.grad();
+  const int rank = dy.rank() - 2;
+  c.require(rank >= 1, "has no gradient where the rank of its result is unknown");
+  const auto axes = static_cast<size_t>(rank);
+  const auto strides = c.attr_or<std::vector<int64_t>>("strides", std::vector<int64_t>(axes, 1));
+  const auto dilations = c.attr_or<std::vector<int64_t>>("dilations", std::vector<int64_t>(axes, 1));
+  const auto pads = c.attr_or<std::vector<int64_t>>("pads", std::vector<int64_t>(2 * axes, 0));
+  std::vector<int64_t> padding = {0, 0};
+  padding.insert(padding.end(), pads.begin(), pads.begin() + rank);
+  padding.insert(padding.end(), {0, 0});
+  padding.insert(padding.end(), pads.begin() + rank, pads.end());
+  dy = c.op("Pad", {dy, c.ints(padding)});
+  for (int i = 0; i < rank; ++i) {
+    const auto at = static_cast<size_t>(i);
+    const Expr block = c.op("Gather", {c.in(2), c.ints({i})});
+    const Expr stride = c.ints({strides[at]}), dilation = c.ints({dilations[at]}), one = c.ints({1});
+    // Behind each axis that is done stands another, of its windows.
+    const Expr room = c.extent(dy, 2 + 2 * i) - dilation * (block - one) - one;
+    const Expr taps = c.unsqueeze(c.iota(block) * dilation, {1});
+    const Expr windows = c.unsqueeze(c.iota(c.op("Div", {room, stride}) + one) * stride, {0});
+    dy = c.op("Gather", {dy, taps + windows}, {{"axis", int64_t{2 + 2 * i}}});
+  }
+  std::vector<int64_t> order = {0, 1};
+  for (int i = 0; i < rank; ++i) order.push_back(2 + 2 * i);
+  for (int i = 0; i < rank; ++i) order.push_back(3 + 2 * i);
+  c.give(0, c.reshape_like(c.transpose(dy, order), c.in(0)));
+}
+
 }  // namespace
 
 void define_col2im(OpList& ops) {
@@ -152,7 +184,8 @@ void define_col2im(OpList& ops) {
               .in("block_shape", "", DType::kInt64)
               .out("output", "T")
               .infer(infer_col2im)
-              .kernel(make_col2im));
+              .kernel(make_col2im)
+              .gradient(differentiate_col2im));
 }
 
 }  // namespace sx

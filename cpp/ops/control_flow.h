@@ -50,4 +50,10 @@ Shape empty_shape(const Type& type, size_t skip);
 // The boolean in a tensor of one element; fails in the node's name otherwise.
 bool condition_of(const Run& run, const Datum& value, const char* what);
 
+// The rules of the operators with bodies (control_flow_gradient.cpp).
+void differentiate_if(GradientContext& c);
+void differentiate_loop(GradientContext& c);
+void differentiate_scan(GradientContext& c);
+void differentiate_sequence_map(GradientContext& c);
+
 }  // namespace sx

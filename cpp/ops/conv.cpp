@@ -138,6 +138,22 @@ void plane_f64(const ConvShape& s, const double* x, const double* w, double bias
     }
 }
 
+}  // namespace
+
+void conv_f64(const ConvShape& s, const double* x, const double* w, const double* bias, double* y) {
+  parallel_for(s.batch * s.filters, 1, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      const int64_t filter = i % s.filters;
+      const int64_t group = filter / (s.filters / s.groups);
+      const int64_t first = i / s.filters * s.channels + group * (s.channels / s.groups);
+      plane_f64(s, x + first * s.in_size(), w + filter * (s.channels / s.groups) * s.kernel_size(),
+                bias ? bias[filter] : 0.0, y + i * s.out_size());
+    }
+  });
+}
+
+namespace {
+
 Kernel make_f64(const NodeView& node, const ConvSpec& spec) {
   return [node, spec](Run& run) {
     const ConvShape s = conv_shape(node, spec, run.in(0).shape(), run.in(1).shape());
@@ -147,16 +163,7 @@ Kernel make_f64(const NodeView& node, const ConvSpec& spec) {
     if (bias != nullptr)
       SX_CHECK(run, run.in(2).size() == s.filters, "the bias has ", run.in(2).size(), " elements; ", s.filters,
                " expected");
-    parallel_for(s.batch * s.filters, 1, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        const int64_t filter = i % s.filters;
-        const int64_t group = filter / (s.filters / s.groups);
-        const int64_t first = i / s.filters * s.channels + group * (s.channels / s.groups);
-        plane_f64(s, run.in(0).data<double>() + first * s.in_size(),
-                  run.in(1).data<double>() + filter * (s.channels / s.groups) * s.kernel_size(),
-                  bias ? bias[filter] : 0.0, y.data<double>() + i * s.out_size());
-      }
-    });
+    conv_f64(s, run.in(0).data<double>(), run.in(1).data<double>(), bias, y.data<double>());
   };
 }
 
@@ -245,6 +252,16 @@ FusedActivation listed_activation(const NodeView& node) {
   return activation;
 }
 
+// Through the convolution, the sum with Z and the activation.
+void differentiate_fused(GradientContext& c) {
+  Attributes attributes = c.node().attributes;
+  attributes.erase("activation");
+  attributes.erase("activation_params");
+  Expr y = c.op("Conv", {c.in(0), c.in(1), c.in(2)}, attributes);
+  if (c.in(3)) y = y + c.in(3);
+  c.give_through({activated(c, listed_activation(c), y)});
+}
+
 }  // namespace
 
 void define_conv(OpList& ops) {
@@ -283,7 +300,8 @@ void define_conv(OpList& ops) {
                              .out("Y", "T")
                              .in_place({3})
                              .infer(infer)
-                             .kernel([](Prepare& p) -> Kernel { return FloatConv(p, listed_activation(p)); })));
+                             .kernel([](Prepare& p) -> Kernel { return FloatConv(p, listed_activation(p)); })
+                             .gradient(differentiate_fused)));
 }
 
 }  // namespace sx

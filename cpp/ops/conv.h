@@ -22,6 +22,11 @@ ConvShape conv_shape(const NodeView& node, const ConvSpec& spec, const Shape& x,
 Shape conv_result(const ConvShape& shape);
 // The attributes that every convolution has.
 OpDef& add_conv_attrs(OpDef& op);
+// The convolution itself in f64; `bias` may be null.
+void conv_f64(const ConvShape& shape, const double* x, const double* w, const double* bias, double* y);
+// dw, the gradient of the weights for that of the result (conv_gradient.cpp).
+void conv_weight_gradient(const ConvShape& shape, const float* x, const float* dy, float* dw);
+void conv_weight_gradient(const ConvShape& shape, const double* x, const double* dy, double* dw);
 // Conv's gradient rule (conv_gradient.cpp).
 void differentiate_conv(GradientContext& c);
 

@@ -69,7 +69,9 @@ void make_columns(const ConvShape& s, const float* x, int64_t count, float* colu
   });
 }
 
-void weight_gradient(const ConvShape& s, const float* x, const float* dy, float* dw) {
+}  // namespace
+
+void conv_weight_gradient(const ConvShape& s, const float* x, const float* dy, float* dw) {
   const int64_t channels = s.channels / s.groups, filters = s.filters / s.groups;
   const int64_t taps = s.kernel_size(), out = s.out_size();
   std::fill_n(dw, s.filters * channels * taps, 0.0f);
@@ -101,7 +103,7 @@ void weight_gradient(const ConvShape& s, const float* x, const float* dy, float*
   }
 }
 
-void weight_gradient(const ConvShape& s, const double* x, const double* dy, double* dw) {
+void conv_weight_gradient(const ConvShape& s, const double* x, const double* dy, double* dw) {
   const int64_t channels = s.channels / s.groups, filters = s.filters / s.groups, taps = s.kernel_size();
   const int64_t width = s.out[s.rank - 1], step = s.stride[s.rank - 1];
   parallel_for(s.filters * channels * taps, 1, [&](int64_t begin, int64_t end) {
@@ -121,6 +123,8 @@ void weight_gradient(const ConvShape& s, const double* x, const double* dy, doub
   });
 }
 
+namespace {
+
 Kernel make_weight_gradient(Prepare& p) {
   return [node = NodeView(p.node()), spec = ConvSpec(p)](Run& run) {
     const ConvShape s = conv_shape(node, spec, run.in(0).shape(), run.in(2).shape());
@@ -129,10 +133,10 @@ Kernel make_weight_gradient(Prepare& p) {
     Tensor& dw = run.out(0, run.in(2).shape());
     if (dw.size() == 0) return;
     if (dw.dtype() == DType::kFloat64)
-      return weight_gradient(s, run.in(0).data<double>(), run.in(1).data<double>(), dw.data<double>());
+      return conv_weight_gradient(s, run.in(0).data<double>(), run.in(1).data<double>(), dw.data<double>());
     const FloatIn x(run.in(0)), dy(run.in(1));
     const FloatOut out(dw);
-    weight_gradient(s, x.data(), dy.data(), out.data());
+    conv_weight_gradient(s, x.data(), dy.data(), out.data());
     out.store();
   };
 }

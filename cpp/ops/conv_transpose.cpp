@@ -7,6 +7,7 @@
 #include "kernels/conv/conv.h"
 #include "ops/conv.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -224,13 +225,101 @@ class ConvTranspose {
   Tensor packed_;
 };
 
+// --- gradients: of the data, which is a convolution, and of the weights
+
+// The geometry for dY and what is x, or x where w is given, and the check of the gradient's shape.
+ConvShape checked_shape(const Run& run, const NodeView& node, const TransposeSpec& spec, const Shape& x, const Shape& w,
+                        const Shape& dy) {
+  const ConvShape s = transposed_shape(node, spec, x, w);
+  SX_CHECK(run, dy == result_shape(s), "the gradient is ", dy.str(), "; ", result_shape(s).str(), " expected");
+  return s;
+}
+
+Kernel make_input_gradient(Prepare& p) {
+  return [node = NodeView(p.node()), spec = TransposeSpec(p)](Run& run) {
+    const Tensor &dy = run.in(0), &w = run.in(1);
+    const ConvShape s = checked_shape(run, node, spec, run.in(2).shape(), w.shape(), dy.shape());
+    Tensor& dx = run.out(0, run.in(2).shape());
+    if (dx.size() == 0) return;
+    if (dx.dtype() == DType::kFloat64)
+      return conv_f64(s, dy.data<double>(), w.data<double>(), nullptr, dx.data<double>());
+    const FloatIn from(dy), weights(w);
+    const FloatOut out(dx);
+    const auto bytes = static_cast<size_t>(checked_mul(packed_conv_size(s), sizeof(float)));
+    auto* packed = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, bytes));
+    pack_conv(s, weights.data(), packed);
+    conv(s, from.data(), packed, out.data(), Epilogue());
+    out.store();
+  };
+}
+
+Kernel make_weight_gradient(Prepare& p) {
+  return [node = NodeView(p.node()), spec = TransposeSpec(p)](Run& run) {
+    const Tensor &x = run.in(0), &dy = run.in(1);
+    const ConvShape s = checked_shape(run, node, spec, x.shape(), run.in(2).shape(), dy.shape());
+    Tensor& dw = run.out(0, run.in(2).shape());
+    if (dw.size() == 0) return;
+    if (dw.dtype() == DType::kFloat64)
+      return conv_weight_gradient(s, dy.data<double>(), x.data<double>(), dw.data<double>());
+    const FloatIn from(dy), of(x);
+    const FloatOut out(dw);
+    conv_weight_gradient(s, from.data(), of.data(), out.data());
+    out.store();
+  };
+}
+
+constexpr const char* kInputGradient = "ConvTransposeInputGradient";
+constexpr const char* kWeightGradient = "ConvTransposeWeightGradient";
+
+Expr gradient_op(GradientContext& c, const char* name, const Expr& a, const Expr& b, const Expr& like) {
+  return c.op(name, {a, b, like}, c.node().attributes, "sardonyx");
+}
+
+void differentiate_conv_transpose(GradientContext& c) {
+  if (c.wants(0)) c.give(0, gradient_op(c, kInputGradient, c.grad(), c.in(1), c.in(0)));
+  if (c.wants(1)) c.give(1, gradient_op(c, kWeightGradient, c.in(0), c.grad(), c.in(1)));
+  if (!c.wants(2)) return;
+  c.require(c.grad().rank() >= 2, "has no gradient where the rank of its input is unknown");
+  std::vector<int64_t> axes = {0};
+  for (int i = 2; i < c.grad().rank(); ++i) axes.push_back(i);
+  c.give(2, c.reduce_sum(c.grad(), axes, false));
+}
+
+// All three are linear in both of their operands and made of each other.
+void differentiate_input_gradient(GradientContext& c) {
+  if (c.wants(0)) c.give(0, c.op("ConvTranspose", {c.grad(), c.in(1)}, c.node().attributes));
+  if (c.wants(1)) c.give(1, gradient_op(c, kWeightGradient, c.grad(), c.in(0), c.in(1)));
+}
+
+void differentiate_weight_gradient(GradientContext& c) {
+  if (c.wants(0)) c.give(0, gradient_op(c, kInputGradient, c.in(1), c.grad(), c.in(0)));
+  if (c.wants(1)) c.give(1, c.op("ConvTranspose", {c.in(0), c.grad()}, c.node().attributes));
+}
+
+OpDef gradient_def(const char* name) {
+  return OpDef(name, "sardonyx")
+      .optional_attr("output_padding", AttrKind::kInts)
+      .optional_attr("output_shape", AttrKind::kInts)
+      .in("a", "T", kFloats)
+      .in("b", "T", kFloats)
+      .in("like", "T", kFloats)
+      .out("gradient", "T")
+      .shape_only({2})
+      .infer([](InferContext& c) { c.out(0, c.dtype(0), c.type(2).shape); });
+}
+
 }  // namespace
 
 void define_conv_transpose(OpList& ops) {
+  add_conv_attrs(
+      ops.add(gradient_def(kInputGradient).kernel(make_input_gradient).gradient(differentiate_input_gradient)));
+  add_conv_attrs(
+      ops.add(gradient_def(kWeightGradient).kernel(make_weight_gradient).gradient(differentiate_weight_gradient)));
   add_conv_attrs(ops.add(OpDef("ConvTranspose")
                              .since(22)
                              .optional_attr("output_padding", AttrKind::kInts)
                              .optional_attr("output_shape", AttrKind::kInts)
+                             .gradient(differentiate_conv_transpose)
                              .in("X", "T", kFloats)
                              .in("W", "T", kFloats)
                              .optional_in("B", "T", kFloats)

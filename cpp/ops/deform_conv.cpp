@@ -6,6 +6,7 @@
 #include "base/scratch.h"
 #include "ops/conv.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/matmul.h"
 #include "ops/registry.h"
 
@@ -130,6 +131,81 @@ class DeformConv {
   int64_t offset_groups_;
 };
 
+// --- gradients
+
+std::vector<int64_t> taps_along(const WindowSpec& window, int axis, int64_t kernel) {
+  std::vector<int64_t> taps;
+  for (int64_t k = 0; k < kernel; ++k) taps.push_back(k * window.dilation(axis) - window.pad_begin(axis));
+  return taps;
+}
+
+// The sum over the four pixels around (y, x), [batch, groups, 1, n], of the planes [batch, groups, channels, pixels].
+Expr samples(GradientContext& c, const Expr& planes, const Expr& y, const Expr& x, const Expr& height,
+             const Expr& width) {
+  const DType dtype = y.dtype();
+  const Expr zero = c.scalar(0, dtype);
+  const Expr shape = c.concat({c.extents(planes, 0, 3), c.extent(x, 3)}, 0);
+  const auto corner = [&](const Expr& at, const Expr& base, int step, const Expr& extent) {
+    const Expr place = step == 0 ? base : base + 1.0;
+    const Expr last = c.cast(extent, dtype) - 1.0;
+    const Expr inside = c.op("And", {c.op("GreaterOrEqual", {place, zero}), c.op("LessOrEqual", {place, last})});
+    const Expr part = at - base;
+    const Expr weight = (step == 0 ? 1.0 - part : part) * c.cast(inside, dtype);
+    return std::pair(c.cast(c.op("Min", {c.op("Max", {place, zero}), last}), DType::kInt64), weight);
+  };
+  const Expr top = c.op("Floor", {y}), left = c.op("Floor", {x});
+  Expr sum;
+  for (int i = 0; i < 4; ++i) {
+    const auto [row, down] = corner(y, top, i / 2, height);
+    const auto [column, right] = corner(x, left, i % 2, width);
+    const Expr places = c.op("Expand", {row * width + column, shape});
+    const Expr part = c.op("GatherElements", {planes, places}, {{"axis", int64_t{3}}}) * (down * right);
+    sum = sum ? sum + part : part;
+  }
+  return sum;
+}
+
+// The samples under every tap as columns, times the weights.
+void differentiate_deform_conv(GradientContext& c) {
+  const ConvSpec spec(c);
+  const int64_t offset_groups = c.attr_int("offset_group");
+  std::vector<int64_t> kernel = spec.window.kernel();
+  const auto& w = c.in(kW).type().shape;
+  if (kernel.empty() && w && (*w)[2].known() && (*w)[3].known()) kernel = {(*w)[2].value(), (*w)[3].value()};
+  c.require(kernel.size() == 2, "has no gradient where the size of its kernel is unknown");
+  const int64_t rows = kernel[0], columns = kernel[1], taps = rows * columns;
+  const Expr x = c.in(kX);
+  const DType dtype = x.dtype();
+  const Expr down = c.extent(c.grad(), 2), across = c.extent(c.grad(), 3), positions = down * across;
+  // Where each tap lies without offsets: [taps, positions] for both axes.
+  const auto base = [&](int axis, const std::vector<int64_t>& tap, const Expr& count) {
+    const Expr moved = c.iota(count) * c.ints({spec.window.stride(axis)});
+    const Expr line = c.unsqueeze(moved, axis == 0 ? std::vector<int64_t>{0, 1, 3} : std::vector<int64_t>{0, 1, 2});
+    const Expr offsets =
+        c.unsqueeze(c.ints(tap), axis == 0 ? std::vector<int64_t>{1, 2, 3} : std::vector<int64_t>{0, 2, 3});
+    const Expr wide = c.op("Expand", {line + offsets, c.concat({c.ints({rows, columns}), down, across}, 0)});
+    return c.cast(c.reshape(wide, {taps, -1}), dtype);
+  };
+  const Expr offset = c.reshape_to(c.in(kOffset), {c.extent(x, 0), c.ints({offset_groups, taps, 2}), positions});
+  const auto moved = [&](int axis, const Expr& from) {
+    const Expr part =
+        c.op("Gather", {offset, c.constant(Tensor::scalar<int64_t>(axis))}, {{"axis", int64_t{3}}}) + from;
+    return c.reshape(part, {0, 0, 1, -1});
+  };
+  const Expr pixels = c.extent(x, 2) * c.extent(x, 3);
+  const Expr planes = c.reshape_to(x, {c.extent(x, 0), c.ints({offset_groups, -1}), pixels});
+  Expr found = samples(c, planes, moved(0, base(0, taps_along(spec.window, 0, rows), down)),
+                       moved(1, base(1, taps_along(spec.window, 1, columns), across)), c.extent(x, 2), c.extent(x, 3));
+  if (c.in(kMask)) found = found * c.reshape(c.in(kMask), {0, offset_groups, 1, -1});
+  const Expr groups = c.ints({spec.groups});
+  const Expr stack = c.reshape_to(found, {c.extent(x, 0), groups, c.ints({-1}), positions});
+  const Expr filters = c.op("Div", {c.extent(c.in(kW), 0), groups});
+  const Expr weights = c.reshape_to(c.in(kW), {groups, filters, c.ints({-1})});
+  Expr y = c.reshape_like(c.op("MatMul", {weights, stack}), c.grad());
+  if (c.in(kBias)) y = y + c.unsqueeze(c.in(kBias), {1, 2});
+  c.give_through({y});
+}
+
 }  // namespace
 
 void define_deform_conv(OpList& ops) {
@@ -148,7 +224,8 @@ void define_deform_conv(OpList& ops) {
               .optional_in("mask", "T", kFloats)
               .out("Y", "T")
               .infer(infer)
-              .kernel([](Prepare& p) -> Kernel { return DeformConv(p); }));
+              .kernel([](Prepare& p) -> Kernel { return DeformConv(p); })
+              .gradient(differentiate_deform_conv));
 }
 
 }  // namespace sx

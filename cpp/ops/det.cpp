@@ -4,6 +4,7 @@
 
 #include "base/scratch.h"
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -67,10 +68,23 @@ Kernel make_det(Prepare&) {
   };
 }
 
+// dx = dy det(x) inverse(x)'
+void differentiate_det(GradientContext& c) {
+  c.require(c.in(0).rank() >= 2, "has no gradient where the rank of its input is unknown");
+  const Expr factor = c.unsqueeze(c.grad() * c.out(), {-2, -1});
+  c.give(0, factor * c.swap_last(c.op("Inverse", {c.in(0)}, {}, "com.microsoft")));
+}
+
 }  // namespace
 
 void define_det(OpList& ops) {
-  ops.add(OpDef("Det").since(22, 11).in("X", "T", kFloats).out("Y", "T").infer(infer_det).kernel(make_det));
+  ops.add(OpDef("Det")
+              .since(22, 11)
+              .in("X", "T", kFloats)
+              .out("Y", "T")
+              .infer(infer_det)
+              .kernel(make_det)
+              .gradient(differentiate_det));
 }
 
 }  // namespace sx

@@ -5,6 +5,7 @@
 #include "base/scratch.h"
 #include "ops/elements.h"
 #include "ops/fft.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -266,6 +267,69 @@ void axis_to_input(UpgradeContext& c) {
   c.set_input(2, c.constant(Tensor::scalar(c.take<int64_t>("axis", 1))));
 }
 
+// --- gradients
+
+// The axis, which must be known.
+int64_t known_axis(GradientContext& c) {
+  c.require(c.grad().rank() >= 2, "has no gradient where the rank of its input is unknown");
+  if (!c.in(2)) return c.grad().rank() - 2;
+  const Tensor& given = c.in(2).facts().constant;
+  c.require(given.defined(), "has no gradient where its axis is computed; a constant expected");
+  return signal_axis(c, given.scalar_as_int(), c.grad().rank());
+}
+
+// The gradient of a transform is the transform in the other direction, whose scale is undone, cut or filled up with
+// zeros where the signal was. Of the half of a real signal's spectrum everything but its ends stands for two.
+void differentiate_dft(GradientContext& c) {
+  const Expr x = c.in(0);
+  const int64_t axis = known_axis(c);
+  const bool inverse = c.attr_int("inverse") != 0, onesided = c.attr_int("onesided") != 0;
+  const DType dtype = c.grad().dtype();
+  const Expr one = c.ints({1}), two = c.ints({2});
+  Expr length = c.extent(x, axis);
+  if (inverse && onesided) length = (length - one) * two;
+  if (c.in(1)) length = c.reshape(c.cast(c.in(1), DType::kInt64), {1});
+  const Expr n = c.cast(length, dtype);
+  const Expr along = c.constant(Tensor::scalar(axis));
+  Expr dx;
+  if (inverse && onesided) {
+    dx = c.op("DFT", {c.grad(), length, along}, {{"onesided", int64_t{1}}});
+    const Expr i = c.iota(c.op("Div", {length, two}) + one);
+    const Expr end = c.op("Or", {c.op("Equal", {i, c.ints({0})}), c.op("Equal", {i * two, length})});
+    std::vector<int64_t> behind;
+    for (int64_t k = axis + 1; k < c.grad().rank(); ++k) behind.push_back(k - axis);
+    dx = dx * c.unsqueeze((2.0 - c.cast(end, dtype)) / n, behind);
+  } else {
+    dx = c.op("DFT", {c.grad(), length, along}, {{"inverse", static_cast<int64_t>(!inverse)}});
+    dx = inverse ? dx / n : dx * n;
+  }
+  // A real signal has no imaginary part, and one that a length was given for was cut or filled up.
+  const Expr last = c.ints({c.grad().rank() - 1});
+  dx = c.op("Slice", {dx, c.ints({0}), c.extent(x, x.rank() - 1), last});
+  if (c.in(1)) {
+    const Expr there = c.extent(x, axis);
+    const Expr missing = c.op("Max", {there - c.extent(dx, axis), c.ints({0})});
+    dx = c.op("Pad", {dx, c.concat({c.ints({0}), missing}, 0), Expr(), c.ints({axis})});
+    dx = c.op("Slice", {dx, c.ints({0}), there, c.ints({axis})});
+  }
+  c.give(0, dx);
+}
+
+// The frames gathered from the signal, times the window, transformed.
+void differentiate_stft(GradientContext& c) {
+  const Expr x = c.in(0);
+  const Expr length = c.in(3)   ? c.reshape(c.cast(c.in(3), DType::kInt64), {1})
+                      : c.in(2) ? c.extent(c.in(2), 0)
+                                : c.extent(x, 1);
+  const Expr step = c.reshape(c.cast(c.in(1), DType::kInt64), {1});
+  const Expr starts = c.iota(c.extent(c.grad(), 1)) * step;
+  const Expr places = c.unsqueeze(starts, {1}) + c.unsqueeze(c.iota(length), {0});
+  Expr frames = c.op("Gather", {x, places}, {{"axis", int64_t{1}}});
+  if (c.in(2)) frames = frames * c.unsqueeze(c.in(2), {1});
+  const Expr axis = c.constant(Tensor::scalar<int64_t>(2));
+  c.give_through({c.op("DFT", {frames, Expr(), axis}, {{"onesided", c.attr_int("onesided")}})});
+}
+
 }  // namespace
 
 void define_dft(OpList& ops) {
@@ -280,6 +344,7 @@ void define_dft(OpList& ops) {
               .out("output", "T1")
               .infer(infer_dft)
               .kernel(make_dft)
+              .gradient(differentiate_dft)
               .upgrade(20, axis_to_input));
   ops.add(OpDef("STFT")
               .since(17, 17)
@@ -290,7 +355,8 @@ void define_dft(OpList& ops) {
               .optional_in("frame_length", "T2", length)
               .out("output", "T1")
               .infer(infer_stft)
-              .kernel(make_stft));
+              .kernel(make_stft)
+              .gradient(differentiate_stft));
 }
 
 }  // namespace sx

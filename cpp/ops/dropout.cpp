@@ -9,6 +9,7 @@
 #include "base/scratch.h"
 #include "ops/convert.h"
 #include "ops/elementwise.h"
+#include "ops/gradient.h"
 #include "ops/node_state.h"
 #include "ops/registry.h"
 
@@ -103,6 +104,17 @@ void upgrade_dropout(UpgradeContext& c) {
   c.emit_after(wanted, "Cast", {mask}, {{"to", static_cast<int64_t>(c.input(0).type.dtype)}});
 }
 
+// dx = dy mask / (1 - ratio); outside of training the mask keeps all.
+void differentiate_dropout(GradientContext& c) {
+  c.require(!c.wants(1), "has no gradient by its ratio, which is a probability of drawing a mask");
+  if (!c.in(2)) return c.give(0, c.grad());
+  const DType dtype = c.grad().dtype();
+  const Expr ratio = c.in(1) ? c.op("Reshape", {c.cast(c.in(1), dtype), c.ints({})}) : c.scalar(0.5, dtype);
+  const Expr training = c.op("Reshape", {c.in(2), c.ints({})});
+  const Expr scale = c.where(training, 1.0 / (1.0 - ratio), c.scalar(1, dtype));
+  c.give(0, c.where(c.out(1), c.grad() * scale, c.scalar(0, dtype)));
+}
+
 }  // namespace
 
 void define_dropout(OpList& ops) {
@@ -118,6 +130,7 @@ void define_dropout(OpList& ops) {
               .nondeterministic()
               .infer(infer_dropout)
               .kernel(make_dropout)
+              .gradient(differentiate_dropout)
               .upgrade(12, upgrade_dropout));
 }
 

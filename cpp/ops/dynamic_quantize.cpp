@@ -6,6 +6,7 @@
 #include "kernels/quantize.h"
 #include "kernels/rows.h"
 #include "ops/elementwise.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -51,6 +52,17 @@ void infer_dynamic_quantize(InferContext& c) {
   c.out(2, DType::kUInt8, SymShape{});
 }
 
+// Of the scale alone, which is the width of the range that holds zero over 255.
+void differentiate_dynamic_quantize(GradientContext& c) {
+  const Expr zero = c.scalar(0, c.in(0).dtype());
+  const auto bound = [&](const char* reduce, const char* join) {
+    return c.op(join, {zero, c.op(reduce, {c.in(0)}, {{"keepdims", int64_t{0}}})});
+  };
+  const Expr width = bound("ReduceMax", "Max") - bound("ReduceMin", "Min");
+  const Expr one = c.scalar(1, c.in(0).dtype());
+  c.give_through({Expr(), c.where(c.op("Equal", {width, zero}), one, width / 255.0)});
+}
+
 }  // namespace
 
 void define_dynamic_quantize(OpList& ops) {
@@ -61,7 +73,8 @@ void define_dynamic_quantize(OpList& ops) {
               .out("y_scale", "", DType::kFloat32)
               .out("y_zero_point", "T2", DType::kUInt8)
               .infer(infer_dynamic_quantize)
-              .kernel(make_dynamic_quantize));
+              .kernel(make_dynamic_quantize)
+              .gradient(differentiate_dynamic_quantize));
 }
 
 }  // namespace sx

@@ -183,7 +183,8 @@ void define_dynamic_quantize_lstm(OpList& ops) {
                                   .optional_out("Y_h", "T")
                                   .optional_out("Y_c", "T")
                                   .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, LstmForm(c)), 1); })
-                                  .kernel([](Prepare& p) -> Kernel { return DynamicQuantizeLstm(p); })));
+                                  .kernel([](Prepare& p) -> Kernel { return DynamicQuantizeLstm(p); })
+                                  .no_gradient("its weights are quantized")));
 }
 
 }  // namespace sx

@@ -5,6 +5,7 @@
 
 #include "kernels/gemm/gemm.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/matmul.h"
@@ -359,6 +360,87 @@ Kernel make(Prepare& p) {
   };
 }
 
+// --- gradients
+
+// Spells terms of labels as letters.
+class Speller {
+ public:
+  explicit Speller(const NodeView& node) : node_(node) {}
+  std::string operator()(const Labels& labels) {
+    std::string text;
+    for (int label : labels) text += letter(label);
+    return text;
+  }
+  // A label that nothing else has.
+  int fresh() { return next_fresh_--; }
+
+ private:
+  char letter(int label) {
+    const auto [found, added] = letters_.emplace(label, 'a');
+    if (!added) return found->second;
+    const size_t n = letters_.size() - 1;
+    SX_CHECK(node_, n < 52, "has no gradient for more than 52 different axes");
+    return found->second = static_cast<char>(n < 26 ? 'a' + static_cast<int>(n) : 'A' + static_cast<int>(n - 26));
+  }
+
+  const NodeView& node_;
+  std::map<int, char> letters_;
+  int next_fresh_ = -2;
+};
+
+// Operand i takes the sum of dy and the other operands over the labels that it lacks. Axes that only it has are spread,
+// those along which it was broadcast are summed, and of an axis that it has twice only the diagonal takes anything.
+void differentiate_operand(GradientContext& c, const Equation& full, size_t i) {
+  const Expr x = c.in(i);
+  Speller spell(c);
+  Labels own, known = full.output;
+  for (int label : full.operands[i])
+    if (!contains(own, label)) own.push_back(label);
+  std::vector<Expr> inputs = {c.grad()};
+  std::string equation = spell(full.output);
+  for (size_t k = 0; k < full.operands.size(); ++k) {
+    if (k == i) continue;
+    inputs.push_back(c.in(k));
+    equation += "," + spell(full.operands[k]);
+    known.insert(known.end(), full.operands[k].begin(), full.operands[k].end());
+  }
+  Labels given;
+  std::vector<int64_t> missing;
+  for (size_t axis = 0; axis < own.size(); ++axis) {
+    if (contains(known, own[axis])) given.push_back(own[axis]);
+    else missing.push_back(static_cast<int64_t>(axis));
+  }
+  Expr dx = c.unsqueeze(c.op("Einsum", inputs, {{"equation", equation + "->" + spell(given)}}), missing);
+  const bool repeats = own.size() < full.operands[i].size();
+  const Expr like = repeats ? c.op("Einsum", {x}, {{"equation", spell(full.operands[i]) + "->" + spell(own)}}) : x;
+  dx = c.sum_like(c.expand_like(dx, like), like);
+  if (!repeats) return c.give(i, dx);
+  inputs = {dx};
+  equation = spell(own);
+  Labels axes;
+  for (size_t axis = 0; axis < full.operands[i].size(); ++axis) {
+    const int label = full.operands[i][axis];
+    axes.push_back(contains(axes, label) ? spell.fresh() : label);
+    if (axes.back() == label) continue;
+    const Expr extent = c.extent(x, static_cast<int64_t>(axis));
+    const Expr square = c.op("Expand", {c.scalar(0, x.dtype()), c.concat({extent, extent}, 0)});
+    inputs.push_back(c.op("EyeLike", {square}));
+    equation += "," + spell({label, axes.back()});
+  }
+  c.give(i, c.op("Einsum", inputs, {{"equation", equation + "->" + spell(axes)}}));
+}
+
+void differentiate(GradientContext& c) {
+  std::vector<int> ranks;
+  for (size_t i = 0; i < c.inputs(); ++i) {
+    ranks.push_back(c.in(i).rank());
+    c.require(ranks.back() >= 0, "has no gradient where the ranks of its inputs are unknown");
+  }
+  const Equation full = Equation(c).expanded(c, ranks);
+  for (size_t i = 0; i < c.inputs(); ++i)
+    if (c.wants(i)) differentiate_operand(c, full, i);
+}
+
 }  // namespace
 
 void define_einsum(OpList& ops) {
@@ -368,7 +450,8 @@ void define_einsum(OpList& ops) {
               .variadic_in("Inputs", "T", kNumbers)
               .out("Output", "T")
               .infer(infer)
-              .kernel(make));
+              .kernel(make)
+              .gradient(differentiate));
 }
 
 }  // namespace sx

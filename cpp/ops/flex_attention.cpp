@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "ops/float_io.h"
+#include "ops/attention_gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/matmul.h"
@@ -111,6 +112,37 @@ Kernel make(Prepare& p) {
   };
 }
 
+// A body of one input applied to x: a branch that is always taken and captures x.
+Expr modified(GradientContext& c, const char* attribute, const Expr& x) {
+  for (const Body& body : c.node().bodies) {
+    if (body.attribute != attribute) continue;
+    std::vector<Body> branches;
+    for (const char* name : {"then_branch", "else_branch"}) {
+      BodyBuilder branch(c, body);
+      branch.replace(0, branch.capture(x));
+      branch.infer();
+      branches.push_back(branch.finish(name, {branch.copied_output(0)}));
+    }
+    return c.ops(1, "If", {c.constant(Tensor::scalar(true))}, {}, "", std::move(branches))[0];
+  }
+  return x;
+}
+
+void differentiate_flex_attention(GradientContext& c) {
+  Expr q = c.in(0), k = c.in(1), v = c.in(2);
+  const DType dtype = precision(c, q.dtype());
+  c.require(q.rank() == 4 && k.rank() == 4 && v.rank() == 4,
+            "has no gradient where the ranks of its inputs are unknown");
+  k = for_heads(k, q), v = for_heads(v, q);
+  Expr scores = c.op("MatMul", {q, c.swap_last(k)});
+  const float scale = c.attr_or<float>("scale", 0.0f);
+  if (scale != 0.0f) scores = scores * static_cast<double>(scale);
+  else scores = scores / c.op("Sqrt", {c.cast(c.extent(q, 3), q.dtype())});
+  scores = modified(c, "score_mod", c.cast(scores, dtype));
+  scores = modified(c, "prob_mod", c.op("Softmax", {scores}, {{"axis", int64_t{-1}}}));
+  c.give_through({c.op("MatMul", {c.cast(scores, v.dtype()), v})});
+}
+
 }  // namespace
 
 void define_flex_attention(OpList& ops) {
@@ -124,7 +156,8 @@ void define_flex_attention(OpList& ops) {
               .in("V", "T1", kFloats)
               .out("Y", "T1")
               .infer(infer)
-              .kernel(make));
+              .kernel(make)
+              .gradient(differentiate_flex_attention));
 }
 
 }  // namespace sx

@@ -54,6 +54,45 @@ Activation activation_named(const NodeView& node, const std::string& name) {
   node.error("attribute 'activation' is '", name, "', which is not a known activation");
 }
 
+Expr activated(const NodeView& node, const FusedActivation& f, const Expr& x) {
+  Emitter& e = x.emitter();
+  switch (f.kind) {
+    case Activation::kNone: return x;
+    case Activation::kAffine: return x * static_cast<double>(f.alpha) + static_cast<double>(f.beta);
+    case Activation::kClip:
+      return e.op("Clip", {x, e.scalar(static_cast<double>(f.alpha), x.dtype()),
+                           e.scalar(static_cast<double>(f.beta), x.dtype())});
+    case Activation::kGeluTanh: return e.op("Gelu", {x}, {{"approximate", std::string("tanh")}});
+    case Activation::kSelu: return e.op("Selu", {x}, {{"alpha", f.alpha}, {"gamma", f.beta}});
+    case Activation::kHardSigmoid: return e.op("HardSigmoid", {x}, {{"alpha", f.alpha}, {"beta", f.beta}});
+    case Activation::kLeakyRelu:
+    case Activation::kThresholdedRelu:
+    case Activation::kElu:
+    case Activation::kCelu:
+    case Activation::kSwish: return e.op(name_of(f.kind), {x}, {{"alpha", f.alpha}});
+    case Activation::kRelu:
+    case Activation::kSigmoid:
+    case Activation::kHardSwish:
+    case Activation::kTanh:
+    case Activation::kGelu:
+    case Activation::kMish:
+    case Activation::kSoftplus:
+    case Activation::kSoftsign:
+    case Activation::kErf:
+    case Activation::kExp:
+    case Activation::kLog:
+    case Activation::kSqrt:
+    case Activation::kReciprocal:
+    case Activation::kAbs:
+    case Activation::kNeg:
+    case Activation::kSign:
+    case Activation::kFloor:
+    case Activation::kCeil:
+    case Activation::kRound: return e.op(name_of(f.kind), {x});
+    default: node.error("has no gradient for the activation ", name_of(f.kind));
+  }
+}
+
 FusedActivation read_fused_activation(const NodeView& node) {
   return {activation_named(node, node.attr_string("activation")), node.attr<float>("activation_alpha"),
           node.attr<float>("activation_beta")};

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "kernels/epilogue.h"
-#include "ops/op_def.h"
+#include "ops/gradient.h"
 
 namespace sx {
 
@@ -24,6 +24,9 @@ struct FusedActivation {
 // node's name where there is none.
 Activation activation_named(const NodeView& node, const std::string& name);
 const char* name_of(Activation kind);
+
+// The activation of x as an expression; none but those that operators name: fails in the node's name for others.
+Expr activated(const NodeView& node, const FusedActivation& activation, const Expr& x);
 
 // From the attributes activation, activation_alpha and activation_beta.
 FusedActivation read_fused_activation(const NodeView& node);

@@ -231,7 +231,8 @@ void define_gather_block_quantized(OpList& ops) {
               .optional_in("zero_points", "T1", kCodes)
               .out("output", "T2")
               .infer(infer_gather)
-              .kernel(make_gather));
+              .kernel(make_gather)
+              .no_gradient("the table is quantized"));
 }
 
 }  // namespace sx

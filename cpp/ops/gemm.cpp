@@ -229,6 +229,14 @@ void differentiate_gemm(GradientContext& c) {
   }
 }
 
+// Through the Gemm and the activation.
+void differentiate_fused(GradientContext& c) {
+  Attributes attributes;
+  for (const char* name : {"transA", "transB"}) attributes[name] = c.attr_int(name);
+  for (const char* name : {"alpha", "beta"}) attributes[name] = c.attr_float(name);
+  c.give_through({activated(c, read_fused_activation(c), c.op("Gemm", {c.in(0), c.in(1), c.in(2)}, attributes))});
+}
+
 }  // namespace
 
 void define_gemm(OpList& ops) {
@@ -259,7 +267,8 @@ void define_gemm(OpList& ops) {
                              .optional_in("C", "T", kHalfFloats | DType::kFloat32)
                              .out("Y", "T")
                              .infer(infer_gemm)
-                             .kernel(gemm_factory(fused_gemm_spec)));
+                             .kernel(gemm_factory(fused_gemm_spec))
+                             .gradient(differentiate_fused));
   add_fused_activation_attrs(fused);
 }
 

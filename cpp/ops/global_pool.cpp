@@ -5,9 +5,9 @@
 
 #include "kernels/rows.h"
 #include "ops/float_io.h"
-#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
+#include "ops/pool.h"
 #include "ops/registry.h"
 #include "ops/upgrade.h"
 
@@ -99,6 +99,10 @@ void define_global_pool(OpList& ops) {
                 const int64_t order = p.attr_int("p");
                 SX_CHECK(p, order >= 1, "attribute 'p' is ", order, "; at least 1 expected");
                 return make({Kind::kNorm, order});
+              })
+              .gradient([](GradientContext& c) {
+                const int64_t p = c.attr_int("p");
+                c.give(0, lp_slope(c.in(0), p) * lp_share(c.grad(), c.out(), p));
               })
               .upgrade(2, [](UpgradeContext& c) {
                 const float p = c.take<float>("p", 2.0f);

@@ -5,39 +5,34 @@
 
 #include "base/scratch.h"
 #include "ops/elements.h"
+#include "ops/grid_sample.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
 #include "ops/upgrade.h"
 
 namespace sx {
-namespace {
 
-enum class Mode { kNearest, kLinear, kCubic };
-enum class Padding { kZeros, kBorder, kReflection };
-
-struct Settings {
-  Mode mode;
-  Padding padding;
-  bool align_corners;
-};
-
-Settings settings_of(const NodeView& node) {
-  Settings s{};
+SampleSettings sample_settings(const NodeView& node) {
+  SampleSettings s{};
   const std::string& mode = node.attr_string("mode");
   SX_CHECK(node, mode == "nearest" || mode == "linear" || mode == "cubic", "mode is '", mode,
            "'; nearest, linear or cubic expected");
-  s.mode = mode == "nearest" ? Mode::kNearest : mode == "linear" ? Mode::kLinear : Mode::kCubic;
+  s.mode = mode == "nearest" ? SampleMode::kNearest : mode == "linear" ? SampleMode::kLinear : SampleMode::kCubic;
   const std::string& padding = node.attr_string("padding_mode");
   SX_CHECK(node, padding == "zeros" || padding == "border" || padding == "reflection", "padding_mode is '", padding,
            "'; zeros, border or reflection expected");
-  s.padding = padding == "zeros" ? Padding::kZeros : padding == "border" ? Padding::kBorder : Padding::kReflection;
+  s.padding = padding == "zeros"    ? SamplePadding::kZeros
+              : padding == "border" ? SamplePadding::kBorder
+                                    : SamplePadding::kReflection;
   s.align_corners = node.attr_int("align_corners") != 0;
   return s;
 }
 
+namespace {
+
 void infer_grid_sample(InferContext& c) {
-  settings_of(c);
+  sample_settings(c);
   if (!c.has_shape(0) || !c.has_shape(1)) return c.out(0, c.dtype(0), std::nullopt);
   const SymShape& x = c.shape(0);
   const SymShape& grid = c.shape(1);
@@ -71,7 +66,7 @@ struct AxisTaps {
 };
 
 template <typename A>
-AxisTaps<A> axis_taps(const Settings& s, A normalized, int64_t extent) {
+AxisTaps<A> axis_taps(const SampleSettings& s, A normalized, int64_t extent) {
   const A last = static_cast<A>(extent - 1);
   const A low = s.align_corners ? A(0) : A(-0.5);
   const A high = s.align_corners ? last : last + A(0.5);
@@ -80,19 +75,19 @@ AxisTaps<A> axis_taps(const Settings& s, A normalized, int64_t extent) {
   constexpr A kFar = A(1e9);
   if (!(x > -kFar)) x = -kFar;
   if (x > kFar) x = kFar;
-  if (s.mode == Mode::kNearest) x = std::nearbyint(x);
+  if (s.mode == SampleMode::kNearest) x = std::nearbyint(x);
   if (x < low || x > high) {
     // Mode cubic clamps the places that it reads instead, as PyTorch and ONNX Runtime do.
-    if (s.padding == Padding::kBorder && s.mode != Mode::kCubic) x = std::clamp(x, A(0), last);
-    if (s.padding == Padding::kReflection) x = reflect(x, low, high);
+    if (s.padding == SamplePadding::kBorder && s.mode != SampleMode::kCubic) x = std::clamp(x, A(0), last);
+    if (s.padding == SamplePadding::kReflection) x = reflect(x, low, high);
   }
   auto resolve = [&](int64_t i) {
-    if (s.padding == Padding::kZeros) return i >= 0 && i < extent ? i : -1;
-    if (s.padding == Padding::kReflection) i = static_cast<int64_t>(reflect(static_cast<A>(i), low, high));
+    if (s.padding == SamplePadding::kZeros) return i >= 0 && i < extent ? i : -1;
+    if (s.padding == SamplePadding::kReflection) i = static_cast<int64_t>(reflect(static_cast<A>(i), low, high));
     return std::clamp<int64_t>(i, 0, extent - 1);
   };
   AxisTaps<A> taps{};
-  if (s.mode == Mode::kNearest) {
+  if (s.mode == SampleMode::kNearest) {
     taps.index[0] = resolve(static_cast<int64_t>(x));
     taps.weight[0] = 1;
     return taps;
@@ -100,7 +95,7 @@ AxisTaps<A> axis_taps(const Settings& s, A normalized, int64_t extent) {
   const A base = std::floor(x);
   const A part = x - base;
   const auto first = static_cast<int64_t>(base);
-  if (s.mode == Mode::kLinear) {
+  if (s.mode == SampleMode::kLinear) {
     taps.index[0] = resolve(first);
     taps.index[1] = resolve(first + 1);
     taps.weight[0] = 1 - part;
@@ -136,10 +131,10 @@ constexpr int64_t kMaxTaps = 4096;
 
 // The elements of one sample that each of `count` positions is made of: offsets into a channel, and weights.
 template <typename A>
-void block_taps(const Settings& s, const Shape& x, const A* positions, int64_t count, int64_t taps, int64_t* offsets,
-                A* weights) {
+void block_taps(const SampleSettings& s, const Shape& x, const A* positions, int64_t count, int64_t taps,
+                int64_t* offsets, A* weights) {
   const int axes = x.rank() - 2;
-  const int64_t per_axis = s.mode == Mode::kNearest ? 1 : s.mode == Mode::kLinear ? 2 : 4;
+  const int64_t per_axis = s.mode == SampleMode::kNearest ? 1 : s.mode == SampleMode::kLinear ? 2 : 4;
   for (int64_t p = 0; p < count; ++p) {
     int64_t* at = offsets + p * taps;
     A* weight = weights + p * taps;
@@ -167,11 +162,11 @@ void block_taps(const Settings& s, const Shape& x, const A* positions, int64_t c
 // T is only moved by mode nearest, and blended by the others, which take numbers and complex numbers. `parts` elements
 // lie side by side at each place: those of a complex number.
 template <typename T, typename A>
-void sample_block(const Settings& s, const T* image, int64_t parts, int64_t count, int64_t taps, const int64_t* offsets,
-                  const A* weights, T* to) {
+void sample_block(const SampleSettings& s, const T* image, int64_t parts, int64_t count, int64_t taps,
+                  const int64_t* offsets, const A* weights, T* to) {
   for (int64_t p = 0; p < count; ++p) {
     for (int64_t part = 0; part < parts; ++part) {
-      if (s.mode == Mode::kNearest) {
+      if (s.mode == SampleMode::kNearest) {
         to[p * parts + part] = weights[p] == A(0) ? T{} : image[offsets[p] * parts + part];
         continue;
       }
@@ -202,9 +197,9 @@ void load_positions(const Tensor& grid, int64_t first, int64_t count, A* to) {
 }
 
 template <typename T, typename A>
-void sample(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y, int64_t parts) {
+void sample(const SampleSettings& s, const Tensor& x, const Tensor& grid, Tensor& y, int64_t parts) {
   const int axes = x.rank() - 2;
-  const int64_t per_axis = s.mode == Mode::kNearest ? 1 : s.mode == Mode::kLinear ? 2 : 4;
+  const int64_t per_axis = s.mode == SampleMode::kNearest ? 1 : s.mode == SampleMode::kLinear ? 2 : 4;
   int64_t taps = 1;
   for (int i = 0; i < axes; ++i) taps *= per_axis;
   const int64_t channels = x.dim(1);
@@ -234,9 +229,9 @@ void sample(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y, i
 }
 
 // Mode nearest moves elements of any type; the others blend them, bools as the integers that they are stored as.
-void sample_any(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& y) {
+void sample_any(const SampleSettings& s, const Tensor& x, const Tensor& grid, Tensor& y) {
   const bool wide = grid.dtype() == DType::kFloat64;
-  if (s.mode == Mode::kNearest)
+  if (s.mode == SampleMode::kNearest)
     return with_storage(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       if (wide) sample<T, double>(s, x, grid, y, 1);
@@ -255,8 +250,9 @@ void sample_any(const Settings& s, const Tensor& x, const Tensor& grid, Tensor& 
 }
 
 Kernel make_grid_sample(Prepare& p) {
-  const Settings s = settings_of(p);
-  p.require(s.mode == Mode::kNearest || p.dtype(0) != DType::kString, "strings can only be sampled with mode nearest");
+  const SampleSettings s = sample_settings(p);
+  p.require(s.mode == SampleMode::kNearest || p.dtype(0) != DType::kString,
+            "strings can only be sampled with mode nearest");
   return [s](Run& run) {
     const Tensor& x = run.in(0);
     const Tensor& grid = run.in(1);
@@ -265,7 +261,7 @@ Kernel make_grid_sample(Prepare& p) {
              "X has shape ", x.shape().str(), " and grid ", grid.shape().str(), "; grid should be [N, ..., ",
              x.rank() - 2, "] of the same rank");
     const int axes = x.rank() - 2;
-    SX_CHECK(run, s.mode == Mode::kNearest || std::pow(s.mode == Mode::kLinear ? 2 : 4, axes) <= kMaxTaps,
+    SX_CHECK(run, s.mode == SampleMode::kNearest || std::pow(s.mode == SampleMode::kLinear ? 2 : 4, axes) <= kMaxTaps,
              "interpolates along ", axes, " axes at once, which is not supported");
     Shape shape{x.dim(0), x.dim(1)};
     for (int i = 1; i + 1 < grid.rank(); ++i) shape.push_back(grid.dim(i));
@@ -294,6 +290,7 @@ void define_grid_sample(OpList& ops) {
               .out("Y", "T1")
               .infer(infer_grid_sample)
               .kernel(make_grid_sample)
+              .gradient(differentiate_grid_sample)
               .upgrade(20, rename_modes));
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/rows.h"
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -114,6 +115,28 @@ void upgrade_group_norm(UpgradeContext& c) {
   }
 }
 
+// With n the normalised data, s = 1 / sqrt(variance + epsilon) and g = dy scale, by rows of [images, groups, rest]:
+// dx = s (g - mean(g) - n mean(g n)), dscale = sum(dy n), dbias = sum(dy).
+void differentiate_norm(GradientContext& c, int64_t groups) {
+  const Expr x = c.in(0);
+  c.require(x.rank() >= 2, "has no gradient where the rank of its input is unknown");
+  std::vector<int64_t> behind, summed = {0};
+  for (int i = 2; i < x.rank(); ++i) behind.push_back(i - 1), summed.push_back(i);
+  const auto rows = [&](const Expr& v) { return c.reshape(v, {0, groups, -1}); };
+  const auto mean = [&](const Expr& v) { return c.reduce_mean(v, {2}); };
+  const Expr centred = rows(x) - mean(rows(x));
+  const Expr s =
+      c.op("Reciprocal", {c.op("Sqrt", {mean(centred * centred) + static_cast<double>(c.attr_float("epsilon"))})});
+  const Expr n = centred * s;
+  const Expr g = rows(c.grad() * c.unsqueeze(c.in(1), behind));
+  if (c.wants(0)) c.give(0, c.reshape_like(s * (g - mean(g) - n * mean(g * n)), x));
+  if (c.wants(1)) c.give(1, c.reduce_sum(c.grad() * c.reshape_like(n, x), summed, false));
+  if (c.wants(2)) c.give(2, c.reduce_sum(c.grad(), summed, false));
+}
+
+void differentiate_instance_norm(GradientContext& c) { differentiate_norm(c, 0); }
+void differentiate_group_norm(GradientContext& c) { differentiate_norm(c, c.attr_int("num_groups")); }
+
 }  // namespace
 
 void define_group_norm(OpList& ops) {
@@ -127,6 +150,7 @@ void define_group_norm(OpList& ops) {
               .in_place({0})
               .infer(infer_norm)
               .kernel(make_instance_norm)
+              .gradient(differentiate_instance_norm)
               .upgrade(6, drop_consumed_inputs));
   ops.add(OpDef("GroupNormalization")
               .since(21, 18)
@@ -140,6 +164,7 @@ void define_group_norm(OpList& ops) {
               .in_place({0})
               .infer(infer_group_norm)
               .kernel(make_group_norm)
+              .gradient(differentiate_group_norm)
               .upgrade(21, upgrade_group_norm));
 }
 

@@ -91,8 +91,23 @@ class GruCell : public RecurrentCell<T> {
   std::vector<T> reset_bias_;  // [directions, hidden]: the recurrent bias of the hidden gate, or empty
 };
 
+void differentiate_gru(GradientContext& c) {
+  const GruForm form(c);
+  differentiate_recurrent(c, form, [&](CellExprs& s) {
+    const std::vector<Expr> from = s.recurred(s.h, 0, form.reset_behind ? 3 : 2);
+    const Expr update = s.activated(0, s.x[0] + from[0]);
+    const Expr reset = s.activated(0, s.x[1] + from[1]);
+    Expr fresh;
+    if (form.reset_behind) fresh = reset * (s.kept_bias ? from[2] + s.kept_bias : from[2]);
+    else fresh = s.recurred(reset * s.h, 2, 3)[0];
+    s.h = (1.0 - update) * s.activated(1, s.x[2] + fresh) + update * s.h;
+  });
+}
+
 }  // namespace
 
-void define_gru(OpList& ops) { add_recurrent<GruCell, GruForm>(ops, "GRU").attr("linear_before_reset", 0); }
+void define_gru(OpList& ops) {
+  add_recurrent<GruCell, GruForm>(ops, "GRU").attr("linear_before_reset", 0).gradient(differentiate_gru);
+}
 
 }  // namespace sx

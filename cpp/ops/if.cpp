@@ -75,7 +75,8 @@ void define_if(OpList& ops) {
               .any_out("outputs", PortSpec::Presence::kVariadic)
               .retains()
               .infer(infer_if)
-              .kernel(make_if));
+              .kernel(make_if)
+              .gradient(differentiate_if));
 }
 
 }  // namespace sx

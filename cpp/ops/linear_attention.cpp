@@ -6,6 +6,7 @@
 #include "base/scratch.h"
 #include "kernels/unary.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -159,6 +160,60 @@ Kernel make(Prepare& p) {
   };
 }
 
+// --- gradients
+
+// The recurrence as a Scan over time of a state [batch, heads, key size, value size].
+void differentiate_linear_attention(GradientContext& c) {
+  const LinearSpec spec(c);
+  const Expr query = c.in(kQuery), value = c.in(kValue);
+  c.require(query.rank() == 3 && value.rank() == 3, "has no gradient where the ranks of its inputs are unknown");
+  const int64_t heads = spec.kv_heads, group = spec.q_heads / heads;
+  const DType dtype = query.dtype();
+  // [steps, batch, heads, ...]
+  const auto by_time = [&](const Expr& x, const std::vector<int64_t>& rest) {
+    std::vector<int64_t> shape = {0, 0}, order = {1, 0};
+    for (size_t i = 0; i < rest.size(); ++i) order.push_back(static_cast<int64_t>(i) + 2);
+    shape.insert(shape.end(), rest.begin(), rest.end());
+    return c.transpose(c.reshape(x, shape), order);
+  };
+  Expr state = c.in(kPast);
+  const Expr key_size = c.op("Div", {c.extent(query, 2), c.ints({spec.q_heads})});
+  const Expr value_size = c.op("Div", {c.extent(value, 2), c.ints({heads})});
+  if (!state)
+    state =
+        c.op("Expand", {c.scalar(0, dtype), c.concat({c.extent(query, 0), c.ints({heads}), key_size, value_size}, 0)});
+  std::vector<Expr> inputs = {c.cast(state, dtype), by_time(query, {heads, group, -1}),
+                              by_time(c.in(kKey), {heads, 1, -1}), by_time(value, {heads, 1, -1})};
+  if (spec.gated) inputs.push_back(by_time(c.in(kDecay), {heads, -1, 1}));
+  if (spec.delta) {
+    const Expr beta = c.in(kBeta);
+    inputs.push_back(by_time(beta, {-1, 1, 1}));
+  }
+  BodyBuilder body(c);
+  Emitter& e = body.emitter();
+  std::vector<Expr> items;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Type type = inputs[i].type();
+    if (i > 0 && type.shape) type.shape->erase(type.shape->begin());
+    items.push_back(body.input("item", type));
+  }
+  Expr s = items[0];
+  const Expr q = items[1], k = items[2], v = items[3];
+  if (spec.gated) s = s * e.op("Exp", {items[4]});
+  Expr fresh = v;
+  if (spec.delta) fresh = (v - e.op("MatMul", {k, s})) * items.back();
+  s = s + e.op("MatMul", {e.swap_last(k), fresh});
+  std::vector<Body> bodies;
+  bodies.push_back(body.finish("body", {s, e.op("MatMul", {q, s})}));
+  const std::vector<Expr> found =
+      c.ops(2, "Scan", inputs, {{"num_scan_inputs", static_cast<int64_t>(inputs.size()) - 1}}, "", std::move(bodies));
+  // [steps, batch, heads, group, value size]
+  Expr y = c.reshape(c.transpose(found[1], {1, 0, 2, 3, 4}), {0, 0, -1});
+  if (spec.scale != 0.0f) y = y * static_cast<double>(spec.scale);
+  else y = y / c.op("Sqrt", {c.cast(key_size, dtype)});
+  c.give_through({y, c.in(kPast) ? c.cast(found[0], c.in(kPast).dtype()) : found[0]});
+}
+
 }  // namespace
 
 void define_linear_attention(OpList& ops) {
@@ -179,7 +234,8 @@ void define_linear_attention(OpList& ops) {
               .out("output", "T")
               .optional_out("present_state", "S")
               .infer(infer)
-              .kernel(make));
+              .kernel(make)
+              .gradient(differentiate_linear_attention));
 }
 
 }  // namespace sx

@@ -151,7 +151,8 @@ void define_loop(OpList& ops) {
               .any_out("v_final_and_scan_outputs", PortSpec::Presence::kVariadic)
               .retains()
               .infer(infer_loop)
-              .kernel(make_loop));
+              .kernel(make_loop)
+              .gradient(differentiate_loop));
 }
 
 }  // namespace sx

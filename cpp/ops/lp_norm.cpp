@@ -6,6 +6,7 @@
 
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -122,6 +123,22 @@ void infer_mean_variance(InferContext& c) {
   c.out(0, c.type(0));
 }
 
+// --- gradients
+
+void differentiate_lp(GradientContext& c) {
+  const Expr x = c.in(0);
+  const Expr norm = c.op(c.attr_int("p") == 1 ? "ReduceL1" : "ReduceL2", {x, c.ints({c.attr_int("axis")})});
+  const Expr zero = c.op("Equal", {norm, c.scalar(0, x.dtype())});
+  const Expr divisor = c.where(zero, c.scalar(1, x.dtype()), norm);
+  c.give_through({c.where(zero, c.scalar(0, x.dtype()), x / divisor)});
+}
+
+void differentiate_mean_variance(GradientContext& c) {
+  const Expr centred = c.in(0) - c.reduce_mean(c.in(0), c.attr_ints("axes"));
+  const Expr deviation = c.op("Sqrt", {c.reduce_mean(centred * centred, c.attr_ints("axes"))});
+  c.give_through({centred / (deviation + 1e-9)});
+}
+
 }  // namespace
 
 void define_lp_norm(OpList& ops) {
@@ -132,14 +149,16 @@ void define_lp_norm(OpList& ops) {
               .in("input", "T", kFloats)
               .out("output", "T")
               .infer(infer_lp)
-              .kernel(make_lp));
+              .kernel(make_lp)
+              .gradient(differentiate_lp));
   ops.add(OpDef("MeanVarianceNormalization")
               .since(13, 9)
               .attr("axes", std::vector<int64_t>{0, 2, 3})
               .in("X", "T", kFloats)
               .out("Y", "T")
               .infer(infer_mean_variance)
-              .kernel(make_mean_variance));
+              .kernel(make_mean_variance)
+              .gradient(differentiate_mean_variance));
 }
 
 }  // namespace sx

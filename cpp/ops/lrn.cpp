@@ -5,6 +5,7 @@
 
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -75,6 +76,21 @@ void infer_lrn(InferContext& c) {
   c.out(0, c.type(0));
 }
 
+// The mean of squares over neighbouring channels is an average pool of one channel.
+void differentiate_lrn(GradientContext& c) {
+  const Expr x = c.in(0);
+  const int64_t size = c.attr_int("size"), before = (size - 1) / 2;
+  const Expr plane = c.reshape_to(x * x, {c.extent(x, 0), c.ints({1}), c.extent(x, 1), c.ints({-1})});
+  const Expr mean = c.op("AveragePool", {plane},
+                         {{"kernel_shape", std::vector<int64_t>{size, 1}},
+                          {"pads", std::vector<int64_t>{before, 0, size - 1 - before, 0}},
+                          {"count_include_pad", int64_t{1}}});
+  const Expr base =
+      c.reshape_like(mean, x) * static_cast<double>(c.attr_float("alpha")) + static_cast<double>(c.attr_float("bias"));
+  const Expr exponent = c.scalar(-static_cast<double>(c.attr_float("beta")), x.dtype());
+  c.give_through({x * c.op("Pow", {base, exponent})});
+}
+
 }  // namespace
 
 void define_lrn(OpList& ops) {
@@ -87,7 +103,8 @@ void define_lrn(OpList& ops) {
               .in("X", "T", kFloats)
               .out("Y", "T")
               .infer(infer_lrn)
-              .kernel(make_lrn));
+              .kernel(make_lrn)
+              .gradient(differentiate_lrn));
 }
 
 }  // namespace sx

@@ -53,8 +53,27 @@ void LstmCell<T>::step(const RecurrentStep<T>& s) const {
 template class LstmCell<float>;
 template class LstmCell<double>;
 
+static void differentiate_lstm(GradientContext& c) {
+  const LstmForm form(c);
+  differentiate_recurrent(c, form, [&](CellExprs& s) {
+    std::vector<Expr> gates = s.recurred(s.h, 0, 4);
+    for (size_t i = 0; i < 4; ++i) gates[i] = s.x[i] + gates[i];
+    const auto peep = [&](size_t gate) {
+      if (!s.peepholes.empty()) gates[gate] = gates[gate] + s.peepholes[gate] * s.c;
+    };
+    peep(0);
+    peep(2);
+    const Expr input = s.activated(0, gates[0]);
+    const Expr forget = form.input_forget ? 1.0 - input : s.activated(0, gates[2]);
+    s.c = forget * s.c + input * s.activated(1, gates[3]);
+    peep(1);
+    s.h = s.activated(0, gates[1]) * s.activated(2, s.c, false);
+  });
+}
+
 void define_lstm(OpList& ops) {
   add_recurrent<LstmCell, LstmForm>(ops, "LSTM")
+      .gradient(differentiate_lstm)
       .attr("input_forget", 0)
       .optional_in("initial_c", "T", kFloats)
       .optional_in("P", "T", kFloats)

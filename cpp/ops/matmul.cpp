@@ -373,6 +373,23 @@ void differentiate_matmul(GradientContext& c) {
   c.give(1, c.reshape_like(c.sum_like(c.op("MatMul", {c.swap_last(a), dy}), b), c.in(1)));
 }
 
+// Through the product of what the attributes make of A and B.
+void differentiate_microsoft(GradientContext& c) {
+  const auto operand = [&](size_t i, const char* transposed, const char* batch_inside) {
+    Expr x = c.in(i);
+    c.require(x.rank() >= 0, "has no gradient where the ranks of its inputs are unknown");
+    if (c.attr_int(batch_inside) != 0 && x.rank() >= 2) {
+      std::vector<int64_t> order;
+      for (int axis = 1; axis + 1 < x.rank(); ++axis) order.push_back(axis);
+      order.insert(order.end(), {0, x.rank() - 1});
+      x = c.transpose(x, order);
+    }
+    return c.attr_int(transposed) != 0 && x.rank() >= 2 ? c.swap_last(x) : x;
+  };
+  const Expr y = c.op("MatMul", {operand(0, "transA", "transBatchA"), operand(1, "transB", "transBatchB")});
+  c.give_through({y * static_cast<double>(c.attr_float("alpha"))});
+}
+
 }  // namespace
 
 Kernel make_matmul(Prepare& p, const MatMulSpec& spec) {
@@ -413,7 +430,8 @@ void define_matmul(OpList& ops) {
                            .attr("alpha", 1.0f)
                            .in("A", "T", kFloats)
                            .in("B", "T", kFloats)
-                           .out("Y", "T")),
+                           .out("Y", "T")
+                           .gradient(differentiate_microsoft)),
                microsoft_spec);
 }
 

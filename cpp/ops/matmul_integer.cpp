@@ -114,7 +114,8 @@ void define_matmul_integer(OpList& ops) {
               .optional_in("bias", "T3", kScales)
               .out("Y", "T3")
               .infer([](InferContext& c) { infer_matmul(c, {}, c.dtype(2)); })
-              .kernel([](Prepare& p) -> Kernel { return MatMulInteger(p, 4, 5, true); }));
+              .kernel([](Prepare& p) -> Kernel { return MatMulInteger(p, 4, 5, true); })
+              .no_gradient("its operands are quantized"));
   ops.add(OpDef("DynamicQuantizeMatMul", "com.microsoft")
               .in("A", "T1", DType::kFloat32)
               .in("B", "T2", kBytes)
@@ -123,7 +124,8 @@ void define_matmul_integer(OpList& ops) {
               .optional_in("bias", "T1", DType::kFloat32)
               .out("Y", "T1")
               .infer([](InferContext& c) { infer_matmul(c, {}, DType::kFloat32); })
-              .kernel([](Prepare& p) -> Kernel { return DynamicQuantizeMatMul(p); }));
+              .kernel([](Prepare& p) -> Kernel { return DynamicQuantizeMatMul(p); })
+              .no_gradient("its operands are quantized"));
 }
 
 }  // namespace sx

@@ -7,6 +7,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/gemm_nbits.h"
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -338,6 +339,23 @@ Kernel make_bnb4(Prepare& p) {
   };
 }
 
+// dA = dY W', where the identity times the weights is W; what is quantized has no gradient.
+void differentiate_quantized(GradientContext& c, size_t bias) {
+  const Expr a = c.in(0);
+  c.require(a.rank() >= 1, "has no gradient where the rank of its input is unknown");
+  for (size_t i = 1; i < c.inputs(); ++i)
+    c.require(i == bias || !c.wants(i), "has no gradient by what its weights are quantized with");
+  if (c.wants(0)) {
+    const Expr k = c.ints({c.attr_int("K")});
+    const Expr square = c.op("Expand", {c.scalar(0, a.dtype()), c.concat({k, k}, 0)});
+    std::vector<Expr> inputs = {c.op("EyeLike", {square})};
+    for (size_t i = 1; i < c.inputs() && i != bias; ++i) inputs.push_back(c.in(i));
+    const Expr weights = c.op(c.node().op->name(), inputs, c.node().attributes, "com.microsoft");
+    c.give(0, c.op("MatMul", {c.grad(), c.swap_last(weights)}));
+  }
+  if (c.wants(bias)) c.give_sum(bias, c.grad());
+}
+
 }  // namespace
 
 void define_matmul_nbits(OpList& ops) {
@@ -356,7 +374,8 @@ void define_matmul_nbits(OpList& ops) {
               .optional_in("bias", "", kTypes)
               .out("Y", "T1")
               .infer(infer_nbits)
-              .kernel(make_nbits));
+              .kernel(make_nbits)
+              .gradient([](GradientContext& c) { differentiate_quantized(c, 5); }));
   ops.add(OpDef("MatMulBnb4", "com.microsoft")
               .required_attr("K", AttrKind::kInt)
               .required_attr("N", AttrKind::kInt)
@@ -369,7 +388,8 @@ void define_matmul_nbits(OpList& ops) {
               .in("absmax", "", kTypes)
               .out("Y", "T1")
               .infer(infer_bnb4)
-              .kernel(make_bnb4));
+              .kernel(make_bnb4)
+              .gradient([](GradientContext& c) { differentiate_quantized(c, 3); }));
 }
 
 }  // namespace sx

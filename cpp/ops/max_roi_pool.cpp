@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -17,11 +18,11 @@ std::pair<int64_t, int64_t> pooled_shape(const NodeView& node) {
   return {shape[0], shape[1]};
 }
 
-void infer_max_roi_pool(InferContext& c) {
+void infer_max_roi_pool(InferContext& c, DType dtype) {
   const auto [height, width] = pooled_shape(c);
   SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 4, "X is ", c.type(0).str(), "; rank 4 expected");
   SX_CHECK(c, c.rank(1) < 0 || c.rank(1) == 2, "rois is ", c.type(1).str(), "; rank 2 expected");
-  c.out(0, c.dtype(0),
+  c.out(0, dtype,
         SymShape{c.has_shape(1) ? c.shape(1)[0] : Dim(), c.has_shape(0) ? c.shape(0)[1] : Dim(), Dim(height),
                  Dim(width)});
 }
@@ -37,10 +38,11 @@ Span bin_span(int64_t i, double bin, int64_t first, int64_t extent) {
   return {std::clamp<int64_t>(begin, 0, extent), std::clamp<int64_t>(end, 0, extent)};
 }
 
-Kernel make_max_roi_pool(Prepare& p) {
+// The maxima, or with `positions` where each of them stands in x, counted from 1 on, and 0 for those of empty bins.
+Kernel make(Prepare& p, bool positions) {
   const auto pooled = pooled_shape(p);
   const auto scale = static_cast<double>(p.attr_float("spatial_scale"));
-  return [pooled, scale](Run& run) {
+  return [pooled, scale, positions](Run& run) {
     const Tensor& x = run.in(0);
     const Tensor& rois = run.in(1);
     const auto [bins_down, bins_across] = pooled;
@@ -74,18 +76,26 @@ Kernel make_max_roi_pool(Prepare& p) {
             const Span across = bin_span(bin % columns, bin_width, static_cast<int64_t>(bounds[1]), width);
             const bool empty = down.begin >= down.end || across.begin >= across.end;
             for (int64_t c = 0; c < channels; ++c) {
-              const T* image = x.data<T>() + (batch * channels + c) * height * width;
-              A greatest = empty ? A(0) : static_cast<A>(image[down.begin * width + across.begin]);
+              const int64_t plane = (batch * channels + c) * height * width;
+              const T* image = x.data<T>() + plane;
+              int64_t at = empty ? -1 : down.begin * width + across.begin;
               for (int64_t i = down.begin; i < down.end; ++i)
                 for (int64_t k = across.begin; k < across.end; ++k)
-                  greatest = std::max(greatest, static_cast<A>(image[i * width + k]));
-              y.data<T>()[(r * channels + c) * bins + bin] = T(greatest);
+                  if (static_cast<A>(image[at]) < static_cast<A>(image[i * width + k])) at = i * width + k;
+              const int64_t to = (r * channels + c) * bins + bin;
+              if (positions) y.data<int64_t>()[to] = empty ? 0 : plane + at + 1;
+              else y.data<T>()[to] = empty ? T(A(0)) : image[at];
             }
           }
         }
       });
     });
   };
+}
+
+// The region says which elements are looked at, in whole pixels.
+void differentiate_max_roi_pool(GradientContext& c) {
+  c.give_moved(0, c.op("MaxRoiPoolPositions", {c.in(0), c.in(1)}, c.node().attributes, "sardonyx"));
 }
 
 }  // namespace
@@ -98,8 +108,17 @@ void define_max_roi_pool(OpList& ops) {
               .in("X", "T", kFloats)
               .in("rois", "T", kFloats)
               .out("Y", "T")
-              .infer(infer_max_roi_pool)
-              .kernel(make_max_roi_pool));
+              .infer([](InferContext& c) { infer_max_roi_pool(c, c.dtype(0)); })
+              .kernel([](Prepare& p) { return make(p, false); })
+              .gradient(differentiate_max_roi_pool));
+  ops.add(OpDef("MaxRoiPoolPositions", "sardonyx")
+              .required_attr("pooled_shape", AttrKind::kInts)
+              .attr("spatial_scale", 1.0f)
+              .in("X", "T", kFloats)
+              .in("rois", "T", kFloats)
+              .out("positions", "", DType::kInt64)
+              .infer([](InferContext& c) { infer_max_roi_pool(c, DType::kInt64); })
+              .kernel([](Prepare& p) { return make(p, true); }));
 }
 
 }  // namespace sx

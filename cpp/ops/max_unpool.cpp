@@ -1,6 +1,7 @@
 // y[I[i]] = x[i], zero elsewhere: undoes MaxPool.
 #include <cstring>
 
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -82,6 +83,26 @@ Kernel make(Prepare& p) {
   };
 }
 
+// dx[i] = dy[I[i]], within the shape in which the indices count.
+void differentiate_max_unpool(GradientContext& c) {
+  const Expr x = c.in(0);
+  Expr dy = c.grad();
+  if (c.in(2)) {
+    c.require(x.rank() >= 3, "has no gradient where the rank of its input is unknown");
+    const WindowSpec window(c);
+    std::vector<int64_t> strides, rest, starts, axes;
+    for (int i = 0; i < x.rank() - 2; ++i) {
+      strides.push_back(window.stride(i));
+      rest.push_back(window.kernel()[static_cast<size_t>(i)] - window.pad_begin(i) - window.pad_end(i));
+      starts.push_back(0);
+      axes.push_back(i + 2);
+    }
+    const Expr pooled = (c.extents(x, 2, x.rank()) - c.ints({1})) * c.ints(strides) + c.ints(rest);
+    dy = c.op("Slice", {dy, c.ints(starts), pooled, c.ints(axes)});
+  }
+  c.give(0, c.op("Gather", {c.reshape(dy, {-1}), c.in(1)}));
+}
+
 }  // namespace
 
 void define_max_unpool(OpList& ops) {
@@ -95,7 +116,8 @@ void define_max_unpool(OpList& ops) {
               .optional_in("output_shape", "T2", DType::kInt64)
               .out("output", "T1")
               .infer(infer)
-              .kernel(make));
+              .kernel(make)
+              .gradient(differentiate_max_unpool));
 }
 
 }  // namespace sx

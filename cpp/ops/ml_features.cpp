@@ -103,13 +103,15 @@ void define_ml_features(OpList& ops) {
               .in("Y", "", DType::kInt64)
               .out("Z", "T")
               .infer(infer_extractor)
-              .kernel(make_extractor));
+              .kernel(make_extractor)
+              .no_gradient("a classical model is fitted by the library that made it, here it only predicts"));
   ops.add(OpDef("FeatureVectorizer", kMlDomain)
               .optional_attr("inputdimensions", AttrKind::kInts)
               .variadic_in("X", "", kMlNumbers)
               .out("Y", "", DType::kFloat32)
               .infer(infer_vectorizer)
-              .kernel(make_vectorizer));
+              .kernel(make_vectorizer)
+              .no_gradient("a classical model is fitted by the library that made it, here it only predicts"));
 }
 
 }  // namespace sx

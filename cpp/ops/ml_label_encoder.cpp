@@ -199,6 +199,7 @@ void define_ml_label_encoder(OpList& ops) {
               .out("Y", "", kCodes)
               .infer(infer_label_encoder)
               .kernel(make_label_encoder)
+              .zero_gradient()
               .upgrade(2, number_classes));
   ops.add(OpDef("CategoryMapper", kMlDomain)
               .optional_attr("cats_int64s", AttrKind::kInts)
@@ -216,7 +217,8 @@ void define_ml_label_encoder(OpList& ops) {
               .in("X", "", kMlNumbers | DType::kString)
               .out("Y", "", DType::kFloat32)
               .infer(infer_one_hot)
-              .kernel(make_one_hot));
+              .kernel(make_one_hot)
+              .zero_gradient());
 }
 
 }  // namespace sx

@@ -152,7 +152,8 @@ void define_ml_linear(OpList& ops) {
               .out("Y", "", kMlLabels)
               .out("Z", "", DType::kFloat32)
               .infer(infer_classifier)
-              .kernel(make_classifier));
+              .kernel(make_classifier)
+              .no_gradient("a classical model is fitted by the library that made it, here it only predicts"));
   ops.add(OpDef("LinearRegressor", kMlDomain)
               .optional_attr("coefficients", AttrKind::kFloats)
               .optional_attr("intercepts", AttrKind::kFloats)
@@ -161,7 +162,8 @@ void define_ml_linear(OpList& ops) {
               .in("X", "T", kMlNumbers)
               .out("Y", "", DType::kFloat32)
               .infer(infer_regressor)
-              .kernel(make_regressor));
+              .kernel(make_regressor)
+              .no_gradient("a classical model is fitted by the library that made it, here it only predicts"));
 }
 
 }  // namespace sx

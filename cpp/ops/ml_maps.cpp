@@ -179,7 +179,8 @@ void define_ml_maps(OpList& ops) {
               .any_out("Z")
               .retains()
               .infer(infer_zip_map)
-              .kernel(make_zip_map));
+              .kernel(make_zip_map)
+              .no_gradient("maps carry no gradients"));
   ops.add(OpDef("CastMap", kMlDomain)
               .attr("cast_to", "TO_FLOAT")
               .attr("map_form", "DENSE")
@@ -187,14 +188,16 @@ void define_ml_maps(OpList& ops) {
               .any_in("X")
               .out("Y", "", DType::kString | DType::kFloat32 | DType::kInt64)
               .infer(infer_cast_map)
-              .kernel(make_cast_map));
+              .kernel(make_cast_map)
+              .no_gradient("maps carry no gradients"));
   ops.add(OpDef("DictVectorizer", kMlDomain)
               .optional_attr("int64_vocabulary", AttrKind::kInts)
               .optional_attr("string_vocabulary", AttrKind::kStrings)
               .any_in("X")
               .out("Y", "", DType::kInt64 | DType::kFloat32 | DType::kFloat64 | DType::kString)
               .infer(infer_dict_vectorizer)
-              .kernel(make_dict_vectorizer));
+              .kernel(make_dict_vectorizer)
+              .no_gradient("maps carry no gradients"));
 }
 
 }  // namespace sx

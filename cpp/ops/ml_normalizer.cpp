@@ -61,7 +61,8 @@ void define_ml_normalizer(OpList& ops) {
               .in("X", "T", kMlNumbers)
               .out("Y", "", DType::kFloat32)
               .infer(infer_normalizer)
-              .kernel(make_normalizer));
+              .kernel(make_normalizer)
+              .no_gradient("a classical model is fitted by the library that made it, here it only predicts"));
 }
 
 }  // namespace sx

@@ -131,7 +131,8 @@ void define_ml_scaler(OpList& ops) {
               .in("X", "T", kMlNumbers)
               .out("Y", "", DType::kFloat32)
               .infer(infer_scaler)
-              .kernel(make_scaler));
+              .kernel(make_scaler)
+              .no_gradient("a classical model is fitted by the library that made it, here it only predicts"));
   ops.add(OpDef("Imputer", kMlDomain)
               .optional_attr("imputed_value_floats", AttrKind::kFloats)
               .optional_attr("imputed_value_int64s", AttrKind::kInts)
@@ -141,14 +142,16 @@ void define_ml_scaler(OpList& ops) {
               .out("Y", "T")
               .in_place({0})
               .infer(same_as(0))
-              .kernel(make_imputer));
+              .kernel(make_imputer)
+              .no_gradient("a classical model is fitted by the library that made it, here it only predicts"));
   ops.add(OpDef("Binarizer", kMlDomain)
               .attr("threshold", 0.0f)
               .in("X", "T", kMlNumbers)
               .out("Y", "T")
               .in_place({0})
               .infer(same_as(0))
-              .kernel(make_binarizer));
+              .kernel(make_binarizer)
+              .zero_gradient());
 }
 
 }  // namespace sx

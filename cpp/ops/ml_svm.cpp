@@ -328,7 +328,8 @@ void define_ml_svm(OpList& ops) {
               .attr("one_class", 0)
               .out("Y", "", DType::kFloat32)
               .infer(infer_regressor)
-              .kernel(make_regressor));
+              .kernel(make_regressor)
+              .no_gradient("a classical model is fitted by the library that made it, here it only predicts"));
   ops.add(svm("SVMClassifier")
               .optional_attr("vectors_per_class", AttrKind::kInts)
               .optional_attr("prob_a", AttrKind::kFloats)
@@ -338,7 +339,8 @@ void define_ml_svm(OpList& ops) {
               .out("Y", "", kMlLabels)
               .out("Z", "", DType::kFloat32)
               .infer(infer_classifier)
-              .kernel(make_classifier));
+              .kernel(make_classifier)
+              .no_gradient("a classical model is fitted by the library that made it, here it only predicts"));
 }
 
 }  // namespace sx

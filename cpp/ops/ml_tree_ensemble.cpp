@@ -255,13 +255,15 @@ void define_ml_tree_ensemble(OpList& ops) {
               .out("Y", "", kMlLabels)
               .out("Z", "", DType::kFloat32)
               .infer(infer_classifier)
-              .kernel(make_classifier));
+              .kernel(make_classifier)
+              .zero_gradient());
   ops.add(numbered("TreeEnsembleRegressor", "target")
               .attr("aggregate_function", "SUM")
               .optional_attr("n_targets", AttrKind::kInt)
               .out("Y", "", DType::kFloat32)
               .infer(infer_regressor)
-              .kernel(make_regressor));
+              .kernel(make_regressor)
+              .zero_gradient());
   ops.add(OpDef("TreeEnsemble", kMlDomain)
               .since(5, 5)
               .attr("aggregate_function", 1)
@@ -283,7 +285,8 @@ void define_ml_tree_ensemble(OpList& ops) {
               .in("X", "T", DType::kFloat32 | DType::kFloat64 | DType::kFloat16)
               .out("Y", "T")
               .infer(infer_ensemble)
-              .kernel(make_ensemble));
+              .kernel(make_ensemble)
+              .zero_gradient());
 }
 
 }  // namespace sx

@@ -416,7 +416,8 @@ void define_ms_group_query_attention(OpList& ops) {
               .optional_out("present_value", "C")
               .optional_out("output_qk", "T")
               .infer(infer)
-              .kernel(make));
+              .kernel(make)
+              .no_gradient("it is fused for decoding with caches: train the model that it was made of"));
 }
 
 }  // namespace sx

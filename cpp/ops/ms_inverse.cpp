@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -84,11 +85,22 @@ void infer_inverse(InferContext& c) {
   c.out(0, c.type(0));
 }
 
+// dx = -y' dy y'
+void differentiate_inverse(GradientContext& c) {
+  c.require(c.in(0).rank() >= 2, "has no gradient where the rank of its input is unknown");
+  const Expr turned = c.swap_last(c.out());
+  c.give(0, -c.op("MatMul", {turned, c.op("MatMul", {c.grad(), turned})}));
+}
+
 }  // namespace
 
 void define_ms_inverse(OpList& ops) {
-  ops.add(
-      OpDef("Inverse", "com.microsoft").in("X", "T", kFloats).out("Y", "T").infer(infer_inverse).kernel(make_inverse));
+  ops.add(OpDef("Inverse", "com.microsoft")
+              .in("X", "T", kFloats)
+              .out("Y", "T")
+              .infer(infer_inverse)
+              .kernel(make_inverse)
+              .gradient(differentiate_inverse));
 }
 
 }  // namespace sx

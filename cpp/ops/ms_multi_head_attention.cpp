@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/attention_gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/ms_attention.h"
@@ -280,6 +281,48 @@ Kernel make(Prepare& p) {
   return [spec = made](Run& run) { MultiHead(run, spec).compute(); };
 }
 
+// --- gradients
+
+// x as [batch, heads, rows, size], with the bias where it comes in rows.
+Expr operand(const Spec& spec, const Expr& x, const Expr& bias) {
+  if (x.rank() == 4) return x;
+  return by_head(bias ? x + bias : x, spec.heads);
+}
+
+void differentiate(GradientContext& c) {
+  const Spec spec(c);
+  c.require(!c.in(kPastLength) && !c.in(kBeams), "has no gradient through a cache that is larger than the past");
+  const int rank = c.in(kQ).rank();
+  const int key_rank = c.in(kK) ? c.in(kK).rank() : 0;
+  c.require(rank > 0 && key_rank >= 0 && (!c.in(kV) || c.in(kV).rank() > 0),
+            "has no gradient where the ranks of its inputs are unknown");
+  // Packed operands lie side by side at each head.
+  const auto part = [&](const Expr& x, int64_t i) {
+    const Expr one = c.op("Gather", {x, c.constant(Tensor::scalar(i))}, {{"axis", int64_t{3}}});
+    return c.reshape(one, {0, 0, -1});
+  };
+  Expr q = c.in(kQ), k = c.in(kK), v = c.in(kV);
+  if (rank == 5) k = part(q, 1), v = part(q, 2), q = part(q, 0);
+  else if (key_rank == 5) v = part(k, 1), k = part(k, 0);
+  std::vector<Expr> biases(3);
+  if (c.in(kBias)) {
+    const Expr width = c.extent(q, 2), end = c.ints({INT64_MAX});
+    const auto slice = [&](const Expr& from, const Expr& to) { return c.op("Slice", {c.in(kBias), from, to}); };
+    biases = {slice(c.ints({0}), width), slice(width, width + width), slice(width + width, end)};
+  }
+  AttentionExprs a;
+  a.q = operand(spec, q, biases[0]);
+  a.k = operand(spec, k, biases[1]);
+  a.v = operand(spec, v, biases[2]);
+  if (c.in(kPastKey)) a.k = c.concat({c.in(kPastKey), a.k}, 2), a.v = c.concat({c.in(kPastValue), a.v}, 2);
+  a.mask = padding_scores(c, kPadding, static_cast<double>(spec.filter), a.q, a.k);
+  if (c.in(kAddend)) a.mask = a.mask ? a.mask + c.in(kAddend) : c.in(kAddend);
+  if (spec.causal) a.seen = causal_keys(a.q, a.k, c.in(kPastKey));
+  a.scale = static_cast<double>(spec.scale);
+  const AttentionResults results = attention_exprs(a);
+  c.give_through({by_row(results.y), a.k, a.v, results.scores[static_cast<size_t>(ScoreStage::kMasked)]});
+}
+
 }  // namespace
 
 void define_ms_multi_head_attention(OpList& ops) {
@@ -304,7 +347,8 @@ void define_ms_multi_head_attention(OpList& ops) {
               .optional_out("present_value", "T")
               .optional_out("qk", "T")
               .infer(infer)
-              .kernel(make));
+              .kernel(make)
+              .gradient(differentiate));
 }
 
 }  // namespace sx

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -87,6 +88,22 @@ Kernel make(Prepare& p) {
   };
 }
 
+// One position is that of the first row.
+void differentiate_rotary(GradientContext& c) {
+  const Spec spec(c);
+  const Expr x = c.in(kX);
+  c.require(x.rank() == 3 || x.rank() == 4, "has no gradient where the rank of its input is unknown");
+  const bool by_head = x.rank() == 4;
+  c.require(by_head || spec.heads > 0, "has no gradient where the attribute 'num_heads' does not tell the heads");
+  const Expr rows = by_head ? c.transpose(x, {0, 2, 1, 3}) : c.reshape(x, {0, 0, spec.heads, -1});
+  Expr positions = c.in(kPositions);
+  c.require(positions.rank() >= 0, "has no gradient where the rank of its positions is unknown");
+  if (positions.rank() == 1) positions = c.unsqueeze(positions + c.iota(c.extent(rows, 1)), {0});
+  const auto angles = [&](size_t i) { return c.op("Gather", {c.in(i), positions}); };
+  const Expr y = turned(rows, angles(kCos), angles(kSin), spec.interleaved);
+  c.give_through({by_head ? c.transpose(y, {0, 2, 1, 3}) : c.reshape_like(y, x)});
+}
+
 }  // namespace
 
 void define_ms_rotary_embedding(OpList& ops) {
@@ -104,7 +121,8 @@ void define_ms_rotary_embedding(OpList& ops) {
               .in("sin_cache", "T", kTypes)
               .out("output", "T")
               .infer(infer)
-              .kernel(make));
+              .kernel(make)
+              .gradient(differentiate_rotary));
 }
 
 }  // namespace sx

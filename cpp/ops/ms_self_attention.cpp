@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/gemm/gemm.h"
+#include "ops/attention_gradient.h"
 #include "ops/infer.h"
 #include "ops/int8_product.h"
 #include "ops/ms_attention.h"
@@ -295,6 +296,39 @@ class ByteAttention {
   Int8Product product_;
 };
 
+// --- gradients
+
+void differentiate(GradientContext& c) {
+  const Spec spec(c, kFloatPlaces);
+  c.require(!spec.rotary && !spec.shares,
+            "has no gradient with the attributes do_rotary and past_present_share_buffer");
+  Expr qkv = c.op("MatMul", {c.in(0), c.in(1)});
+  if (c.in(2)) qkv = qkv + c.in(2);
+  Attributes thirds = {{"axis", int64_t{2}}};
+  std::vector<Expr> inputs = {qkv};
+  if (spec.widths.empty()) thirds["num_outputs"] = int64_t{3};
+  else inputs.push_back(c.ints(spec.widths));
+  const std::vector<Expr> parts = c.ops(3, "Split", inputs, thirds);
+  AttentionExprs a;
+  a.q = by_head(parts[0], spec.heads);
+  a.k = by_head(parts[1], spec.heads);
+  a.v = by_head(parts[2], spec.heads);
+  const Expr past = c.in(4);
+  if (past) {
+    c.require(past.rank() == 5, "has no gradient where the rank of its past is unknown");
+    const auto half = [&](int64_t i) { return c.op("Gather", {past, c.constant(Tensor::scalar(i))}); };
+    a.k = c.concat({half(0), a.k}, 2);
+    a.v = c.concat({half(1), a.v}, 2);
+  }
+  const bool idle = c.in(3) && axis_of(c.in(3), 1) == Dim(1);
+  if (!idle) a.mask = padding_scores(c, 3, static_cast<double>(spec.filter), a.q, a.k);
+  if (c.in(5)) a.mask = a.mask ? a.mask + c.in(5) : c.in(5);
+  if (spec.causal) a.seen = causal_keys(a.q, a.k, past);
+  a.scale = static_cast<double>(spec.scale);
+  const Expr present = c.grad(1) ? c.concat({c.unsqueeze(a.k, {0}), c.unsqueeze(a.v, {0})}, 0) : Expr();
+  c.give_through({by_row(attention_exprs(a).y), present});
+}
+
 OpDef with_attributes(const char* name) {
   OpDef op(name, "com.microsoft");
   op.attr("do_rotary", 0)
@@ -322,7 +356,8 @@ void define_ms_self_attention(OpList& ops) {
               .out("output", "T")
               .optional_out("present", "T")
               .infer([](InferContext& c) { infer(c, kFloatPlaces, c.dtype(0)); })
-              .kernel([](Prepare& p) -> Kernel { return FloatAttention(p); }));
+              .kernel([](Prepare& p) -> Kernel { return FloatAttention(p); })
+              .gradient(differentiate));
   ops.add(with_attributes("QAttention")
               .in("input", "T1", kBytes)
               .in("weight", "T2", kBytes)
@@ -336,7 +371,8 @@ void define_ms_self_attention(OpList& ops) {
               .out("output", "T3")
               .optional_out("present", "T3")
               .infer([](InferContext& c) { infer(c, kBytePlaces, c.dtype(2)); })
-              .kernel([](Prepare& p) -> Kernel { return ByteAttention(p); }));
+              .kernel([](Prepare& p) -> Kernel { return ByteAttention(p); })
+              .no_gradient("its operands are quantized"));
 }
 
 }  // namespace sx

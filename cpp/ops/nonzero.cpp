@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -214,6 +215,28 @@ Kernel make_unique(Prepare& p) {
   };
 }
 
+// --- gradients
+
+// y = Gather(x, indices) along the axis, or of the elements in order where there is none.
+void give_gathered(GradientContext& c, const Expr& x, const Expr& indices, int64_t axis) {
+  c.give_through({c.op("Gather", {x, indices}, {{"axis", axis}})});
+}
+
+void differentiate_compress(GradientContext& c) {
+  const bool flat = !c.has_attr("axis");
+  const Expr x = flat ? c.reshape(c.in(0), {-1}) : c.in(0);
+  c.require(flat || x.rank() > 0, "has no gradient where the rank of its input is unknown");
+  const int64_t axis = flat ? 0 : c.axis(c.attr_int("axis"), x.rank());
+  give_gathered(c, x, c.op("Compress", {c.iota(c.extent(x, axis)), c.in(1)}, {{"axis", int64_t{0}}}), axis);
+}
+
+// Of what is equal, the first takes the gradient.
+void differentiate_unique(GradientContext& c) {
+  const bool flat = !c.has_attr("axis");
+  const Expr indices = c.out(1);
+  give_gathered(c, flat ? c.reshape(c.in(0), {-1}) : c.in(0), indices, flat ? 0 : c.attr_int("axis"));
+}
+
 }  // namespace
 
 void define_nonzero(OpList& ops) {
@@ -230,7 +253,8 @@ void define_nonzero(OpList& ops) {
               .in("condition", "", DType::kBool)
               .out("output", "T")
               .infer(infer_compress)
-              .kernel(make_compress));
+              .kernel(make_compress)
+              .gradient(differentiate_compress));
   ops.add(OpDef("Unique")
               .since(28, 11)
               .optional_attr("axis", AttrKind::kInt)
@@ -241,7 +265,8 @@ void define_nonzero(OpList& ops) {
               .optional_out("inverse_indices", "", DType::kInt64)
               .optional_out("counts", "", DType::kInt64)
               .infer(infer_unique)
-              .kernel(make_unique));
+              .kernel(make_unique)
+              .gradient(differentiate_unique));
 }
 
 }  // namespace sx

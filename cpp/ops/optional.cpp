@@ -1,4 +1,5 @@
 // Values that may be absent: wrapping one, asking for it, taking it out.
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -21,16 +22,16 @@ void infer_get_element(InferContext& c) {
 
 void define_optional(OpList& ops) {
   using Presence = PortSpec::Presence;
-  ops.add(OpDef("Optional")
-              .since(28, 15)
-              .optional_attr("type", AttrKind::kType)
-              .any_in("input", Presence::kOptional)
-              .any_out("output")
-              .retains()
-              .infer(infer_optional)
-              .kernel([](Prepare&) -> Kernel {
-                return [](Run& run) { run.set(0, run.has(0) ? run.datum(0) : Datum()); };
-              }));
+  ops.add(
+      OpDef("Optional")
+          .since(28, 15)
+          .optional_attr("type", AttrKind::kType)
+          .any_in("input", Presence::kOptional)
+          .any_out("output")
+          .retains()
+          .infer(infer_optional)
+          .kernel([](Prepare&) -> Kernel { return [](Run& run) { run.set(0, run.has(0) ? run.datum(0) : Datum()); }; })
+          .gradient([](GradientContext& c) { c.give(0, c.grad()); }));
   ops.add(
       OpDef("OptionalHasElement")
           .since(28, 15)
@@ -49,7 +50,8 @@ void define_optional(OpList& ops) {
                   SX_CHECK(run, run.has(0), "the optional has no element; ask OptionalHasElement first");
                   run.set(0, run.datum(0));
                 };
-              }));
+              })
+              .gradient([](GradientContext& c) { c.give(0, c.grad()); }));
 }
 
 }  // namespace sx

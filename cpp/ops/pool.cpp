@@ -9,7 +9,6 @@
 #include "base/scratch.h"
 #include "kernels/pool.h"
 #include "ops/float_io.h"
-#include "ops/gradient.h"
 #include "ops/registry.h"
 #include "ops/upgrade.h"
 
@@ -73,6 +72,24 @@ OpDef& add_pool_attrs(OpDef& op) {
       .optional_attr("strides", AttrKind::kInts);
 }
 
+Expr lp_slope(const Expr& x, int64_t p) {
+  Emitter& e = x.emitter();
+  if (p == 1) return e.op("Sign", {x});
+  if (p == 2) return x;
+  const Expr exponent = e.scalar(static_cast<double>(p - 1), x.dtype());
+  return e.op("Pow", {e.op("Abs", {x}), exponent}) * e.op("Sign", {x});
+}
+
+Expr lp_share(const Expr& dy, const Expr& y, int64_t p) {
+  if (p == 1) return dy;
+  Emitter& e = y.emitter();
+  const Expr zero = e.scalar(0, y.dtype());
+  const Expr empty = e.op("Equal", {y, zero});
+  const Expr base = e.where(empty, e.scalar(1, y.dtype()), y);
+  const Expr power = p == 2 ? base : e.op("Pow", {base, e.scalar(static_cast<double>(p - 1), y.dtype())});
+  return e.where(empty, zero, dy / power);
+}
+
 namespace {
 
 int64_t ceil_quotient(int64_t a, int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; }
@@ -113,6 +130,10 @@ struct MeanOf {
   static constexpr bool kTakesAsIs = true;
   static constexpr auto kJoinRows = &PoolKernel::sum;
   T finish(T x, int64_t count) const { return count == 0 ? T{0} : x / static_cast<T>(count); }
+};
+template <typename T>
+struct SumOf : MeanOf<T> {
+  static constexpr bool kCounts = false;
 };
 template <typename T>
 struct NormOf {
@@ -297,6 +318,13 @@ struct MeanPool {
   }
 };
 
+struct SumPool {
+  template <typename T>
+  void operator()(Run&, const PoolShape& s, const T* x, T* y) const {
+    pool_rows(s, SumOf<T>(), false, x, y);
+  }
+};
+
 struct NormPool {
   int64_t p;
   template <typename T>
@@ -354,9 +382,21 @@ void differentiate_average_pool(GradientContext& c) {
   c.give(0, c.op("AveragePoolGradient", {c.grad(), c.in(0)}, c.node().attributes, "sardonyx"));
 }
 
+void differentiate_lp_pool(GradientContext& c) {
+  const int64_t p = c.attr_int("p");
+  Attributes attributes = c.node().attributes;
+  attributes.erase("p");
+  const Expr shares = c.op("SumPoolGradient", {lp_share(c.grad(), c.out(), p), c.in(0)}, attributes, "sardonyx");
+  c.give(0, lp_slope(c.in(0), p) * shares);
+}
+
+// What an element of a window gets of the window's gradient: all of it, or what a mean leaves.
+enum class Share { kAll, kMean, kMeanWithPadding };
+
 // Every element of a window gets its share; the axes are walked with the last one innermost.
 template <typename T>
-void spread(const PoolShape& s, bool count_padding, const T* dy, T* dx) {
+void spread(const PoolShape& s, Share mode, const T* dy, T* dx) {
+  const bool count_padding = mode == Share::kMeanWithPadding;
   const int64_t taps = [&] {
     int64_t product = 1;
     for (int axis = 0; axis < s.rank; ++axis) product *= s.kernel[axis];
@@ -378,6 +418,7 @@ void spread(const PoolShape& s, bool count_padding, const T* dy, T* dx) {
           count *= counted.last - counted.first;
           present *= inside[axis].last - inside[axis].first;
         }
+        if (mode == Share::kAll) count = 1;
         const T share = count == 0 ? T{0} : dy[plane * s.out_size() + i] / static_cast<T>(count);
         for (int64_t tap = 0; tap < present; ++tap) {
           int64_t rest = tap, at = 0, step = 1;
@@ -394,19 +435,18 @@ void spread(const PoolShape& s, bool count_padding, const T* dy, T* dx) {
   });
 }
 
-Kernel make_average_pool_gradient(Prepare& p) {
-  return [node = NodeView(p.node()), window = WindowSpec(p),
-          count_padding = p.attr_int("count_include_pad") != 0](Run& run) {
+Kernel make_pool_gradient(Prepare& p, Share share) {
+  return [node = NodeView(p.node()), window = WindowSpec(p), share](Run& run) {
     const Shape& like = run.in(1).shape();
     const PoolShape s = pool_shape(node, window, like);
     SX_CHECK(run, run.in(0).shape() == pool_result(s, like), "the gradient is ", run.in(0).shape().str(), "; ",
              pool_result(s, like).str(), " expected");
     Tensor& dx = run.out(0, like);
     if (dx.size() == 0) return;
-    if (dx.dtype() == DType::kFloat64) return spread(s, count_padding, run.in(0).data<double>(), dx.data<double>());
+    if (dx.dtype() == DType::kFloat64) return spread(s, share, run.in(0).data<double>(), dx.data<double>());
     const FloatIn dy(run.in(0));
     const FloatOut out(dx);
-    spread(s, count_padding, dy.data(), out.data());
+    spread(s, share, dy.data(), out.data());
     out.store();
   };
 }
@@ -440,8 +480,29 @@ void define_pool(OpList& ops) {
           .out("dX", "T")
           .shape_only({1})
           .infer([](InferContext& c) { c.out(0, c.dtype(0), c.type(1).shape); })
-          .kernel(make_average_pool_gradient)
+          .kernel([](Prepare& p) {
+            return make_pool_gradient(p, p.attr_int("count_include_pad") != 0 ? Share::kMeanWithPadding : Share::kMean);
+          })
           .gradient([](GradientContext& c) { c.give(0, c.op("AveragePool", {c.grad()}, c.node().attributes)); })));
+  // The sums of windows, and the opposite: both are linear and each is the gradient of the other.
+  add_pool_attrs(ops.add(OpDef("SumPool", "sardonyx")
+                             .in("X", "T", kFloats)
+                             .out("Y", "T")
+                             .infer(infer_pool)
+                             .kernel([](Prepare& p) { return make_pool(p, SumPool()); })
+                             .gradient([](GradientContext& c) {
+                               c.give(0, c.op("SumPoolGradient", {c.grad(), c.in(0)}, c.node().attributes, "sardonyx"));
+                             })));
+  add_pool_attrs(ops.add(OpDef("SumPoolGradient", "sardonyx")
+                             .in("dY", "T", kFloats)
+                             .in("like", "T", kFloats)
+                             .out("dX", "T")
+                             .shape_only({1})
+                             .infer([](InferContext& c) { c.out(0, c.dtype(0), c.type(1).shape); })
+                             .kernel([](Prepare& p) { return make_pool_gradient(p, Share::kAll); })
+                             .gradient([](GradientContext& c) {
+                               c.give(0, c.op("SumPool", {c.grad()}, c.node().attributes, "sardonyx"));
+                             })));
   add_pool_attrs(ops.add(OpDef("LpPool")
                              .since(22)
                              .attr("p", 2)
@@ -449,6 +510,7 @@ void define_pool(OpList& ops) {
                              .out("Y", "T")
                              .infer(infer_pool)
                              .kernel([](Prepare& p) { return make_pool(p, NormPool{norm_order(p)}); })
+                             .gradient(differentiate_lp_pool)
                              .upgrade(2, [](UpgradeContext& c) {
                                const float p = c.take<float>("p", 2.0f);
                                SX_REQUIRE(p >= 1.0f && p <= 1e6f && p == std::floor(p), kNotImplemented,

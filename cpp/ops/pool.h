@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/conv/conv_shape.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/sliding_window.h"
@@ -30,6 +31,9 @@ struct PoolShape {
 PoolShape pool_shape(const NodeView& node, const WindowSpec& window, const Shape& x);
 Shape pool_result(const PoolShape& shape, const Shape& x);
 void infer_pool(InferContext& c);
+// For y = (sum of |x|^p)^(1/p): dx = lp_slope(x) times what elements get of lp_share(dy, y); nothing where y is 0.
+Expr lp_slope(const Expr& x, int64_t p);
+Expr lp_share(const Expr& dy, const Expr& y, int64_t p);
 // kernel_shape, strides, pads, auto_pad, dilations and ceil_mode.
 OpDef& add_pool_attrs(OpDef& op);
 

@@ -222,7 +222,8 @@ void define_qlinear_matmul(OpList& ops) {
               .in("y_zero_point", "T3", kBytes | kFloat8s)
               .out("y", "T3")
               .infer([](InferContext& c) { infer_matmul(c, {}, c.dtype(7), 3); })
-              .kernel(make_qlinear_matmul));
+              .kernel(make_qlinear_matmul)
+              .zero_gradient());
   ops.add(OpDef("QGemm", "com.microsoft")
               .attr("transA", 0)
               .attr("transB", 0)
@@ -238,7 +239,8 @@ void define_qlinear_matmul(OpList& ops) {
               .optional_in("y_zero_point", "TYZ", kBytes)
               .out("Y", "TY", kBytes | DType::kFloat32)
               .infer(infer_qgemm)
-              .kernel([](Prepare& p) -> Kernel { return QGemm(p); }));
+              .kernel([](Prepare& p) -> Kernel { return QGemm(p); })
+              .no_gradient("its operands are quantized"));
 }
 
 }  // namespace sx

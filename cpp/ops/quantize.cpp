@@ -7,6 +7,7 @@
 #include "kernels/quantize.h"
 #include "ops/convert.h"
 #include "ops/elementwise.h"
+#include "ops/gradient.h"
 #include "ops/registry.h"
 
 namespace sx {
@@ -299,6 +300,38 @@ void infer_dequantize(InferContext& c) {
   c.out(0, to, c.type(0).shape);
 }
 
+// y = (x - zero) scale: the scale takes the sum of dy (x - zero) over the elements that it scales.
+void differentiate_dequantize(GradientContext& c) {
+  const Expr x = c.in(0), scale = c.in(1);
+  c.require(!c.wants(0) && !c.wants(2), "has no gradient by what is quantized, which moves in steps");
+  c.require(scale.rank() >= 0 && x.rank() >= 0, "has no gradient where the ranks of its inputs are unknown");
+  const DType dtype = c.grad().dtype();
+  Attributes attributes = c.node().attributes;
+  attributes["output_dtype"] = static_cast<int64_t>(dtype);
+  const Expr g = c.grad() * c.op("DequantizeLinear", {x, c.ones_like(scale), c.in(2)}, attributes);
+  const auto other_axes = [&](int axis) {
+    std::vector<int64_t> axes;
+    for (int i = 0; i < x.rank(); ++i)
+      if (i != axis) axes.push_back(i);
+    return axes;
+  };
+  const int64_t block = c.attr_int("block_size");
+  Expr sum;
+  if (block > 0) {
+    const int axis = c.axis(c.attr_int("axis"), x.rank());
+    const Expr place = c.op("Div", {c.iota(c.extent(x, axis)), c.ints({block})});
+    sum = c.op(
+        "ScatterElements",
+        {c.cast(c.zeros_like(scale), dtype), c.op("Expand", {c.unsqueeze(place, other_axes(axis)), c.shape(x)}), g},
+        {{"axis", static_cast<int64_t>(axis)}, {"reduction", std::string("add")}});
+  } else if (scale.type().shape == SymShape{} || scale.type().shape == SymShape{Dim(1)}) {
+    sum = c.reshape_like(c.op("ReduceSum", {g}), scale);
+  } else {
+    sum = c.reduce_sum(g, other_axes(c.axis(c.attr_int("axis"), x.rank())), false);
+  }
+  c.give(1, c.cast(sum, scale.dtype()));
+}
+
 OpDef quantize_linear(const char* domain, int since, int first) {
   OpDef op("QuantizeLinear", domain);
   op.since(since, first)
@@ -312,7 +345,8 @@ OpDef quantize_linear(const char* domain, int since, int first) {
       .optional_in("y_zero_point", "T3", kQuantized)
       .out("y", "T3", kQuantized)
       .infer(infer_quantize)
-      .kernel(make_quantize);
+      .kernel(make_quantize)
+      .zero_gradient();
   return op;
 }
 
@@ -327,7 +361,8 @@ OpDef dequantize_linear(const char* domain, int since, int first) {
       .optional_in("x_zero_point", "T1", kQuantized | DType::kInt32)
       .out("y", "T3", kReal)
       .infer(infer_dequantize)
-      .kernel(make_dequantize);
+      .kernel(make_dequantize)
+      .gradient(differentiate_dequantize);
   return op;
 }
 

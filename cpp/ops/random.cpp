@@ -83,14 +83,16 @@ void define_random_pair(OpList& ops, const char* name, const char* like_name) {
               .required_attr("shape", AttrKind::kInts)
               .out("output", "T", kFloats)
               .infer(infer_random)
-              .kernel(make_random<normal, false>));
+              .kernel(make_random<normal, false>)
+              .zero_gradient());
   ops.add(random_operator(like_name, normal)
               .optional_attr("dtype", AttrKind::kInt)
               .in("input", "T1", kAllTypes)
               .out("output", "T2", kFloats)
               .shape_only({0})
               .infer(infer_random_like)
-              .kernel(make_random<normal, true>));
+              .kernel(make_random<normal, true>)
+              .zero_gradient());
 }
 
 // --- Bernoulli
@@ -172,7 +174,8 @@ void define_random(OpList& ops) {
               .out("output", "T2", kBernoulliTypes)
               .nondeterministic()
               .infer(infer_bernoulli)
-              .kernel(make_bernoulli));
+              .kernel(make_bernoulli)
+              .zero_gradient());
   ops.add(OpDef("Multinomial")
               .since(22, 7)
               .attr("dtype", 6)

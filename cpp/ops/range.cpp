@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/int_input.h"
 #include "ops/kernel.h"
@@ -238,6 +239,24 @@ Kernel make_one_hot(Prepare& p) {
   };
 }
 
+// --- gradients
+
+// start + i delta for the numbers i that there are; their count moves in steps.
+void differentiate_range(GradientContext& c) {
+  const auto number = [&](size_t i) { return c.op("Reshape", {c.in(i), c.ints({})}); };
+  const Expr i = c.cast(c.iota(c.extent(c.out(), 0)), c.grad().dtype());
+  c.give_through({number(0) + i * number(2)});
+}
+
+// off + (on - off) hot, with hot 1 at the indices and 0 elsewhere.
+void differentiate_one_hot(GradientContext& c) {
+  const DType dtype = c.grad().dtype();
+  const Expr range = c.cast(c.ints({0, 1}), dtype);
+  const Expr hot = c.op("OneHot", {c.in(0), c.in(1), range}, c.node().attributes);
+  const auto value = [&](int64_t i) { return c.op("Gather", {c.in(2), c.constant(Tensor::scalar(i))}); };
+  c.give_through({value(0) + (value(1) - value(0)) * hot});
+}
+
 }  // namespace
 
 void define_range(OpList& ops) {
@@ -250,14 +269,16 @@ void define_range(OpList& ops) {
               .in("delta", "T", ranged)
               .out("output", "T")
               .infer(infer_range)
-              .kernel(make_range));
+              .kernel(make_range)
+              .gradient(differentiate_range));
   ops.add(OpDef("ConstantOfShape")
               .since(25, 9)
               .optional_attr("value", AttrKind::kTensor)
               .in("input", "", DType::kInt64)
               .out("output")
               .infer(infer_constant_of_shape)
-              .kernel(make_constant_of_shape));
+              .kernel(make_constant_of_shape)
+              .zero_gradient());
   ops.add(OpDef("EyeLike")
               .since(22, 9)
               .optional_attr("dtype", AttrKind::kInt)
@@ -266,7 +287,8 @@ void define_range(OpList& ops) {
               .out("output")
               .shape_only({0})
               .infer(infer_eye_like)
-              .kernel(make_eye_like));
+              .kernel(make_eye_like)
+              .zero_gradient());
   ops.add(OpDef("OneHot")
               .since(28, 9)
               .attr("axis", -1)
@@ -275,7 +297,8 @@ void define_range(OpList& ops) {
               .in("values", "T3", kAllTypes)
               .out("output", "T3")
               .infer(infer_one_hot)
-              .kernel(make_one_hot));
+              .kernel(make_one_hot)
+              .gradient(differentiate_one_hot));
 }
 
 }  // namespace sx

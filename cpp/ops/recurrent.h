@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/epilogue.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -56,6 +57,27 @@ void infer_recurrent(InferContext& c, const RecurrentSpec& spec, size_t hidden_a
 OpDef& add_recurrent_attrs(OpDef& op);
 // The same with the inputs X, W, R, B, sequence_lens, initial_h and the outputs Y, Y_h of the ONNX operators.
 OpDef& add_recurrent_ports(OpDef& op);
+
+// One step of a cell as expressions within a body, and what it makes of them in place of h and c.
+struct CellExprs {
+  const NodeView& node;
+  Emitter& emitter;
+  const RecurrentSpec& spec;
+  int direction;
+  std::vector<Expr> x;  // x W^T + bias, gate by gate
+  Expr h, c;
+  Expr weights;    // R^T, [hidden, gates * hidden]
+  Expr kept_bias;  // the recurrent bias of the last gate where RecurrentForm::kept is 1, or none
+  std::vector<Expr> peepholes;
+
+  // h R^T for the gates [first, last), gate by gate.
+  std::vector<Expr> recurred(const Expr& state, int first, int last) const;
+  // The activation `function` of x, clipped where the operator clips.
+  Expr activated(size_t function, const Expr& x, bool clips = true) const;
+};
+using CellRule = std::function<void(CellExprs&)>;
+// The gradient rule of an operator: through a Scan for each direction whose body is the cell (recurrent_gradient.cpp).
+void differentiate_recurrent(GradientContext& c, const RecurrentForm& form, const CellRule& cell);
 
 // The extents of one run and where things stand in memory.
 struct RecurrentSizes {

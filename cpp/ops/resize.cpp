@@ -9,147 +9,15 @@
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
-#include "ops/resize_taps.h"
+#include "ops/resize_plan.h"
 #include "ops/upgrade.h"
 #include "ops/vector16.h"
 
 namespace sx {
 namespace {
 
-enum class Aspect { kStretch, kNotLarger, kNotSmaller };
-
-template <typename E>
-E choice(const NodeView& node, const char* attribute, std::initializer_list<std::pair<const char*, E>> choices) {
-  const std::string& given = node.attr_string(attribute);
-  std::string known;
-  for (const auto& [name, value] : choices) {
-    if (given == name) return value;
-    known += join(known.empty() ? "" : ", ", name);
-  }
-  node.error(attribute, " is '", given, "'; expected one of ", known);
-}
-
-struct Settings {
-  ResizeRule rule;
-  Aspect aspect = Aspect::kStretch;
-  std::optional<std::vector<int64_t>> axes;
-  float extrapolation = 0;
-};
-
-Settings settings_of(const NodeView& node) {
-  Settings s;
-  s.rule.mode = choice<ResizeMode>(
-      node, "mode",
-      {{"nearest", ResizeMode::kNearest}, {"linear", ResizeMode::kLinear}, {"cubic", ResizeMode::kCubic}});
-  using C = ResizeCoordinates;
-  s.rule.coordinates = choice<C>(node, "coordinate_transformation_mode",
-                                 {{"half_pixel", C::kHalfPixel},
-                                  {"half_pixel_symmetric", C::kHalfPixelSymmetric},
-                                  {"pytorch_half_pixel", C::kPytorchHalfPixel},
-                                  {"align_corners", C::kAlignCorners},
-                                  {"asymmetric", C::kAsymmetric},
-                                  {"tf_half_pixel_for_nn", C::kTfHalfPixelForNn},
-                                  {"tf_crop_and_resize", C::kTfCropAndResize}});
-  using R = ResizeRounding;
-  s.rule.rounding = choice<R>(node, "nearest_mode",
-                              {{"round_prefer_floor", R::kPreferFloor},
-                               {"round_prefer_ceil", R::kPreferCeil},
-                               {"floor", R::kFloor},
-                               {"ceil", R::kCeil}});
-  s.rule.cubic_a = static_cast<double>(node.attr_float("cubic_coeff_a"));
-  s.rule.antialias = node.attr_int("antialias") != 0 && s.rule.mode != ResizeMode::kNearest;
-  s.rule.exclude_outside = node.attr_int("exclude_outside") != 0;
-  s.aspect = choice<Aspect>(
-      node, "keep_aspect_ratio_policy",
-      {{"stretch", Aspect::kStretch}, {"not_larger", Aspect::kNotLarger}, {"not_smaller", Aspect::kNotSmaller}});
-  if (node.has_attr("axes")) s.axes = node.attr_ints("axes");
-  s.extrapolation = node.attr_float("extrapolation_value");
-  return s;
-}
-
-// The elements of a float tensor; nothing for an absent or empty one, which older models write for "not given".
-std::vector<double> numbers(const Tensor* x) {
-  std::vector<double> values;
-  if (x == nullptr) return values;
-  with_number(x->dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    for (int64_t i = 0; i < x->size(); ++i)
-      values.push_back(static_cast<double>(static_cast<Arithmetic<T>>(x->data<T>()[i])));
-  });
-  return values;
-}
-
-struct Request {
-  std::vector<double> roi;
-  std::vector<double> scales;
-  std::vector<int64_t> sizes;
-};
-
-// What is to be done along each axis of `x`. `fault` takes the parts of a message and throws.
-template <typename Fault>
-std::vector<ResizeAxis> resolve(const Settings& s, const NodeView& node, const Shape& x, const Request& request,
-                                Fault fault) {
-  std::vector<ResizeAxis> plan;
-  for (int64_t extent : x) plan.push_back({extent, extent, 1, 0, 1});
-  std::vector<int> axes;
-  if (s.axes) {
-    for (int64_t axis : *s.axes) {
-      axes.push_back(node.axis(axis, x.rank()));
-      SX_CHECK(node, std::count(axes.begin(), axes.end(), axes.back()) == 1, "axis ", axis, " is given twice");
-    }
-  } else {
-    for (int i = 0; i < x.rank(); ++i) axes.push_back(i);
-  }
-  const size_t n = axes.size();
-  if (request.scales.empty() == request.sizes.empty() && n > 0)
-    fault(request.scales.empty() ? "has neither scales nor sizes" : "has both scales and sizes",
-          "; one of them expected");
-  if (!request.scales.empty() && request.scales.size() != n)
-    fault("has ", request.scales.size(), " scales for ", n, " axes");
-  if (!request.sizes.empty() && request.sizes.size() != n)
-    fault("has ", request.sizes.size(), " sizes for ", n, " axes");
-  const bool crops = s.rule.coordinates == ResizeCoordinates::kTfCropAndResize;
-  if (crops && request.roi.size() != 2 * n)
-    fault("has ", request.roi.size(), " roi bounds; two for each of ", n, " axes expected");
-  std::optional<double> common;
-  if (!request.sizes.empty() && s.aspect != Aspect::kStretch) {
-    for (size_t i = 0; i < n; ++i) {
-      const auto ratio = static_cast<double>(request.sizes[i]) / static_cast<double>(x[axes[i]]);
-      if (!common) common = ratio;
-      common = s.aspect == Aspect::kNotLarger ? std::min(*common, ratio) : std::max(*common, ratio);
-    }
-  }
-  for (size_t i = 0; i < n; ++i) {
-    ResizeAxis& axis = plan[static_cast<size_t>(axes[i])];
-    if (crops) {
-      axis.roi_begin = request.roi[i];
-      axis.roi_end = request.roi[n + i];
-    }
-    double extent = 0;
-    if (!request.scales.empty()) {
-      axis.scale = request.scales[i];
-      if (!(axis.scale > 0)) fault("scale ", axis.scale, " of axis ", axes[i], " is not positive");
-      const double covered = crops ? axis.roi_end - axis.roi_begin : 1.0;
-      // The product is rounded to float, as in the specification's shape inference.
-      extent =
-          std::floor(static_cast<double>(static_cast<float>(static_cast<double>(axis.from) * covered * axis.scale)));
-    } else if (common) {
-      axis.scale = *common;
-      extent = std::floor(*common * static_cast<double>(axis.from) + 0.5);
-    } else {
-      extent = static_cast<double>(request.sizes[i]);
-    }
-    if (!(extent >= 0 && extent < 1e15)) fault("axis ", axes[i], " of ", x.str(), " would get the extent ", extent);
-    axis.to = static_cast<int64_t>(extent);
-    if (request.scales.empty() && !common) axis.scale = static_cast<double>(axis.to) / static_cast<double>(axis.from);
-    if (axis.from == 0 && axis.to > 0)
-      fault("axis ", axes[i], " of ", x.str(), " is empty and cannot be resized to ", axis.to);
-  }
-  return plan;
-}
-
 void infer_resize(InferContext& c) {
-  const Settings s = settings_of(c);
+  const ResizeSettings s = resize_settings(c);
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
   SymShape shape = c.shape(0);
   const Tensor* scales = c.constant(2);
@@ -157,15 +25,15 @@ void infer_resize(InferContext& c) {
   const auto sizes = c.has(3) ? c.elements(3) : std::nullopt;
   const bool crops = s.rule.coordinates == ResizeCoordinates::kTfCropAndResize;
   const auto concrete_x = concrete(c.shape(0));
-  Request request;
-  if (scales != nullptr) request.scales = numbers(scales);
-  if (c.constant(1) != nullptr) request.roi = numbers(c.constant(1));
+  ResizeRequest request;
+  if (scales != nullptr) request.scales = resize_numbers(scales);
+  if (c.constant(1) != nullptr) request.roi = resize_numbers(c.constant(1));
   const auto known_sizes = c.has(3) ? c.integers(3) : std::nullopt;
   if (known_sizes) request.sizes = *known_sizes;
   const bool all_known =
       (!c.has(2) || scales != nullptr) && (!c.has(3) || known_sizes) && (!crops || c.constant(1) != nullptr);
   if (concrete_x && all_known) {
-    const auto plan = resolve(s, c, *concrete_x, request, [&](const auto&... parts) { c.error(parts...); });
+    const auto plan = resolve_resize(s, c, *concrete_x, request, [&](const auto&... parts) { c.error(parts...); });
     for (size_t i = 0; i < plan.size(); ++i) shape[i] = Dim(plan[i].to);
     return c.out(0, c.dtype(0), shape);
   }
@@ -185,7 +53,7 @@ void infer_resize(InferContext& c) {
         extent = floor_div(extent, Dim(static_cast<int64_t>(1 / scale)));
       else extent = Dim();
     } else {
-      extent = sizes && s.aspect == Aspect::kStretch && i < sizes->size() ? (*sizes)[i] : Dim();
+      extent = sizes && s.aspect == ResizeAspect::kStretch && i < sizes->size() ? (*sizes)[i] : Dim();
     }
   }
   c.out(0, c.dtype(0), shape);
@@ -437,19 +305,6 @@ void resize_smooth(const std::vector<ResizeAxis>& plan, const std::vector<Resize
   }
 }
 
-// An axis that keeps its extent is left alone unless it is cropped.
-bool unchanged(const ResizeRule& rule, const ResizeAxis& axis) {
-  if (axis.to != axis.from || std::abs(axis.scale - 1) > 1e-9) return false;
-  return rule.coordinates != ResizeCoordinates::kTfCropAndResize || (axis.roi_begin == 0 && axis.roi_end == 1);
-}
-
-std::vector<ResizeTaps> taps_of(const ResizeRule& rule, const std::vector<ResizeAxis>& plan) {
-  std::vector<ResizeTaps> taps;
-  for (const ResizeAxis& axis : plan)
-    taps.push_back(unchanged(rule, axis) || axis.to == 0 ? ResizeTaps() : resize_taps(rule, axis));
-  return taps;
-}
-
 // What a run needs to know; made once where nothing of it changes in the plan.
 struct Prepared {
   std::vector<ResizeAxis> plan;
@@ -460,7 +315,7 @@ constexpr int64_t kLongestPrepared = int64_t{1} << 22;
 
 Kernel make_resize(Prepare& p) {
   const NodeView node(p.node());
-  const Settings s = settings_of(node);
+  const ResizeSettings s = resize_settings(node);
   const DType dtype = p.dtype(0);
   SX_CHECK(node, s.rule.mode == ResizeMode::kNearest || kNumbers.has(dtype), "mode '", node.attr_string("mode"),
            "' of ", name_of(dtype), " elements is not supported; numbers expected");
@@ -468,13 +323,14 @@ Kernel make_resize(Prepare& p) {
   std::optional<Shape> known = p.shape(0);
   const bool crops = s.rule.coordinates == ResizeCoordinates::kTfCropAndResize;
   if (known && (!p.has(2) || p.constant(2)) && (!p.has(3) || p.constant(3)) && (!crops || p.constant(1))) {
-    const Request request{crops ? numbers(p.constant(1)) : std::vector<double>(), numbers(p.constant(2)),
-                          p.constant(3) ? p.constant(3)->integers() : std::vector<int64_t>()};
-    prepared->plan = resolve(s, node, *known, request, [&](const auto&... parts) { node.error(parts...); });
+    const ResizeRequest request{crops ? resize_numbers(p.constant(1)) : std::vector<double>(),
+                                resize_numbers(p.constant(2)),
+                                p.constant(3) ? p.constant(3)->integers() : std::vector<int64_t>()};
+    prepared->plan = resolve_resize(s, node, *known, request, [&](const auto&... parts) { node.error(parts...); });
     // Long tables wait for the run, which takes the memory of its result first.
     const bool brief = std::all_of(prepared->plan.begin(), prepared->plan.end(),
                                    [](const ResizeAxis& axis) { return axis.to <= kLongestPrepared; });
-    if (brief) prepared->taps = taps_of(s.rule, prepared->plan);
+    if (brief) prepared->taps = resize_taps(s.rule, prepared->plan);
     else known.reset();
   } else {
     known.reset();
@@ -484,17 +340,15 @@ Kernel make_resize(Prepare& p) {
     const Prepared* use = prepared.get();
     Prepared found;
     if (!known || *known != x.shape()) {
-      const Request request{crops && run.has(1) ? numbers(&run.in(1)) : std::vector<double>(),
-                            run.has(2) ? numbers(&run.in(2)) : std::vector<double>(),
-                            run.has(3) ? run.in(3).integers() : std::vector<int64_t>()};
-      found.plan = resolve(s, node, x.shape(), request, [&](const auto&... parts) { run.error(parts...); });
+      const ResizeRequest request = resize_request(run, s);
+      found.plan = resolve_resize(s, node, x.shape(), request, [&](const auto&... parts) { run.error(parts...); });
       use = &found;
     }
     Shape shape;
     for (const ResizeAxis& axis : use->plan) shape.push_back(axis.to);
     Tensor& y = run.out(0, shape);
     if (y.size() == 0) return;
-    if (use == &found) found.taps = taps_of(s.rule, found.plan);
+    if (use == &found) found.taps = resize_taps(s.rule, found.plan);
     if (s.rule.mode == ResizeMode::kNearest) {
       Tensor extrapolation(x.dtype(), Shape{});
       with_storage(x.dtype(),
@@ -527,7 +381,7 @@ void name_coordinates(UpgradeContext& c) {
   if (scales != kNone) {
     const bool known = c.input(1).constant.defined();
     shrinks = grows = !known;
-    for (double scale : numbers(known ? &c.input(1).constant : nullptr)) {
+    for (double scale : resize_numbers(known ? &c.input(1).constant : nullptr)) {
       shrinks = shrinks || scale < 1;
       grows = grows || scale > 1;
     }
@@ -561,27 +415,22 @@ void scales_to_input(UpgradeContext& c) {
 }  // namespace
 
 void define_resize(OpList& ops) {
-  ops.add(OpDef("Resize")
-              .since(19, 10)
-              .attr("antialias", 0)
-              .optional_attr("axes", AttrKind::kInts)
-              .attr("coordinate_transformation_mode", "half_pixel")
-              .attr("cubic_coeff_a", -0.75f)
-              .attr("exclude_outside", 0)
-              .attr("extrapolation_value", 0.0f)
-              .attr("keep_aspect_ratio_policy", "stretch")
-              .attr("mode", "nearest")
-              .attr("nearest_mode", "round_prefer_floor")
-              .in("X", "T1", kAllTypes)
-              .optional_in("roi", "T2", kFloats)
-              .optional_in("scales", "", DType::kFloat32)
-              .optional_in("sizes", "", DType::kInt64)
-              .out("Y", "T1")
-              .infer(infer_resize)
-              .kernel(make_resize)
-              .upgrade(11, name_coordinates)
-              // Resize-11 and -12 want roi even where it is not used: a node without it cannot be written for them.
-              .upgrade(13, [](UpgradeContext&) {}));
+  OpDef& resize =
+      ops.add(OpDef("Resize")
+                  .since(19, 10)
+                  .in("X", "T1", kAllTypes)
+                  .optional_in("roi", "T2", kFloats)
+                  .optional_in("scales", "", DType::kFloat32)
+                  .optional_in("sizes", "", DType::kInt64)
+                  .out("Y", "T1")
+                  .infer(infer_resize)
+                  .kernel(make_resize)
+                  .upgrade(11, name_coordinates)
+                  // Resize-11 and -12 want roi even where it is not used: a node without it cannot be written for them.
+                  .upgrade(13, [](UpgradeContext&) {})
+                  .gradient(differentiate_resize));
+  add_resize_attrs(resize);
+  define_resize_gradient(ops);
   ops.add(OpDef("Upsample")
               .since(10)
               .attr("mode", "nearest")

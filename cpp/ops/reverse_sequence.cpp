@@ -1,5 +1,6 @@
 // y = x with the first sequence_lens[b] time steps of each sample b in reverse order.
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -53,6 +54,11 @@ Kernel make_reverse_sequence(Prepare& p) {
   };
 }
 
+// The operator undoes itself.
+void differentiate_reverse_sequence(GradientContext& c) {
+  c.give(0, c.op("ReverseSequence", {c.grad(), c.in(1)}, c.node().attributes));
+}
+
 }  // namespace
 
 void define_reverse_sequence(OpList& ops) {
@@ -64,7 +70,8 @@ void define_reverse_sequence(OpList& ops) {
               .in("sequence_lens", "", DType::kInt64)
               .out("Y", "T")
               .infer(infer_reverse_sequence)
-              .kernel(make_reverse_sequence));
+              .kernel(make_reverse_sequence)
+              .gradient(differentiate_reverse_sequence));
 }
 
 }  // namespace sx

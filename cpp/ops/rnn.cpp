@@ -31,8 +31,14 @@ class RnnCell : public RecurrentCell<T> {
   const RecurrentSpec& spec_;
 };
 
+void cell(CellExprs& s) { s.h = s.activated(0, s.x[0] + s.recurred(s.h, 0, 1)[0]); }
+
 }  // namespace
 
-void define_rnn(OpList& ops) { add_recurrent<RnnCell, RnnForm>(ops, "RNN"); }
+void define_rnn(OpList& ops) {
+  add_recurrent<RnnCell, RnnForm>(ops, "RNN").gradient([](GradientContext& c) {
+    differentiate_recurrent(c, RnnForm(c), cell);
+  });
+}
 
 }  // namespace sx

@@ -4,7 +4,12 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "ops/gradient.h"
+
 namespace sx {
+
+// The same as an expression: x is [batch, positions, heads, size], the angles are [batch or 1, positions, half].
+Expr turned(const Expr& x, const Expr& cosine, const Expr& sine, bool interleaved);
 
 // Turns the first 2 * half of `size` channels and copies the rest; y may be x. A pair is channels (2j, 2j + 1) when
 // interleaved, else (j, j + half).

@@ -2,12 +2,30 @@
 #include <algorithm>
 
 #include "ops/float_io.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
 #include "ops/rotary.h"
 
 namespace sx {
+
+Expr turned(const Expr& x, const Expr& cosine, const Expr& sine, bool interleaved) {
+  Emitter& e = x.emitter();
+  const Expr cosines = e.unsqueeze(cosine, {2}), sines = e.unsqueeze(sine, {2});
+  const Expr half = e.extent(cosines, 3), both = half + half;
+  const auto channels = [&](const Expr& begin, const Expr& end, int64_t step) {
+    return e.op("Slice", {x, begin, end, e.ints({3}), e.ints({step})});
+  };
+  const Expr real = interleaved ? channels(e.ints({0}), both, 2) : channels(e.ints({0}), half, 1);
+  const Expr imaginary = interleaved ? channels(e.ints({1}), both, 2) : channels(half, both, 1);
+  std::vector<Expr> parts = {real * cosines - imaginary * sines, real * sines + imaginary * cosines};
+  const Expr rest = channels(both, e.ints({INT64_MAX}), 1);
+  if (!interleaved) return e.concat({parts[0], parts[1], rest}, 3);
+  for (Expr& part : parts) part = e.unsqueeze(part, {4});
+  return e.concat({e.reshape(e.concat(parts, 4), {0, 0, 0, -1}), rest}, 3);
+}
+
 namespace {
 
 // Inputs by place.
@@ -86,6 +104,19 @@ Kernel make(Prepare& p) {
   };
 }
 
+void differentiate_rotary(GradientContext& c) {
+  const RotarySpec spec(c);
+  const Expr x = c.in(kX);
+  c.require(x.rank() == 3 || x.rank() == 4, "has no gradient where the rank of its input is unknown");
+  const auto angles = [&](size_t i) {
+    return c.in(kPositions) ? c.op("Gather", {c.in(i), c.in(kPositions)}) : c.in(i);
+  };
+  const bool by_head = x.rank() == 4;
+  const Expr rows = by_head ? c.transpose(x, {0, 2, 1, 3}) : c.reshape(x, {0, 0, spec.heads, -1});
+  const Expr y = turned(rows, angles(kCos), angles(kSin), spec.interleaved);
+  c.give_through({by_head ? c.transpose(y, {0, 2, 1, 3}) : c.reshape_like(y, x)});
+}
+
 }  // namespace
 
 void define_rotary_embedding(OpList& ops) {
@@ -101,7 +132,8 @@ void define_rotary_embedding(OpList& ops) {
               .optional_in("position_ids", "M", DType::kInt64)
               .out("Y", "T")
               .infer(same_as(0))
-              .kernel(make));
+              .kernel(make)
+              .gradient(differentiate_rotary));
 }
 
 }  // namespace sx

@@ -260,6 +260,7 @@ void define_scan(OpList& ops) {
               .retains()
               .infer(infer_scan)
               .kernel(make_scan)
+              .gradient(differentiate_scan)
               .upgrade(9, scan_of_batch));
   ops.add(OpDef(kBatchScan, kOwnDomain)
               .required_attr("body", AttrKind::kGraph)
@@ -270,7 +271,8 @@ void define_scan(OpList& ops) {
               .any_out("final_state_and_scan_outputs", PortSpec::Presence::kVariadic)
               .retains()
               .infer(infer_batch_scan)
-              .kernel(make_batch_scan));
+              .kernel(make_batch_scan)
+              .no_gradient("the Scan of opset 8 walks over a batch of its own; write the model for opset 9 or newer"));
 }
 
 }  // namespace sx

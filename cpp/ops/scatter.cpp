@@ -272,12 +272,48 @@ Kernel make_tensor_scatter(Prepare& p) {
 
 // --- gradients
 
+// Input 0 of the node replaced by `data` and the updates by `updates`, with another reduction.
+Expr scattered(GradientContext& c, const Expr& data, const Expr& updates, const char* reduction) {
+  Attributes attributes = c.node().attributes;
+  attributes["reduction"] = std::string(reduction);
+  return c.op(c.node().op->name(), {data, c.in(1), updates}, attributes);
+}
+
+// Each factor takes the product of the others, which is the whole over itself but for zeros: with one zero among the
+// factors of a place only that one takes anything.
+void differentiate_scatter_mul(GradientContext& c, const std::string& gather, const Attributes& place) {
+  const Expr x = c.in(0), updates = c.in(2);
+  const Expr zero = c.scalar(0, x.dtype()), one = c.scalar(1, x.dtype());
+  const auto is_zero = [&](const Expr& v) { return c.op("Equal", {v, zero}); };
+  const auto without_zeros = [&](const Expr& v) { return c.where(is_zero(v), one, v); };
+  const Expr product = scattered(c, without_zeros(x), without_zeros(updates), "mul");
+  const Expr zeros = scattered(c, c.cast(is_zero(x), x.dtype()), c.cast(is_zero(updates), x.dtype()), "add");
+  const auto share = [&](const Expr& factor, const Expr& all, const Expr& count) {
+    const Expr at_zero = c.where(c.op("Equal", {count, one}), all, zero);
+    const Expr elsewhere = c.where(is_zero(count), all / without_zeros(factor), zero);
+    return c.where(is_zero(factor), at_zero, elsewhere);
+  };
+  const auto picked = [&](const Expr& v) { return c.op(gather, {v, c.in(1)}, place); };
+  if (c.wants(0)) c.give(0, c.grad() * share(x, product, zeros));
+  if (c.wants(2)) c.give(2, picked(c.grad()) * share(updates, picked(product), picked(zeros)));
+}
+
+// Those that are equal to the extremum of a place share its gradient.
+void differentiate_scatter_extreme(GradientContext& c, const std::string& gather, const Attributes& place) {
+  const auto picked = [&](const Expr& v) { return c.op(gather, {v, c.in(1)}, place); };
+  const Expr here = c.cast(c.op("Equal", {c.in(0), c.out()}), c.grad().dtype());
+  const Expr there = c.cast(c.op("Equal", {c.in(2), picked(c.out())}), c.grad().dtype());
+  const Expr share = c.grad() / scattered(c, here, there, "add");
+  if (c.wants(0)) c.give(0, here * share);
+  if (c.wants(2)) c.give(2, there * picked(share));
+}
+
 // The updates take the gradient from where they went; with "none" the data has none there. Of updates with "none" that
 // meet in one place, each takes the gradient of that place.
 void differentiate_scatter(GradientContext& c, const std::string& gather, const Attributes& place) {
   const std::string& reduction = c.attr_string("reduction");
-  c.require(reduction == "none" || reduction == "add", "has no gradient for the reduction '", reduction,
-            "'; 'none' or 'add' expected");
+  if (reduction == "mul") return differentiate_scatter_mul(c, gather, place);
+  if (reduction == "max" || reduction == "min") return differentiate_scatter_extreme(c, gather, place);
   if (c.wants(0)) {
     const Expr kept = reduction == "add"
                           ? c.grad()
@@ -292,6 +328,23 @@ void differentiate_scatter_elements(GradientContext& c) {
 }
 
 void differentiate_scatter_nd(GradientContext& c) { differentiate_scatter(c, "GatherND", {}); }
+
+// The update of sample b went to places start[b], start[b] + 1 ... along the axis, round the end where it is circular.
+void differentiate_tensor_scatter(GradientContext& c) {
+  const Expr x = c.in(0), update = c.in(1);
+  if (c.wants(0)) c.give(0, c.op("TensorScatter", {c.grad(), c.zeros_like(update), c.in(2)}, c.node().attributes));
+  if (!c.wants(1)) return;
+  c.require(update.rank() >= 0, "has no gradient where the rank of its update is unknown");
+  const int axis = c.axis(c.attr_int("axis"), update.rank());
+  std::vector<int64_t> behind_batch, around;
+  for (int i = 1; i < update.rank(); ++i) behind_batch.push_back(i);
+  for (int i = 0; i < update.rank(); ++i)
+    if (i != axis) around.push_back(i);
+  Expr place = c.unsqueeze(c.iota(c.extent(update, axis)), around);
+  if (c.in(2)) place = place + c.unsqueeze(c.in(2), behind_batch);
+  place = c.op("Mod", {place, c.extent(x, axis)});
+  c.give(1, c.op("GatherElements", {c.grad(), c.expand_like(place, update)}, {{"axis", static_cast<int64_t>(axis)}}));
+}
 
 }  // namespace
 
@@ -340,7 +393,8 @@ void define_scatter(OpList& ops) {
               .out("present_cache", "T")
               .in_place({0})
               .infer(infer_tensor_scatter)
-              .kernel(make_tensor_scatter));
+              .kernel(make_tensor_scatter)
+              .gradient(differentiate_tensor_scatter));
 }
 
 }  // namespace sx

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -231,6 +232,65 @@ Kernel make_split(Prepare& p) {
   };
 }
 
+// --- gradients: that of a sequence is the sequence of its items' gradients
+
+// The position in a sequence of `count` items, counted from the front.
+Expr from_front(GradientContext& c, const Expr& position, const Expr& count) {
+  const Expr at = c.op("Reshape", {c.cast(position, DType::kInt64), c.ints({})});
+  const Expr zero = c.constant(Tensor::scalar<int64_t>(0));
+  return c.where(c.op("Less", {at, zero}), at + count, at);
+}
+
+void differentiate_construct(GradientContext& c) {
+  for (size_t i = 0; i < c.inputs(); ++i)
+    if (c.wants(i)) c.give(i, c.op("SequenceAt", {c.grad(), c.constant(Tensor::scalar(static_cast<int64_t>(i)))}));
+}
+
+void differentiate_insert(GradientContext& c) {
+  const Expr last = c.constant(Tensor::scalar<int64_t>(-1));
+  const Expr at = c.in(2) ? from_front(c, c.in(2), c.op("SequenceLength", {c.in(0)})) : last;
+  if (c.wants(0)) c.give(0, c.op("SequenceErase", {c.grad(), at}));
+  if (c.wants(1)) c.give(1, c.op("SequenceAt", {c.grad(), at}));
+}
+
+void differentiate_erase(GradientContext& c) {
+  const Expr last = c.constant(Tensor::scalar<int64_t>(-1));
+  const Expr zeros = c.zeros_like(c.op("SequenceAt", {c.in(0), c.in(1) ? c.in(1) : last}));
+  std::vector<Expr> inputs = {c.grad(), zeros};
+  if (c.in(1)) inputs.push_back(from_front(c, c.in(1), c.op("SequenceLength", {c.in(0)})));
+  c.give(0, c.op("SequenceInsert", inputs));
+}
+
+void differentiate_at(GradientContext& c) {
+  const Expr at = from_front(c, c.in(1), c.op("SequenceLength", {c.in(0)}));
+  const Expr others = c.op("SequenceErase", {c.zeros_like(c.in(0)), at});
+  c.give(0, c.op("SequenceInsert", {others, c.grad(), at}));
+}
+
+void differentiate_concat(GradientContext& c) {
+  const int64_t axis = c.attr_int("axis");
+  Attributes attributes = {{"axis", axis}};
+  if (c.attr_int("new_axis") != 0) {
+    attributes["keepdims"] = int64_t{0};
+    return c.give(0, c.op("SplitToSequence", {c.grad()}, attributes));
+  }
+  Attributes along = {{"start", axis}};
+  if (axis != -1) along["end"] = axis + 1;
+  BodyBuilder body(c);
+  const Expr extent = body.emitter().op("Shape", {body.input("item", *c.in(0).type().element)}, along);
+  std::vector<Body> bodies;
+  bodies.push_back(body.finish("body", {extent}));
+  const Expr extents = c.ops(1, "SequenceMap", {c.in(0)}, {}, "", std::move(bodies))[0];
+  const Expr lengths = c.op("ConcatFromSequence", {extents}, {{"axis", int64_t{0}}});
+  c.give(0, c.op("SplitToSequence", {c.grad(), lengths}, attributes));
+}
+
+void differentiate_split(GradientContext& c) {
+  const bool drops = !c.in(1) && c.attr_int("keepdims") == 0;
+  c.give(0, c.op("ConcatFromSequence", {c.grad()},
+                 {{"axis", c.attr_int("axis")}, {"new_axis", static_cast<int64_t>(drops)}}));
+}
+
 }  // namespace
 
 void define_sequence(OpList& ops) {
@@ -242,9 +302,15 @@ void define_sequence(OpList& ops) {
               .any_out("output_sequence")
               .retains()
               .infer(infer_construct)
-              .kernel(make_construct));
-  ops.add(
-      OpDef("SequenceEmpty").since(11, 11).attr("dtype", 1).any_out("output").infer(infer_empty).kernel(make_empty));
+              .kernel(make_construct)
+              .gradient(differentiate_construct));
+  ops.add(OpDef("SequenceEmpty")
+              .since(11, 11)
+              .attr("dtype", 1)
+              .any_out("output")
+              .infer(infer_empty)
+              .kernel(make_empty)
+              .zero_gradient());
   ops.add(OpDef("SequenceInsert")
               .since(11, 11)
               .any_in("input_sequence")
@@ -254,7 +320,8 @@ void define_sequence(OpList& ops) {
               .retains()
               .in_place({0})
               .infer(infer_insert)
-              .kernel(make_insert));
+              .kernel(make_insert)
+              .gradient(differentiate_insert));
   ops.add(OpDef("SequenceErase")
               .since(11, 11)
               .any_in("input_sequence")
@@ -263,7 +330,8 @@ void define_sequence(OpList& ops) {
               .retains()
               .in_place({0})
               .infer([](InferContext& c) { c.out(0, c.type(0)); })
-              .kernel(make_erase));
+              .kernel(make_erase)
+              .gradient(differentiate_erase));
   ops.add(OpDef("SequenceAt")
               .since(11, 11)
               .any_in("input_sequence")
@@ -271,7 +339,8 @@ void define_sequence(OpList& ops) {
               .any_out("tensor")
               .retains()
               .infer([](InferContext& c) { c.out(0, element_of(c, 0)); })
-              .kernel(make_at));
+              .kernel(make_at)
+              .gradient(differentiate_at));
   ops.add(OpDef("SequenceLength")
               .since(11, 11)
               .any_in("input_sequence")
@@ -285,7 +354,8 @@ void define_sequence(OpList& ops) {
               .any_in("input_sequence")
               .out("concat_result")
               .infer(infer_concat)
-              .kernel(make_concat));
+              .kernel(make_concat)
+              .gradient(differentiate_concat));
   ops.add(OpDef("SplitToSequence")
               .since(24, 11)
               .attr("axis", 0)
@@ -294,7 +364,8 @@ void define_sequence(OpList& ops) {
               .optional_in("split", "I", index)
               .any_out("output_sequence")
               .infer(infer_split)
-              .kernel(make_split));
+              .kernel(make_split)
+              .gradient(differentiate_split));
 }
 
 }  // namespace sx

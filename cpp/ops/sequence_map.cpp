@@ -63,7 +63,8 @@ void define_sequence_map(OpList& ops) {
               .any_out("out_sequence", PortSpec::Presence::kVariadic)
               .retains()
               .infer(infer_sequence_map)
-              .kernel(make_sequence_map));
+              .kernel(make_sequence_map)
+              .gradient(differentiate_sequence_map));
 }
 
 }  // namespace sx

@@ -181,7 +181,8 @@ void define_tfidf_vectorizer(OpList& ops) {
               .in("X", "T", DType::kString | DType::kInt32 | DType::kInt64)
               .out("Y", "", DType::kFloat32)
               .infer(infer_tfidf)
-              .kernel(make_tfidf));
+              .kernel(make_tfidf)
+              .zero_gradient());
 }
 
 }  // namespace sx

@@ -5,6 +5,7 @@
 
 #include "base/scratch.h"
 #include "ops/elements.h"
+#include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/registry.h"
@@ -163,6 +164,10 @@ Kernel make_topk(Prepare& p) {
   };
 }
 
+void differentiate_topk(GradientContext& c) {
+  c.give(0, c.op("ScatterElements", {c.zeros_like(c.in(0)), c.out(1), c.grad()}, {{"axis", c.attr_int("axis")}}));
+}
+
 }  // namespace
 
 void define_topk(OpList& ops) {
@@ -177,6 +182,7 @@ void define_topk(OpList& ops) {
               .out("Indices", "", DType::kInt64)
               .infer(infer_topk)
               .kernel(make_topk)
+              .gradient(differentiate_topk)
               .upgrade(10, [](UpgradeContext& c) {
                 c.set_input(1, c.constant(Tensor::vector({c.take<int64_t>("k", 0)})));
               }));

@@ -144,20 +144,23 @@ void define_training_optimizers(OpList& ops) {
               .attr("decay_factor", 0.0f)
               .attr("epsilon", 1e-6f)
               .attr("norm_coefficient", 0.0f)
-              .kernel(make_adagrad));
+              .kernel(make_adagrad)
+              .no_gradient("nothing is learnt through the step of an optimizer"));
   ops.add(optimizer("Adam", 4)
               .attr("alpha", 0.9f)
               .attr("beta", 0.999f)
               .attr("epsilon", 1e-6f)
               .attr("norm_coefficient", 0.0f)
               .attr("norm_coefficient_post", 0.0f)
-              .kernel(make_adam));
+              .kernel(make_adam)
+              .no_gradient("nothing is learnt through the step of an optimizer"));
   ops.add(optimizer("Momentum", 3)
               .required_attr("alpha", AttrKind::kFloat)
               .required_attr("beta", AttrKind::kFloat)
               .required_attr("mode", AttrKind::kString)
               .required_attr("norm_coefficient", AttrKind::kFloat)
-              .kernel(make_momentum));
+              .kernel(make_momentum)
+              .no_gradient("nothing is learnt through the step of an optimizer"));
 }
 
 }  // namespace sx

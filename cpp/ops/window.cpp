@@ -115,11 +115,13 @@ void define_window(OpList& ops) {
                 .in("size", "T1", integer)
                 .out("output")
                 .infer(infer_window)
-                .kernel([cosines](Prepare& p) { return make_window(p, cosines); }));
+                .kernel([cosines](Prepare& p) { return make_window(p, cosines); })
+                .zero_gradient());
   };
   window("HannWindow", {0.5, 0.5, 0});
   window("HammingWindow", {25.0 / 46, 21.0 / 46, 0});
   window("BlackmanWindow", {0.42, 0.5, 0.08});
+  // The edges of the bands are rounded to bins.
   ops.add(OpDef("MelWeightMatrix")
               .since(17, 17)
               .attr("output_datatype", 1)
@@ -130,7 +132,8 @@ void define_window(OpList& ops) {
               .in("upper_edge_hertz", "T2", kFloats)
               .out("output")
               .infer(infer_mel)
-              .kernel(make_mel));
+              .kernel(make_mel)
+              .zero_gradient());
 }
 
 }  // namespace sx

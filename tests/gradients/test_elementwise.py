@@ -47,6 +47,7 @@ BINARY = [
     Case("Clip", [X, np.array(-0.7), np.array(0.9)]),
     Case("Clip", [X, None, np.array(0.9)], id="max"),
     Case("Cast", [X], {"to": 11}),
+    Case("CastLike", [X, away((2,), 20)]),
 ]
 
 

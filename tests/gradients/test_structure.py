@@ -1,8 +1,13 @@
 """Gradients of products, reductions and operators that move data."""
 
-import numpy as np
+from typing import Any
 
-from tests.gradients.harness import Case, away, parametrize, positive
+import numpy as np
+import pytest
+from onnx import helper
+
+import sardonyx as sx
+from tests.gradients.harness import TRAINING, Case, away, parametrize, positive
 
 PRODUCTS = [
     Case("MatMul", [away(a, 1), away(b, 2)])
@@ -101,6 +106,49 @@ MOVES = [
         for r in ("none", "add")
     ),
     Case("ScatterND", [X, np.array([[1], [1]], I64), away((2, 3, 4), 18)], {"reduction": "add"}, id="same"),
+    *(
+        Case(
+            "ScatterElements",
+            [away((3, 4), 16), np.array([[0, 2, -1], [0, 1, 2]], I64), away((2, 3), 17)],
+            {"reduction": r, "axis": 0},
+            id=r,
+        )
+        for r in ("mul", "max", "min")
+    ),
+    *(
+        Case("ScatterND", [away((3, 4), 16), np.array([[1], [1], [0]], I64), away((3, 4), 18)], {"reduction": r}, id=r)
+        for r in ("mul", "max", "min")
+    ),
+    # What a zero does to the other factors' derivatives is cut off.
+    Case(
+        "ScatterElements",
+        [np.array([0.0, 2.0, 0.0, 3.0]), np.array([0, 1, 1, 2, 3, 3], I64), np.array([3.0, 0.0, 4.0, 0.0, 0.0, 0.0])],
+        {"reduction": "mul"},
+        second=False,
+        id="zeros",
+    ),
+    Case("Scatter", [away((3, 3), 16), np.array([[0, 1, 2]], I64), away((1, 3), 17)], {"axis": 1}, opset=9),
+    Case("TensorScatter", [away((2, 5, 3), 19), away((2, 2, 3), 20), np.array([3, 0], I64)], {"axis": 1}),
+    Case(
+        "TensorScatter",
+        [away((2, 2, 4, 3), 19), away((2, 2, 3, 3), 20), np.array([3, 1], I64)],
+        {"mode": "circular"},
+        id="circular",
+    ),
+    Case("TensorScatter", [away((2, 5), 19), away((2, 3), 20)], {"axis": -1}, id="from-0"),
+    Case("Compress", [X, np.array([True, False, True])], {"axis": 1}),
+    Case("Compress", [X, np.array([False, True, True, False, True])], id="flat"),
+    Case("Compress", [X, np.array([False, False])], {"axis": -1}, id="none"),
+    Case("Unique", [away((7,), 21)], outputs=["y0", "", "y2"]),
+    Case("Unique", [away((2, 3), 21)], {"axis": 1, "sorted": 0}, id="axis"),
+    Case("CenterCropPad", [X, np.array([4, 2, 5], I64)]),
+    Case("CenterCropPad", [X, np.array([7, 1], I64)], {"axes": [-1, 0]}, id="axes"),
+    Case("ReverseSequence", [away((4, 3, 2), 22), np.array([4, 1, 2], I64)]),
+    Case("ReverseSequence", [away((3, 4), 22), np.array([3, 0, 2], I64)], {"batch_axis": 0, "time_axis": 1}, id="rows"),
+    Case("OneHot", [np.array([[0, 2], [-1, 5]], I64), np.array(4, I64), away((2,), 23)]),
+    Case("OneHot", [np.array([1, 0], I64), np.array([3], I64), away((2,), 23)], {"axis": 0}, id="axis"),
+    Case("Range", [np.array(0.3), np.array(2.6), np.array(0.5)]),
+    Case("Range", [np.array(3.0), np.array(-1.3), np.array(-0.7)], id="down"),
 ]
 
 
@@ -117,3 +165,30 @@ def test_reductions(case: Case) -> None:
 @parametrize(MOVES)
 def test_moves(case: Case) -> None:
     case.run()
+
+
+TIES = [
+    ("Max", [np.array([1.0, 2.0]), np.array([1.0, 0.0])], {}, [[0.5, 1], [0.5, 0]]),
+    ("Min", [np.array([1.0, 2.0]), np.array([1.0, 0.0])], {}, [[0.5, 0], [0.5, 1]]),
+    ("ReduceMax", [np.array([3.0, 3.0, 1.0])], {}, [[0.5, 0.5, 0]]),
+    ("GlobalMaxPool", [np.array([[[4.0, 4.0, 1.0, 4.0]]])], {}, [[[[1 / 3, 1 / 3, 0, 1 / 3]]]]),
+    ("ScatterElements", [np.array([2.0, 1.0]), np.array([0, 0, 1]), np.array([2.0, 2.0, 0.0])], {"reduction": "max"},
+     [[1 / 3, 1], [1 / 3, 1 / 3, 0]]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attrs", "expected"), TIES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_ties_share(op: str, inputs: list[np.ndarray], attrs: dict[str, Any], expected: list[Any]) -> None:
+    case = Case(op, inputs, attrs)
+    nodes, infos, feeds = case.graph(False)
+    xs = [f"x{i}" for i in case.variables()]
+    zs = [name for name in feeds if name not in xs]
+    gradients = [f"d{x}" for x in xs]
+    nodes.append(
+        helper.make_node("Gradient", xs + zs, gradients, domain=TRAINING, xs=xs, y="y0", **({"zs": zs} if zs else {}))
+    )
+    found = sx.InferenceSession(case.model(nodes, infos, gradients, [])).run(None, feeds)
+    for gradient, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, np.array(wanted))
