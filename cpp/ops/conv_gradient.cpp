@@ -13,8 +13,8 @@
 namespace sx {
 namespace {
 
-// Columns of inputs are made for as many channels at a time as fit in about this many elements (at least one).
-constexpr int64_t kColumnElements = 4 << 20;
+// Columns of inputs are made for as many channels and images at a time as fit in about this many elements.
+constexpr int64_t kColumnElements = 2 << 20;
 
 // Calls body(output row, input row, first column, last column) for the rows of outputs whose tap lies within the data,
 // with the columns [first, last) for which it does.
@@ -51,20 +51,41 @@ void each_row(const ConvShape& s, int64_t tap, Body body) {
 
 // --- of the weights
 
-// columns[channel * taps + tap][output] for `count` channels of one image from x on.
-void make_columns(const ConvShape& s, const float* x, int64_t count, float* columns) {
+// A piece of the sum over images: `images` of them and `channels` of one group.
+struct Piece {
+  const float* x;   // the first channel of the first image
+  const float* dy;  // the first filter of the first image
+  int64_t images, channels, filters;
+};
+
+// columns[channel * taps + tap][image][output]
+void make_columns(const ConvShape& s, const Piece& piece, float* columns) {
   const int64_t taps = s.kernel_size(), out = s.out_size(), width = s.out[s.rank - 1], step = s.stride[s.rank - 1];
-  parallel_for(count * taps, std::max<int64_t>(1, 32768 / (out + 1)), [&](int64_t begin, int64_t end) {
+  parallel_for(piece.channels * taps * piece.images, std::max<int64_t>(1, 32768 / (out + 1)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t item = begin; item < end; ++item) {
+                   float* to = columns + item * out;
+                   const int64_t image = item % piece.images, line = item / piece.images;
+                   const float* from = piece.x + (image * s.channels + line / taps) * s.in_size();
+                   std::fill(to, to + out, 0.0f);
+                   each_row(s, line % taps, [&](int64_t row, int64_t at, int64_t first, int64_t last) {
+                     float* cells = to + row * width + first;
+                     if (step == 1) std::memcpy(cells, from + at, static_cast<size_t>(last - first) * sizeof(float));
+                     else
+                       for (int64_t j = 0; j < last - first; ++j) cells[j] = from[at + j * step];
+                   });
+                 }
+               });
+}
+
+// rows[filter][image][output]
+void gather_rows(const ConvShape& s, const Piece& piece, float* rows) {
+  const int64_t out = s.out_size();
+  parallel_for(piece.filters * piece.images, std::max<int64_t>(1, 32768 / (out + 1)), [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
-      float* to = columns + item * out;
-      const float* from = x + item / taps * s.in_size();
-      std::fill(to, to + out, 0.0f);
-      each_row(s, item % taps, [&](int64_t row, int64_t at, int64_t first, int64_t last) {
-        float* line = to + row * width + first;
-        if (step == 1) std::memcpy(line, from + at, static_cast<size_t>(last - first) * sizeof(float));
-        else
-          for (int64_t j = 0; j < last - first; ++j) line[j] = from[at + j * step];
-      });
+      const int64_t image = item % piece.images, filter = item / piece.images;
+      std::memcpy(rows + item * out, piece.dy + (image * s.filters + filter) * out,
+                  static_cast<size_t>(out) * sizeof(float));
     }
   });
 }
@@ -77,21 +98,30 @@ void conv_weight_gradient(const ConvShape& s, const float* x, const float* dy, f
   std::fill_n(dw, s.filters * channels * taps, 0.0f);
   if (out == 0 || s.batch == 0) return;
   const int64_t step = std::clamp<int64_t>(kColumnElements / (taps * out), 1, channels);
-  auto* columns = static_cast<float*>(
-      thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(checked_mul(step * taps, out)) * sizeof(float)));
+  const int64_t together = std::clamp<int64_t>(kColumnElements / ((step * taps + filters) * out), 1, s.batch);
+  const int64_t column_size = checked_mul(checked_mul(step * taps, out), together);
+  auto* columns = static_cast<float*>(thread_scratch(
+      ScratchSlot::kOperator, static_cast<size_t>(column_size + filters * together * out) * sizeof(float)));
+  float* rows = columns + column_size;
   for (int64_t group = 0; group < s.groups; ++group) {
-    for (int64_t channel = 0; channel < channels; channel += step) {
-      const int64_t count = std::min(step, channels - channel);
-      for (int64_t image = 0; image < s.batch; ++image) {
-        make_columns(s, x + (image * s.channels + group * channels + channel) * s.in_size(), count, columns);
+    for (int64_t image = 0; image < s.batch; image += together) {
+      for (int64_t channel = 0; channel < channels; channel += step) {
+        Piece piece;
+        piece.images = std::min(together, s.batch - image);
+        piece.channels = std::min(step, channels - channel);
+        piece.filters = filters;
+        piece.x = x + (image * s.channels + group * channels + channel) * s.in_size();
+        piece.dy = dy + (image * s.filters + group * filters) * out;
+        make_columns(s, piece, columns);
+        if (channel == 0) gather_rows(s, piece, rows);
         Gemm gemm;
         gemm.m = filters;
-        gemm.n = count * taps;
-        gemm.k = out;
-        gemm.a = dy + (image * s.filters + group * filters) * out;
-        gemm.lda = out;
+        gemm.n = piece.channels * taps;
+        gemm.k = piece.images * out;
+        gemm.a = rows;
+        gemm.lda = gemm.k;
         gemm.b = columns;
-        gemm.ldb = out;
+        gemm.ldb = gemm.k;
         gemm.trans_b = true;
         gemm.c = dw + (group * filters * channels + channel) * taps;
         gemm.ldc = channels * taps;

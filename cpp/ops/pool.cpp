@@ -370,12 +370,78 @@ int64_t norm_order(const NodeView& node) {
 
 // What each window gives goes to the element that it was.
 void differentiate_max_pool(GradientContext& c) {
-  c.require(c.attr_int("storage_order") == 0, "has no gradient for storage_order 1");
+  Attributes attributes = c.node().attributes;
+  attributes.erase("storage_order");
+  c.give(0, c.op("MaxPoolGradient", {c.grad(), c.in(0), c.out()}, attributes, "sardonyx"));
+}
+
+// The gradient by dy of what reads dy: the elements that the windows were, taken out.
+void differentiate_max_pool_gradient(GradientContext& c) {
   const Expr everything = c.ints({-1});
-  const auto flat = [&](const Expr& x) { return c.op("Reshape", {x, everything}); };
-  const Expr sums = c.op("ScatterElements", {flat(c.zeros_like(c.in(0))), flat(c.out(1)), flat(c.grad())},
-                         {{"reduction", std::string("add")}});
-  c.give(0, c.reshape_like(sums, c.in(0)));
+  const std::vector<Expr> pooled = c.ops(2, "MaxPool", {c.in(1)}, c.node().attributes);
+  const Expr taken = c.op("Gather", {c.op("Reshape", {c.grad(), everything}), pooled[1]});
+  c.give(0, c.reshape_like(taken, c.in(0)));
+}
+
+// dx, zero but for the first element of each window that equals its maximum y; NaN equals NaN.
+template <typename T>
+void give_to_maxima(const PoolShape& s, const T* dy, const T* x, const T* y, T* dx) {
+  const auto is_maximum = [](T value, T maximum) {
+    return value == maximum || (std::isnan(value) && std::isnan(maximum));
+  };
+  parallel_for(s.planes, std::max<int64_t>(1, 16384 / (s.in_size() + 1)), [&](int64_t from, int64_t to) {
+    const int last = s.rank - 1;
+    const int64_t width = s.out[last];
+    for (int64_t plane = from; plane < to; ++plane) {
+      const T* source = x + plane * s.in_size();
+      T* target = dx + plane * s.in_size();
+      std::fill(target, target + s.in_size(), T{0});
+      for (int64_t row = 0; row < s.out_size() / width; ++row) {
+        Taps outer[kMaxSpatialRank];
+        int64_t index = row, lines = 1;
+        for (int axis = last - 1; axis >= 0; --axis) {
+          outer[axis] = taps_of(s, axis, index % s.out[axis], 0, 0);
+          index /= s.out[axis];
+          lines *= outer[axis].last - outer[axis].first;
+        }
+        const int64_t first = plane * s.out_size() + row * width;
+        for (int64_t j = 0; j < width; ++j) {
+          const Taps inner = taps_of(s, last, j, 0, 0);
+          bool given = false;
+          for (int64_t line = 0; line < lines && !given; ++line) {
+            int64_t rest = line, at = inner.start, step = s.in[last];
+            for (int axis = last - 1; axis >= 0; --axis) {
+              const int64_t extent = outer[axis].last - outer[axis].first;
+              at += (outer[axis].start + (outer[axis].first + rest % extent) * s.dilation[axis]) * step;
+              step *= s.in[axis];
+              rest /= extent;
+            }
+            for (int64_t tap = inner.first; tap < inner.last && !given; ++tap) {
+              given = is_maximum(source[at + tap * s.dilation[last]], y[first + j]);
+              if (given) target[at + tap * s.dilation[last]] += dy[first + j];
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+Kernel make_max_pool_gradient(Prepare& p) {
+  return [node = NodeView(p.node()), window = WindowSpec(p)](Run& run) {
+    const Tensor &dy = run.in(0), &x = run.in(1), &y = run.in(2);
+    const PoolShape s = pool_shape(node, window, x.shape());
+    SX_CHECK(run, dy.shape() == pool_result(s, x.shape()) && y.shape() == dy.shape(), "the gradient is ",
+             dy.shape().str(), "; ", pool_result(s, x.shape()).str(), " expected");
+    Tensor& dx = run.out(0, x.shape());
+    if (dx.size() == 0) return;
+    if (dx.dtype() == DType::kFloat64)
+      return give_to_maxima(s, dy.data<double>(), x.data<double>(), y.data<double>(), dx.data<double>());
+    const FloatIn from(x), maxima(y), given(dy);
+    const FloatOut out(dx);
+    give_to_maxima(s, given.data(), from.data(), maxima.data(), out.data());
+    out.store();
+  };
 }
 
 void differentiate_average_pool(GradientContext& c) {
@@ -454,6 +520,14 @@ Kernel make_pool_gradient(Prepare& p, Share share) {
 }  // namespace
 
 void define_pool(OpList& ops) {
+  add_pool_attrs(ops.add(OpDef("MaxPoolGradient", "sardonyx")
+                             .in("dY", "T", kFloats)
+                             .in("X", "T", kFloats)
+                             .in("Y", "T", kFloats)
+                             .out("dX", "T")
+                             .infer([](InferContext& c) { c.out(0, c.dtype(0), c.type(1).shape); })
+                             .kernel(make_max_pool_gradient)
+                             .gradient(differentiate_max_pool_gradient)));
   add_pool_attrs(ops.add(OpDef("MaxPool")
                              .since(22)
                              .attr("storage_order", 0)

@@ -73,7 +73,8 @@ class Blocking {
     node.origin = node.name;
     node.inputs = {found->second};
     node.outputs = {value};
-    node.attributes = {{"channels", channels(value)}, {"signed_bytes", int64_t{type(value).dtype == DType::kInt8}}};
+    node.attributes = {{"channels", channels(value)}};
+    if (type(value).dtype == DType::kInt8) node.attributes["signed_bytes"] = int64_t{1};
     waiting_.erase(found);
     infer_node(graph_, graph_.add_node(std::move(node), at));
   }

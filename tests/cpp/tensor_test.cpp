@@ -123,11 +123,12 @@ TEST(matrices_are_packed_in_pieces) {
     const Shape shape{5000, 1201};
     const auto make = [&] { return counted(shape.size()).reshaped(shape); };
     const Tensor whole = make();
-    const Tensor packed = pack_matrix(Tensor::on_demand(DType::kFloat32, shape, make, Tensor()), trans);
+    const Tensor packed =
+        pack_matrix(Tensor::on_demand(DType::kFloat32, shape, make, Tensor()), trans, Precision::kF32);
     const int64_t k = shape[trans ? 1 : 0], n = shape[trans ? 0 : 1];
     const Tensor expected(DType::kFloat32, Shape{packed_b_size(k, n)});
     pack_b(k, n, whole.data<float>(), shape[1], trans, expected.data<float>());
-    pack_matrix(whole, trans);
+    pack_matrix(whole, trans, Precision::kF32);
     CHECK(is_counted(whole));
     CHECK_EQ(packed.bytes(), expected.bytes());
     const float *a = packed.data<float>(), *b = expected.data<float>();
