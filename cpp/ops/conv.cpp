@@ -195,7 +195,7 @@ class PackedWeights {
 
   Tensor weights_;
   std::mutex mutex_;
-  Tensor packed_[static_cast<size_t>(ConvMethod::kDepthwise) + 1];
+  Tensor packed_[kConvMethods];
 };
 
 class FloatConv {

@@ -8,6 +8,7 @@
 #include "base/shape.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/conv_kernel.h"
+#include "kernels/conv/few_positions.h"
 #include "kernels/conv/segments.h"
 #include "kernels/conv/window.h"
 #include "kernels/gemm/gemm_driver.h"
@@ -170,6 +171,7 @@ void depthwise(const ConvShape& shape, const float* x, const float* packed, floa
 
 ConvMethod conv_method(const ConvShape& shape) {
   if (shape.groups == shape.channels && shape.groups > 1) return ConvMethod::kDepthwise;
+  if (has_few_positions(shape)) return ConvMethod::kFewPositions;
   return is_pointwise(shape) ? ConvMethod::kPointwise : ConvMethod::kImplicitGemm;
 }
 
@@ -178,16 +180,19 @@ const char* name_of(ConvMethod method) {
     case ConvMethod::kPointwise: return "pointwise";
     case ConvMethod::kImplicitGemm: return "implicit_gemm";
     case ConvMethod::kDepthwise: return "depthwise";
+    case ConvMethod::kFewPositions: return "few_positions";
   }
   return "unknown";
 }
 
 int64_t packed_conv_size(const ConvShape& shape, Isa isa) {
+  if (conv_method(shape) == ConvMethod::kFewPositions) return packed_few_positions_size(shape, isa);
   return checked_mul(shape.groups, packed_a_size(filters_of_group(shape), depth_of(shape), isa));
 }
 
 void pack_conv(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
   const int64_t m = filters_of_group(shape), k = depth_of(shape);
+  if (conv_method(shape) == ConvMethod::kFewPositions) return pack_few_positions(shape, weights, packed, isa);
   if (conv_method(shape) == ConvMethod::kDepthwise) {
     std::copy(weights, weights + shape.filters * k, packed);
     return;
@@ -204,6 +209,7 @@ void conv(const ConvShape& shape, const float* x, const float* packed, float* y,
     case ConvMethod::kPointwise: return pointwise(shape, x, packed, y, epilogue, isa);
     case ConvMethod::kImplicitGemm: return implicit_gemm(shape, x, packed, y, epilogue, isa);
     case ConvMethod::kDepthwise: return depthwise(shape, x, packed, y, epilogue, isa);
+    case ConvMethod::kFewPositions: return conv_few_positions(shape, x, packed, y, epilogue, isa);
   }
 }
 

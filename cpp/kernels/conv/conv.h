@@ -1,6 +1,7 @@
 // f32 convolution and its transpose over [batch, channels, spatial...] data, with packed weights and a fused epilogue.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "base/cpu.h"
@@ -10,7 +11,8 @@
 namespace sx {
 
 // The way that a shape is computed; it never depends on the batch.
-enum class ConvMethod : uint8_t { kPointwise, kImplicitGemm, kDepthwise };
+enum class ConvMethod : uint8_t { kPointwise, kImplicitGemm, kDepthwise, kFewPositions };
+constexpr size_t kConvMethods = 4;
 ConvMethod conv_method(const ConvShape& shape);
 const char* name_of(ConvMethod method);
 
