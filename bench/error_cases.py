@@ -38,12 +38,14 @@ class Case:
     length: int = 0
     kernel: str = ""  # must be part of the name of a kernel that ran
     winograd: bool = True
+    precision: str = "f32"
     of_plain: bool = False
 
     def errors(self) -> dict[str, Any]:
         """Largest errors of the path and of a plain f32 computation, the bound, and the kernels that ran."""
         options = sx.SessionOptions()
         options.winograd = self.winograd
+        options.precision = self.precision
         session = sx.InferenceSession(self.model, options)
         result = session.run(None, self.feeds)[0]
         kernels = "; ".join(dict.fromkeys(row.kernel for row in session.get_provider_report() if row.kernel))
@@ -127,6 +129,20 @@ def halves(random: np.random.Generator) -> Iterator[Case]:
             rounding * np.abs(exact) + 512 * ROUNDING * magnitude, "rounding of the result + length * u * magnitudes",
             1, 512,
         )  # fmt: skip
+
+
+def requested(random: np.random.Generator) -> Iterator[Case]:
+    """An f32 product whose factors are rounded to bf16 because the session's options say so."""
+    a, b = random.standard_normal((64, 768), np.float32), random.standard_normal((768, 96), np.float32)
+    exact, magnitude = a.astype(float) @ b.astype(float), np.abs(a).astype(float) @ np.abs(b).astype(float)
+    dtype = sx._core.numpy_dtype(TensorProto.BFLOAT16)
+    plain = plain_product(a.astype(dtype).astype(np.float32), b.astype(dtype).astype(np.float32))
+    node = helper.make_node("MatMul", ["a", "b"], ["y"])
+    yield Case(
+        'product, precision="bf16"', model_of([node], {"a": a}, {"b": b}, plain), {"a": a}, exact, plain,
+        (2.0**-7 + 768 * ROUNDING) * magnitude, "(2^-7 + length * u) * sum of magnitudes", 1, 768, "bf16",
+        precision="bf16",
+    )  # fmt: skip
 
 
 def convolved(x: Array, w: Array, stride: int, pad: int, groups: int, total: Array) -> Array:
@@ -333,6 +349,7 @@ def transforms(random: np.random.Generator) -> Iterator[Case]:
 FAMILIES: dict[str, Callable[[np.random.Generator], Iterator[Case]]] = {
     "products": products,
     "halves": halves,
+    "requested": requested,
     "convolutions": convolutions,
     "elementwise": elementwise,
     "rows": rows,
