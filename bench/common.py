@@ -18,14 +18,19 @@ PEERS = tuple(name for name in RUNTIMES if name != "sardonyx")
 DIMS = {"S": 128}
 
 
-def parser(description: str | None, examples: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that every script takes."""
+def parser(
+    description: str | None,
+    examples: str,
+    peers: Sequence[str] = PEERS,
+    usual: Sequence[str] = ("onnxruntime", "openvino"),
+) -> argparse.ArgumentParser:
+    """A parser with the arguments that every script takes; `usual` are the peers unless others are named."""
     made = argparse.ArgumentParser(
         description=description, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument(
-        "--against", nargs="*", default=["onnxruntime", "openvino"], choices=PEERS, metavar="PEER",
-        help=f"runtimes to compare with, of {', '.join(PEERS)} (default onnxruntime openvino; none that is missing)",
+        "--against", nargs="*", default=list(usual), choices=peers, metavar="PEER",
+        help=f"what to compare with, of {', '.join(peers)} (default {' '.join(usual)}; what is missing is left out)",
     )  # fmt: skip
     made.add_argument("--threads", type=int, default=0, metavar="N", help="threads for each (default: all CPUs)")
     Report.add_arguments(made)

@@ -18,7 +18,7 @@ Exports the networks of make_models.py first where --models is empty. Takes abou
 
 HERE = Path(__file__).parent
 OF_MODELS = ("models", "startup", "memory", "threads")
-OF_NOTHING = ("trees",)
+OF_NOTHING = ("trees", "errors")
 
 
 def run(script: str, *arguments: str) -> int:
@@ -45,7 +45,7 @@ def main() -> int:
     for name in Output.progress(args.scripts, len(args.scripts), "benchmarks"):
         base = args.folder / name
         forms = ["--json", f"{base}.json", "--markdown", f"{base}.md"]
-        if importlib.util.find_spec("matplotlib") is not None:
+        if importlib.util.find_spec("matplotlib") is not None and name != "errors":
             forms += ["--plot", f"{base}.png"]
         if run(name, *([str(args.models)] if name in OF_MODELS else []), *forms):
             failed.append(name)

@@ -22,12 +22,13 @@ from sardonyx.measure import Report, Table, installed, largest_difference, load,
 EXAMPLES = """examples:
   python bench/trees.py
   python bench/trees.py --trainer lightgbm --trees 200 --rows 1 1000 --markdown
-  python bench/trees.py --trainer sklearn --leaves 64
+  python bench/trees.py --trainer sklearn --leaves 64 --against onnxruntime
 
 Needs scikit-learn with skl2onnx, or lightgbm with onnxmltools. The data are made up; the trees are trained on part of
 them. A ratio is another's time over that of Sardonyx: above 1, Sardonyx is faster."""
 
 Predict = Callable[[Any], Any]
+PEERS = ("onnxruntime", "lleaves")
 TRAINING_ROWS = 20_000
 FLOAT_OPSET = {"": 15, "ai.onnx.ml": 3}
 
@@ -54,7 +55,7 @@ def lightgbm_models(args: argparse.Namespace, x: Any, y: Any, folder: Path) -> t
     path.write_bytes(model.SerializeToString())
     booster = trainer.booster_
     others: dict[str, Predict] = {"lightgbm": lambda rows: booster.predict(rows, num_threads=threads)}
-    if installed("lleaves"):
+    if "lleaves" in args.against and installed("lleaves"):
         import lleaves
 
         booster.save_model(folder / "trees.txt")
@@ -134,7 +135,7 @@ def onnx_input(path: Path) -> str:
 
 
 def main() -> None:
-    made = parser(__doc__, EXAMPLES)
+    made = parser(__doc__, EXAMPLES, PEERS, PEERS)
     made.add_argument("--trainer", nargs="+", default=list(TRAINERS), choices=list(TRAINERS), help="(default: both)")
     made.add_argument("--trees", type=int, default=1000, help="(default 1000)")
     made.add_argument("--leaves", type=int, default=31, help="leaves of a tree (default 31)")
@@ -150,6 +151,9 @@ def main() -> None:
     table = Table(f"{args.trees} trees of {args.leaves} leaves, {args.features} features", columns)
     table.plot = ("bar", "case", "ratio", "runtime")
     report = Report("Trees", table)
+    for name in args.against:
+        if installed(name) is None:
+            report.note(f"{name} left out: it is not installed")
     for trainer in Output.progress(args.trainer, len(args.trainer), "trees"):
         rows = rows_of(trainer, args, report)
         table.rows += [{**row, "case": f"{trainer}, {row['rows']} rows"} for row in rows]

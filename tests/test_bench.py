@@ -17,7 +17,7 @@ from sardonyx import cli, measure
 from sardonyx.measure import runtimes
 
 BENCH = pathlib.Path(__file__).parent.parent / "bench"
-SCRIPTS = ("models", "memory", "startup", "threads", "trees", "make_models", "run_all")
+SCRIPTS = ("errors", "models", "memory", "startup", "threads", "trees", "make_models", "run_all")
 MODEL = """
     <ir_version: 8, opset_import: ["" : 17]>
     g (float[N, 3] x) => (float[N, 2] y)
@@ -129,6 +129,13 @@ def test_a_script_of_each_kind(model: str, tmp_path: pathlib.Path) -> None:
         to = tmp_path / f"{name}.json"
         done = script(name, folder, "--against", *arguments, "--json", str(to), "--markdown")
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("## ")
+        assert done.stdout.startswith("# ")
         tables = json.loads(to.read_text())["tables"]
         assert all(table["rows"] for table in tables) and tables[0]["rows"][0]["model"] == "model"
+
+
+def test_errors_are_within_what_is_promised(tmp_path: pathlib.Path) -> None:
+    done = script("errors", "--json", str(tmp_path / "errors.json"))
+    rows = json.loads((tmp_path / "errors.json").read_text())["tables"][0]["rows"]
+    assert done.returncode == 0, [row for row in rows if row["holds"] != "yes"]
+    assert len(rows) > 20 and all({"baseline", "avx2", "best", "bound", "plain"} <= set(row) for row in rows)

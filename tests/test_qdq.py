@@ -140,7 +140,12 @@ def test_fused_and_as_exact_sums(
     limits = np.iinfo(network.dtype)
     x = np.random.default_rng(3).integers(limits.min, limits.max + 1, shape).astype(network.dtype)
     session = sx.InferenceSession(model)
-    assert {row.op for row in session.get_provider_report()} <= {op, "Transpose", "sardonyx::Block", "sardonyx::Unblock"}
+    assert {row.op for row in session.get_provider_report()} <= {
+        op,
+        "Transpose",
+        "sardonyx::Block",
+        "sardonyx::Unblock",
+    }
     (y,) = session.run(None, {"x": x})
     (expected,) = ReferenceEvaluator(model).run(None, {"x": x})
     assert y.dtype == expected.dtype

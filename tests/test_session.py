@@ -417,6 +417,57 @@ def test_io_binding(session: rt.InferenceSession) -> None:
         binding.bind_output("y", "cuda")
 
 
+def test_io_binding_of_everything(session: rt.InferenceSession) -> None:
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", X)
+    target = rt.OrtValue.ortvalue_from_shape_and_type([2, 2], np.float32)
+    binding.bind_ortvalue_output("y", target)
+    binding.bind_output("t")
+    session.run_with_iobinding(binding)
+    first = binding.copy_outputs_to_cpu()[1]
+    np.testing.assert_array_equal(target.numpy(), Y)
+    binding.bind_cpu_input("x", 2 * X)
+    session.run_with_iobinding(binding, rt.RunOptions())
+    np.testing.assert_array_equal(target.numpy()[0], 2 * Y[0] - [10, 20])
+    np.testing.assert_array_equal(first, Y.reshape(1, 4))
+    binding.bind_output("y")
+    session.run_with_iobinding(binding)
+    assert binding.get_outputs()[0].data_ptr() != target.data_ptr()
+    binding.bind_cpu_input("x", X.astype(np.float64))
+    with pytest.raises(errors.InvalidArgument, match="double"):
+        session.run_with_iobinding(binding)
+    binding.clear_binding_inputs()
+    with pytest.raises(errors.InvalidArgument, match="'x'"):
+        session.run_with_iobinding(binding)
+    binding.bind_cpu_input("other", X)
+    with pytest.raises(errors.InvalidArgument, match="other"):
+        session.run_with_iobinding(binding)
+
+
+def test_names_of_outputs(session: rt.InferenceSession) -> None:
+    feeds = {"x": X}
+    for names, count in ((None, 2), ([], 2), (["y", "t"], 2), (("t", "y"), 2), (iter(["y"]), 1), (["y", "y", "t"], 3)):
+        assert len(session.run(names, feeds)) == count
+    assert session.run(["t", "y"], feeds)[0].shape == (1, 4)
+    with pytest.raises(errors.InvalidArgument, match=r"\['y'\]"):
+        session.run("y", feeds)
+    with pytest.raises(TypeError, match="int"):
+        session.run([1], feeds)
+
+
+def test_small_and_large_results_are_the_callers() -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[N] x) => (float[N] y) { y = Relu(x) }'
+    session = rt.InferenceSession(parser.parse_model(text))
+    for n in (0, 1, 256, 257, 5000):
+        x = np.ones(n, np.float32)
+        (first,) = session.run(None, {"x": x})
+        first += 1
+        (second,) = session.run(None, [x])
+        assert first.flags.writeable and first.flags.c_contiguous
+        np.testing.assert_array_equal(first, 2 * x)
+        np.testing.assert_array_equal(second, x)
+
+
 def test_run_with_ort_values(session: rt.InferenceSession) -> None:
     (value,) = session.run_with_ort_values(["y"], {"x": rt.OrtValue.ortvalue_from_numpy(X)})
     assert isinstance(value, rt.OrtValue)

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -16,6 +17,9 @@ namespace sx {
 namespace {
 
 constexpr int kFirstUserDType = 256;  // NumPy's NPY_USERDEF
+// Results of at most this size and rank are copied into NumPy's memory.
+constexpr size_t kCopiedBytes = 1024;
+constexpr int kCopiedRank = 8;
 
 struct DTypeRow {
   DType dtype;
@@ -280,6 +284,18 @@ Tensor canonical_narrow(const Tensor& tensor) {
   return copy;
 }
 
+// A copy in memory of NumPy's, which costs less than a capsule does where there is little to copy.
+py::object copied_array(const Tensor& tensor) {
+  Py_intptr_t dims[kCopiedRank];
+  std::copy(tensor.shape().begin(), tensor.shape().end(), dims);
+  const auto& numpy = py::detail::npy_api::get();
+  PyObject* array = numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, numpy_dtype(tensor.dtype()).release().ptr(),
+                                                tensor.rank(), dims, nullptr, nullptr, 0, nullptr);
+  if (array == nullptr) throw py::error_already_set();
+  std::memcpy(py::detail::array_proxy(array)->data, tensor.raw(), tensor.bytes());
+  return py::reinterpret_steal<py::object>(array);
+}
+
 }  // namespace
 
 py::object str_from(const std::string& text) {
@@ -347,6 +363,10 @@ Tensor tensor_from_array(const py::array& given) {
   PyObject* owner = array.release().ptr();
   const Tensor tensor(dtype, shape, Buffer::wrap(data, bytes, [owner] {
                         if (!Py_IsInitialized()) return;
+                        if (PyGILState_Check() != 0) {
+                          Py_DECREF(owner);
+                          return;
+                        }
                         const py::gil_scoped_acquire gil;
                         Py_DECREF(owner);
                       }));
@@ -379,6 +399,9 @@ py::object object_from_result(Datum&& datum) {
     case Datum::Kind::kNone: return py::none();
     case Datum::Kind::kMap: return dict_from_map(*datum.map);
     case Datum::Kind::kTensor:
+      if (datum.tensor.dtype() != DType::kString && datum.tensor.size() != 0 && datum.tensor.bytes() <= kCopiedBytes &&
+          datum.tensor.rank() <= kCopiedRank)
+        return copied_array(datum.tensor);
       return array_from_tensor(
           datum.tensor.dtype() == DType::kString || owned_alone(datum.tensor) ? datum.tensor : datum.tensor.clone());
     case Datum::Kind::kSequence: break;

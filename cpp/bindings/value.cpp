@@ -19,18 +19,6 @@ const Tensor& tensor_of(const HostValue& value, const char* what) {
   return value.datum.tensor;
 }
 
-// Copies the elements of `from`, whose type and shape must be those of `to`.
-void copy_into(const Tensor& to, const Tensor& from) {
-  SX_REQUIRE(to.dtype() == from.dtype() && to.shape() == from.shape(), kInvalidArgument, "cannot copy ",
-             session_type_name(Datum(from)), from.shape().str(), " into ", session_type_name(Datum(to)),
-             to.shape().str());
-  if (to.dtype() == DType::kString) {
-    for (int64_t k = 0; k < to.size(); ++k) to.data<std::string>()[k] = from.data<std::string>()[k];
-  } else if (to.size() != 0) {
-    std::memmove(to.raw(), from.raw(), from.bytes());
-  }
-}
-
 HostValue zeros(const std::vector<int64_t>& dims, int onnx_type) {
   Tensor tensor(dtype_from_onnx(onnx_type), Shape(dims));
   if (tensor.dtype() != DType::kString && tensor.size() != 0) std::memset(tensor.raw(), 0, tensor.bytes());
@@ -49,6 +37,19 @@ HostValue over_memory(uint64_t address, const std::vector<int64_t>& dims, int on
 
 }  // namespace
 
+void copy_into(const HostValue& target, const HostValue& source) {
+  const Tensor& to = tensor_of(target, "copying");
+  const Tensor& from = tensor_of(source, "copying");
+  SX_REQUIRE(to.dtype() == from.dtype() && to.shape() == from.shape(), kInvalidArgument, "cannot copy ",
+             session_type_name(Datum(from)), from.shape().str(), " into ", session_type_name(Datum(to)),
+             to.shape().str());
+  if (to.dtype() == DType::kString) {
+    for (int64_t k = 0; k < to.size(); ++k) to.data<std::string>()[k] = from.data<std::string>()[k];
+  } else if (to.size() != 0) {
+    std::memmove(to.raw(), from.raw(), from.bytes());
+  }
+}
+
 void bind_value(py::module_& module) {
   py::class_<HostValue>(module, "Value")
       .def_static("from_object", [](const py::object& object) { return HostValue{datum_from_object(object)}; })
@@ -61,10 +62,7 @@ void bind_value(py::module_& module) {
           py::arg("versioned"))
       .def("numpy", [](const HostValue& value) { return array_from_tensor(tensor_of(value, "numpy()")); })
       .def("to_object", [](const HostValue& value) { return object_from_datum(value.datum); })
-      .def("copy_from",
-           [](const HostValue& value, const HostValue& other) {
-             copy_into(tensor_of(value, "copying"), tensor_of(other, "copying"));
-           })
+      .def("copy_from", &copy_into)
       .def("type_name", [](const HostValue& value) { return session_type_name(value.datum); })
       .def("kind",
            [](const HostValue& value) {

@@ -9,4 +9,7 @@ struct HostValue {
   Datum datum;
 };
 
+// Copies the elements of a tensor into the memory of another one of the same type and shape.
+void copy_into(const HostValue& to, const HostValue& from);
+
 }  // namespace sx

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <vector>
 
+#include "base/thread_pool.h"
+
 namespace sx {
 namespace {
 
@@ -110,14 +112,19 @@ void OpenFile::read(size_t offset, size_t bytes, void* to) const {
                  time_of_change(info) == changed_,
              kFail, "'", shown_, "' was changed after it was loaded, and weights that are needed now are no longer ",
              "there; load the model again, or load it from bytes if its file is to be written while it is in use");
+  // Touching new memory costs more than the copy does, and all threads can do it.
+  constexpr int64_t kGrain = 1 << 20;
   auto* place = static_cast<char*>(to);
-  for (size_t done = 0; done < bytes;) {
-    const ssize_t count = ::pread(descriptor_, place + done, bytes - done, static_cast<off_t>(offset + done));
-    if (count < 0 && errno == EINTR) continue;
-    SX_REQUIRE(count > 0, kFail, "cannot read '", shown_,
-               "': ", count < 0 ? std::strerror(errno) : "it is shorter than when it was loaded");
-    done += static_cast<size_t>(count);
-  }
+  parallel_for(static_cast<int64_t>(bytes), kGrain, [&](int64_t begin, int64_t end) {
+    for (auto done = static_cast<size_t>(begin); done < static_cast<size_t>(end);) {
+      const ssize_t count =
+          ::pread(descriptor_, place + done, static_cast<size_t>(end) - done, static_cast<off_t>(offset + done));
+      if (count < 0 && errno == EINTR) continue;
+      SX_REQUIRE(count > 0, kFail, "cannot read '", shown_,
+                 "': ", count < 0 ? std::strerror(errno) : "it is shorter than when it was loaded");
+      done += static_cast<size_t>(count);
+    }
+  });
 }
 
 MappedFile::MappedFile(std::shared_ptr<const OpenFile> file) : file_(std::move(file)) {

@@ -129,9 +129,7 @@ std::vector<Datum> Session::run(const std::vector<std::string>& fetches,
   SX_REQUIRE(missing.empty(), kInvalidArgument, "Required inputs (", quoted(missing),
              ") are missing from the input feed");
 
-  const RunState state(config, profiling_ ? &profile_ : nullptr);
-  const ThreadLimit limit(config_.threads);
-  std::vector<Datum> outputs = variant->executable->run(std::move(inputs), state, true);
+  std::vector<Datum> outputs = run_variant(*variant, std::move(inputs), config);
   if (fetches.empty() || variant->fetches == fetches) return outputs;
   std::vector<Datum> picked;
   for (const std::string& name : fetches) {
@@ -139,6 +137,19 @@ std::vector<Datum> Session::run(const std::vector<std::string>& fetches,
     picked.push_back(outputs[static_cast<size_t>(at)]);
   }
   return picked;
+}
+
+std::vector<Datum> Session::run_inputs(std::vector<Datum> inputs, const RunConfig& config) {
+  SX_ASSERT(inputs.size() == inputs_.size());
+  const Graph& graph = default_->executable->graph();
+  for (size_t i = 0; i < inputs.size(); ++i) check_feed(inputs_[i].name, graph.type(graph.inputs[i]), inputs[i]);
+  return run_variant(*default_, std::move(inputs), config);
+}
+
+std::vector<Datum> Session::run_variant(const Variant& variant, std::vector<Datum> inputs, const RunConfig& config) {
+  const RunState state(config, profiling_ ? &profile_ : nullptr);
+  const ThreadLimit limit(config_.threads);
+  return variant.executable->run(std::move(inputs), state, true);
 }
 
 Type Session::type_of(const std::string& name) const {

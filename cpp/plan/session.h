@@ -55,6 +55,8 @@ class Session {
   // InvalidArgument naming the input, what came and what is wanted. Thread-safe.
   std::vector<Datum> run(const std::vector<std::string>& fetches,
                          const std::vector<std::pair<std::string, Datum>>& feeds, const RunConfig& config);
+  // All outputs for all inputs() in their order; the checks are those of run().
+  std::vector<Datum> run_inputs(std::vector<Datum> inputs, const RunConfig& config);
   // The type of a value that run() can fetch.
   Type type_of(const std::string& name) const;
 
@@ -79,6 +81,7 @@ class Session {
                                         PassLog& log) const;
   std::shared_ptr<Variant> variant_for(const std::vector<std::string>& fetches,
                                        const std::vector<std::string>& overridden);
+  std::vector<Datum> run_variant(const Variant& variant, std::vector<Datum> inputs, const RunConfig& config);
 
   ImportedModel model_;
   SessionConfig config_;

@@ -32,25 +32,22 @@ class IOBinding:
     """
 
     def __init__(self, session: InferenceSession) -> None:
-        self._session = session
-        self._inputs: dict[str, OrtValue] = {}
-        self._outputs: dict[str, OrtValue | None] = {}
-        self._results: list[OrtValue] = []
+        self._core = _core.Binding(session._core)
 
     def bind_cpu_input(self, name: str, arr_on_cpu: npt.ArrayLike) -> None:
         """Binds an array to an input; its memory is read at every run."""
-        self._inputs[name] = OrtValue.ortvalue_from_numpy(np.asarray(arr_on_cpu))
+        self._core.bind_input(name, _core.Value.from_object(np.asarray(arr_on_cpu)))
 
     def bind_input(
         self, name: str, device_type: str, device_id: int, element_type: Any, shape: Any, buffer_ptr: int
     ) -> None:
         """Binds memory at an address, which must stay valid, as a tensor of the given type and shape."""
         require_cpu(device_type)
-        self._inputs[name] = OrtValue(_core.Value.over_memory(buffer_ptr, list(shape), onnx_type_of(element_type)))
+        self._core.bind_input(name, _core.Value.over_memory(buffer_ptr, list(shape), onnx_type_of(element_type)))
 
     def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None:
         """Binds a value to an input."""
-        self._inputs[name] = ortvalue
+        self._core.bind_input(name, ortvalue._value)
 
     def bind_output(
         self,
@@ -64,15 +61,15 @@ class IOBinding:
         """Asks for an output; with `buffer_ptr` it is written to that address (type and shape are then needed)."""
         require_cpu(device_type)
         if buffer_ptr is None:
-            self._outputs[name] = None
+            self._core.bind_output(name)
             return
         if element_type is None or shape is None:
             raise InvalidArgument(f"output '{name}': an address needs element_type and shape beside it")
-        self._outputs[name] = OrtValue(_core.Value.over_memory(buffer_ptr, list(shape), onnx_type_of(element_type)))
+        self._core.bind_output(name, _core.Value.over_memory(buffer_ptr, list(shape), onnx_type_of(element_type)))
 
     def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
         """Asks for an output to be written into a value's memory."""
-        self._outputs[name] = ortvalue
+        self._core.bind_output(name, ortvalue._value)
 
     def synchronize_inputs(self) -> None:
         """Nothing to wait for: all memory is the CPU's."""
@@ -82,7 +79,7 @@ class IOBinding:
 
     def get_outputs(self) -> list[OrtValue]:
         """The results of the last run, in the order in which outputs were bound."""
-        return list(self._results)
+        return [OrtValue(value) for value in self._core.results()]
 
     def get_outputs_as_ortvaluevector(self) -> list[OrtValue]:
         """The same as `get_outputs`."""
@@ -90,25 +87,12 @@ class IOBinding:
 
     def copy_outputs_to_cpu(self) -> list[Any]:
         """Copies of the last run's results as arrays, lists and dicts."""
-        return [value.numpy().copy() if value.is_tensor() else value.to_python() for value in self._results]
+        return [value.numpy().copy() if value.is_tensor() else value.to_python() for value in self.get_outputs()]
 
     def clear_binding_inputs(self) -> None:
         """Forgets the bound inputs."""
-        self._inputs.clear()
+        self._core.clear_inputs()
 
     def clear_binding_outputs(self) -> None:
         """Forgets the bound outputs and the results."""
-        self._outputs.clear()
-        self._results.clear()
-
-    def _run(self, run_options: Any) -> None:
-        if not self._outputs:
-            raise InvalidArgument("no output is bound; call bind_output(name) first")
-        names = list(self._outputs)
-        results = self._session.run_with_ort_values(names, self._inputs, run_options)
-        for index, name in enumerate(names):
-            target = self._outputs[name]
-            if target is not None:
-                target.update_inplace(results[index])
-                results[index] = target
-        self._results = results
+        self._core.clear_outputs()

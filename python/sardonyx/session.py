@@ -8,12 +8,11 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sardonyx import _core
 from sardonyx.devices import OrtAllocatorType, OrtMemoryInfo, OrtMemType
-from sardonyx.errors import InvalidArgument
 from sardonyx.iobinding import IOBinding
 from sardonyx.nodes import ModelMetadata, NodeArg, NodePlacement
 from sardonyx.options import RunOptions, SessionOptions
@@ -182,14 +181,8 @@ class InferenceSession:
             DeadlineExceeded, Terminated: see RunOptions.
         """
         if run_options is None:
-            return self._core.run(self._names(output_names), input_feed)
-        return self._core.run(self._names(output_names), input_feed, run_options._cancel, run_options.deadline)
-
-    @staticmethod
-    def _names(output_names: Iterable[str] | None) -> list[str]:
-        if isinstance(output_names, str):
-            raise InvalidArgument(f"output_names is a list of names, got a string; write ['{output_names}']")
-        return [] if output_names is None else list(output_names)
+            return self._core.run(output_names, input_feed)
+        return self._core.run(output_names, input_feed, run_options._cancel, run_options.deadline)
 
     def run_async(
         self,
@@ -222,7 +215,7 @@ class InferenceSession:
         """`run` with OrtValues in and out."""
         cancel = run_options._cancel if run_options is not None else None
         timeout = run_options.deadline if run_options is not None else 0.0
-        results = self._core.run_values(self._names(output_names), dict(input_dict_ort_values), cancel, timeout)
+        results = self._core.run_values(output_names, dict(input_dict_ort_values), cancel, timeout)
         return [OrtValue(value) for value in results]
 
     def io_binding(self) -> IOBinding:
@@ -231,7 +224,10 @@ class InferenceSession:
 
     def run_with_iobinding(self, iobinding: IOBinding, run_options: RunOptions | None = None) -> None:
         """Runs with the inputs and outputs of `iobinding`."""
-        iobinding._run(run_options)
+        if run_options is None:
+            iobinding._core.run()
+        else:
+            iobinding._core.run(run_options._cancel, run_options.deadline)
 
     def create_ortvalue_from_shape_and_type(
         self, shape: Sequence[int], element_type: Any, device_type: str = "cpu", device_id: int = 0, vendor_id: int = -1

@@ -320,9 +320,9 @@ int64_t packed_blocked_size(const ConvShape& shape, BlockedMethod method, Isa is
 
 void pack_blocked(const ConvShape& shape, BlockedMethod method, const float* weights, float* packed, Isa isa) {
   const int64_t block = channel_block(isa), taps = shape.kernel_size();
-  std::fill_n(packed, packed_blocked_size(shape, method, isa), 0.0f);
   if (method == BlockedMethod::kWinograd) return pack_winograd(shape, weights, packed, isa);
   if (method == BlockedMethod::kDepthwise) {
+    std::fill_n(packed, packed_blocked_size(shape, method, isa), 0.0f);
     for (int64_t c = 0; c < shape.channels; ++c)
       for (int64_t tap = 0; tap < taps; ++tap)
         packed[(c / block * taps + tap) * block + c % block] = weights[c * taps + tap];
@@ -335,19 +335,31 @@ void pack_blocked(const ConvShape& shape, BlockedMethod method, const float* wei
 void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64_t depth, const float* weights,
                           float* packed, Isa isa) {
   // [group of filters][block of channels][tap][channel][filter of the group]
+  constexpr int64_t kPiece = 2048, kStrip = 64;  // weights of a filter: for a thread at a time, in the cache at a time
   const int64_t block = channel_block(isa), width = kTileFilters * block;
-  const int64_t padded = ceil_div(channels, depth) * depth;
-  const int64_t all = ceil_div(filters, block) * block;
-  parallel_for(ceil_div(filters, width), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t group = begin; group < end; ++group) {
-      const int64_t first = group * width;
-      const int64_t group_width = std::min(width, all - first);
+  const int64_t padded = round_up(channels, depth);
+  const int64_t all = round_up(filters, block);
+  const int64_t row = channels * taps, pieces = std::max<int64_t>(1, ceil_div(row, kPiece));
+  const auto place = [&](int64_t c, int64_t tap) { return (c / depth * taps + tap) * depth + c % depth; };
+  parallel_for(ceil_div(filters, width) * pieces, 1, [&](int64_t begin, int64_t end) {
+    float strips[kTileFilters * kMaxBlock][kStrip + 1];
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item / pieces * width, piece = item % pieces;
+      const int64_t group_width = std::min(width, all - first), given = std::min(group_width, filters - first);
       float* to = packed + first * padded * taps;
-      for (int64_t f = 0; f < std::min(group_width, filters - first); ++f)
-        for (int64_t c = 0; c < channels; ++c)
-          for (int64_t tap = 0; tap < taps; ++tap)
-            to[((c / depth * taps + tap) * depth + c % depth) * group_width + f] =
-                weights[((first + f) * channels + c) * taps + tap];
+      const int64_t piece_end = std::min(row, (piece + 1) * kPiece);
+      for (int64_t from = piece * kPiece; from < piece_end; from += kStrip) {
+        const int64_t count = std::min(kStrip, piece_end - from);
+        for (int64_t f = 0; f < given; ++f) std::copy_n(weights + (first + f) * row + from, count, strips[f]);
+        for (int64_t i = 0; i < count; ++i) {
+          float* lanes = to + place((from + i) / taps, (from + i) % taps) * group_width;
+          for (int64_t f = 0; f < given; ++f) lanes[f] = strips[f][i];
+          std::fill(lanes + given, lanes + group_width, 0.0f);
+        }
+      }
+      if (piece + 1 < pieces) continue;
+      for (int64_t c = channels; c < padded; ++c)
+        for (int64_t tap = 0; tap < taps; ++tap) std::fill_n(to + place(c, tap) * group_width, group_width, 0.0f);
     }
   });
 }
@@ -367,7 +379,6 @@ int64_t packed_upsample_size(const ConvShape& shape, Isa isa) {
 
 void pack_upsample(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
   const int64_t taps = shape.kernel_size(), size = packed_upsample_size(shape, isa) / taps;
-  std::fill_n(packed, size * taps, 0.0f);
   std::vector<float> of_tap(static_cast<size_t>(shape.channels * shape.filters));
   for (int64_t tap = 0; tap < taps; ++tap) {
     for (int64_t c = 0; c < shape.channels; ++c)

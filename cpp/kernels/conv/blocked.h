@@ -32,7 +32,7 @@ const char* name_of(BlockedMethod method);
 int64_t packed_blocked_size(const ConvShape& shape, BlockedMethod method, Isa isa = active_isa());
 void pack_blocked(const ConvShape& shape, BlockedMethod method, const float* weights, float* packed,
                   Isa isa = active_isa());
-// Weights [filters, channels, taps] for tiles of filters, in blocks of `depth` channels; `packed` holds zeros before.
+// Weights [filters, channels, taps] for tiles of filters, in blocks of `depth` channels.
 void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64_t depth, const float* weights,
                           float* packed, Isa isa);
 // y = epilogue(conv(x, weights)), y and the residual blocked. row_bias holds a value for each filter, filled up to

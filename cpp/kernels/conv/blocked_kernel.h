@@ -19,6 +19,8 @@ struct BlockedWindow {
 
 // Blocks of filters in a tile; the last tile may have one only.
 constexpr int64_t kTileFilters = 2;
+// The most channels in a block, of any tier.
+constexpr int64_t kMaxBlock = 16;
 
 // Neighbouring outputs of one row whose windows are alike, for up to kTileFilters blocks of filters.
 struct BlockedTile {

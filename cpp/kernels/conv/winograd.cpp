@@ -235,24 +235,32 @@ void pack_winograd(const ConvShape& shape, const float* weights, float* packed, 
                                   {kOfB, -kWinogradB * kOfB, kB2 * kOfB},
                                   {0, 0, 1}};
   const double (*g)[3] = in == 4 ? kTwo : kFour;
-  const int64_t size = shape.filters * shape.channels;
-  std::vector<float> transformed(static_cast<size_t>(checked_mul(size, in * in)));
-  parallel_for(size, 1024, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; ++at) {
-      const float* w = weights + at * 9;
-      double half[kMaxWinogradIn][3];
-      for (int i = 0; i < in; ++i)
-        for (int k = 0; k < 3; ++k) half[i][k] = g[i][0] * w[k] + g[i][1] * w[3 + k] + g[i][2] * w[6 + k];
-      for (int i = 0; i < in; ++i)
-        for (int j = 0; j < in; ++j)
-          transformed[static_cast<size_t>((i * in + j) * size + at)] =
-              static_cast<float>(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
+  // [tap][group of filters][channel][filter of the group]
+  const int64_t block = channel_block(isa), width = kTileFilters * block;
+  const int64_t padded = ceil_div(shape.channels, block) * block, all = ceil_div(shape.filters, block) * block;
+  const int64_t step = padded * all, blocks = padded / block;
+  parallel_for(ceil_div(shape.filters, width) * blocks, 1, [&](int64_t begin, int64_t end) {
+    float w[9][kTileFilters * kMaxBlock];
+    double half[kMaxWinogradIn][3][kTileFilters * kMaxBlock];
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item / blocks * width, group_width = std::min(width, all - first);
+      const int64_t given = std::min(group_width, shape.filters - first);
+      for (int64_t c = item % blocks * block, last = c + block; c < last; ++c) {
+        for (int64_t f = 0; f < group_width; ++f)
+          for (int i = 0; i < 9; ++i)
+            w[i][f] = f < given && c < shape.channels ? weights[((first + f) * shape.channels + c) * 9 + i] : 0.0f;
+        for (int i = 0; i < in; ++i)
+          for (int k = 0; k < 3; ++k)
+            for (int64_t f = 0; f < group_width; ++f)
+              half[i][k][f] = g[i][0] * w[k][f] + g[i][1] * w[3 + k][f] + g[i][2] * w[6 + k][f];
+        float* to = packed + first * padded + c * group_width;
+        for (int i = 0; i < in; ++i)
+          for (int j = 0; j < in; ++j, to += step)
+            for (int64_t f = 0; f < group_width; ++f)
+              to[f] = static_cast<float>(half[i][0][f] * g[j][0] + half[i][1][f] * g[j][1] + half[i][2][f] * g[j][2]);
+      }
     }
   });
-  const int64_t step = packed_winograd_size(shape, isa) / (in * in);
-  for (int64_t tap = 0; tap < in * in; ++tap)
-    pack_blocked_filters(shape.filters, shape.channels, 1, channel_block(isa), transformed.data() + tap * size,
-                         packed + tap * step, isa);
 }
 
 void winograd(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,

@@ -89,8 +89,9 @@ class Report:
         >>> print(report.markdown())
     """
 
-    def __init__(self, title: str, *tables: Table) -> None:
+    def __init__(self, title: str, *tables: Table, text: str = "") -> None:
         self.title = title
+        self.text = text  # what a reader must know, in Markdown
         self.tables = list(tables)
         self.notes: list[str] = []
         self.command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -116,7 +117,7 @@ class Report:
         about = machine()
         versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
         where = f"{about['processor']}, {about['cpus']} CPUs, {about['system']}; {versions}"
-        head = [f"## {self.title}", "", f"`{self.command}` on {where}.", ""]
+        head = [f"# {self.title}", "", f"`{self.command}` on {where}.", "", *([self.text, ""] if self.text else [])]
         notes = [f"- {line}" for line in self.notes]
         return "\n".join(head + [table.markdown() for table in self.tables] + notes) + ("\n" if notes else "")
 
@@ -168,7 +169,7 @@ class Report:
     def show(self, output: Output) -> None:
         """Prints the tables as text."""
         for table in self.tables:
-            cells = [[row.get(key, "") for key in table.columns] for row in table.rows]
+            cells = [["" if row.get(key) is None else row[key] for key in table.columns] for row in table.rows]
             output.table(table.title, list(table.columns.values()), cells)
 
 
