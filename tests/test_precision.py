@@ -1,6 +1,7 @@
 """`SessionOptions.precision`: how exact products in bf16 are, that types and bits stay as promised, and the options."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -75,6 +76,43 @@ def test_activation_and_residual_are_f32() -> None:
     expected = np.maximum(a.astype(np.float64) + r, 0)
     # Products with the unit matrix round `a` alone; the residual is exact.
     assert (np.abs(y - expected) <= 1.01 * BF16_ROUNDING * np.abs(a) + 1e-6).all()
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_behind_a_product(approximate: str) -> None:
+    # Numbers that bf16 holds exactly times the unit matrix: what is left is the error of the function.
+    bits = np.linspace(-9, 9, 64 * 129).astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    x = bits.view(np.float32).reshape(-1, 64)
+    nodes = [
+        helper.make_node("MatMul", ["a", "b"], ["p"]),
+        helper.make_node("Gelu", ["p"], ["y"], approximate=approximate),
+    ]
+    graph = model(nodes, {"a": [None, 64]}, ["y"], {"b": np.eye(64, dtype=np.float32)})
+    exact = x.astype(np.float64)
+    inner = np.tanh(np.sqrt(2 / np.pi) * (exact + 0.044715 * exact**3))
+    if approximate == "none":
+        inner = np.vectorize(math.erf)(exact / np.sqrt(2))
+    (y,) = session(graph).run(None, {"a": x})
+    assert (np.abs(y - exact / 2 * (1 + inner)) <= 2.0**-14 * np.abs(exact)).all()
+    big = np.diag([-1e30, 3e38] * 32).astype(np.float32)
+    (y,) = session(graph).run(None, {"a": big})
+    assert np.abs(y[0, 0]) < 1e30 * 2.0**-14
+    assert y[1, 1] == pytest.approx(3e38, rel=2.0**-7)
+
+
+def test_recurrent() -> None:
+    rng = np.random.default_rng(4)
+    hidden, inputs = 96, 40
+    weights = {
+        "w": rng.standard_normal((2, 4 * hidden, inputs)).astype(np.float32) / 6,
+        "r": rng.standard_normal((2, 4 * hidden, hidden)).astype(np.float32) / 10,
+    }
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=hidden, direction="bidirectional")
+    graph = model([node], {"x": None}, ["y"], weights)
+    x = rng.standard_normal((20, 3, inputs)).astype(np.float32)
+    (exact,), (y,) = (session(graph, precision).run(None, {"x": x}) for precision in ("f32", "bf16"))
+    assert 1e-5 < np.abs(y - exact).max() < 4 * 2.0**-8
+    assert np.array_equal(session(graph, threads=1).run(None, {"x": x[:, 1:2]})[0], y[:, :, 1:2])
 
 
 def test_same_bits_for_any_threads_and_batch() -> None:

@@ -5,6 +5,7 @@ namespace sx {
 namespace {
 struct ActivationTable {
   ActivationFunction functions[kActivationCount];
+  ActivationFunction coarse_gelu, coarse_gelu_tanh;
 };
 }  // namespace
 }  // namespace sx
@@ -17,8 +18,11 @@ namespace {
 SX_DEFINE_FOR_ISA(ActivationTable, kActivations)
 }  // namespace
 
-ActivationFunction activation_function(Activation activation, Isa isa) {
-  return for_isa(isa).functions[static_cast<int>(activation)];
+ActivationFunction activation_function(Activation activation, Isa isa, Precision precision) {
+  const ActivationTable& table = for_isa(isa);
+  if (precision == Precision::kBf16 && activation == Activation::kGelu) return table.coarse_gelu;
+  if (precision == Precision::kBf16 && activation == Activation::kGeluTanh) return table.coarse_gelu_tanh;
+  return table.functions[static_cast<int>(activation)];
 }
 
 }  // namespace sx

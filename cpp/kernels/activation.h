@@ -4,14 +4,16 @@
 #include <cstdint>
 
 #include "base/cpu.h"
+#include "base/precision.h"
 #include "kernels/epilogue.h"
 
 namespace sx {
 
 constexpr int kActivationCount = static_cast<int>(Activation::kAffine) + 1;
 
-// y[i] = f(x[i]) on the calling thread; x and y may be the same array.
+// y[i] = f(x[i]) on the calling thread; x and y may be the same array. kBf16: what follows a product in bf16, with a
+// Gelu that is right to 2^-14 of |x|.
 using ActivationFunction = void (*)(const float* x, float* y, int64_t n, float alpha, float beta);
-ActivationFunction activation_function(Activation activation, Isa isa);
+ActivationFunction activation_function(Activation activation, Isa isa, Precision precision = Precision::kF32);
 
 }  // namespace sx

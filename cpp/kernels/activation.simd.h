@@ -7,7 +7,9 @@ namespace SX_ISA {
 
 template <int... kKind>
 constexpr ActivationTable make_activation_table(std::integer_sequence<int, kKind...>) {
-  return {{activate_array<static_cast<Activation>(kKind)>...}};
+  return {{activate_array<static_cast<Activation>(kKind)>...},
+          coarsely_activate_array<Activation::kGelu>,
+          coarsely_activate_array<Activation::kGeluTanh>};
 }
 
 constexpr ActivationTable kActivations = make_activation_table(std::make_integer_sequence<int, kActivationCount>());

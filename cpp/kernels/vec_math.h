@@ -158,6 +158,35 @@ SX_INLINE F gelu(F x) {
   return fma(-0.5f * a, exp(q), positive);
 }
 
+// The same and kGeluTanh, off by 2^-14 of |x| at most: x * (c * p(c^2) + 1/2) with c = x clamped to [-4, 4], where
+// 4 * p(16) = 1/2.
+SX_INLINE F coarse_gelu(F x) {
+  const F c = max(splat(-4.0f), min(splat(4.0f), x));
+  const F s = c * c;
+  F p = splat(-1.27758804e-09f);
+  p = fma(p, s, splat(1.04420131e-07f));
+  p = fma(p, s, splat(-3.70910561e-06f));
+  p = fma(p, s, splat(7.61843403e-05f));
+  p = fma(p, s, splat(-0.00102100987f));
+  p = fma(p, s, splat(0.00958127622f));
+  p = fma(p, s, splat(-0.0660639405f));
+  p = fma(p, s, splat(0.398805469f));
+  return x * fma(p, c, splat(0.5f));
+}
+SX_INLINE F coarse_gelu_tanh(F x) {
+  const F c = max(splat(-4.0f), min(splat(4.0f), x));
+  const F s = c * c;
+  F p = splat(-1.69889391e-09f);
+  p = fma(p, s, splat(1.3081916e-07f));
+  p = fma(p, s, splat(-4.38182178e-06f));
+  p = fma(p, s, splat(8.51023287e-05f));
+  p = fma(p, s, splat(-0.00108574668f));
+  p = fma(p, s, splat(0.00982307643f));
+  p = fma(p, s, splat(-0.0664147958f));
+  p = fma(p, s, splat(0.398816258f));
+  return x * fma(p, c, splat(0.5f));
+}
+
 SX_INLINE F mish(F x) {
   const F e = exp(min(splat(20.0f), x));
   const F n = e * (e + 2.0f);
@@ -210,19 +239,35 @@ SX_INLINE F activate(F x, F alpha, F beta) {
   return x;
 }
 
-// y = f(x) for n contiguous values.
+// What stands for a function where 8 significant bits are wanted.
 template <Activation kKind>
-void activate_array(const float* x, float* y, int64_t n, float alpha, float beta) {
+SX_INLINE F coarsely_activate(F x, F alpha, F beta) {
+  if constexpr (kKind == Activation::kGelu) return coarse_gelu(x);
+  if constexpr (kKind == Activation::kGeluTanh) return coarse_gelu_tanh(x);
+  return activate<kKind>(x, alpha, beta);
+}
+
+// y = f(x) for n contiguous values.
+template <F (*kFunction)(F x, F alpha, F beta)>
+SX_INLINE void map_array(const float* x, float* y, int64_t n, float alpha, float beta) {
   const F a = splat(alpha), b = splat(beta);
   int64_t i = 0;
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    const F first = activate<kKind>(load(x + i), a, b);
-    const F second = activate<kKind>(load(x + i + kLanes), a, b);
+    const F first = kFunction(load(x + i), a, b);
+    const F second = kFunction(load(x + i + kLanes), a, b);
     store(y + i, first);
     store(y + i + kLanes, second);
   }
   for (; i < n; i += kLanes) {
     const int count = static_cast<int>(n - i < kLanes ? n - i : kLanes);
-    store_n(y + i, activate<kKind>(load_n(x + i, count), a, b), count);
+    store_n(y + i, kFunction(load_n(x + i, count), a, b), count);
   }
+}
+template <Activation kKind>
+void activate_array(const float* x, float* y, int64_t n, float alpha, float beta) {
+  map_array<activate<kKind>>(x, y, n, alpha, beta);
+}
+template <Activation kKind>
+void coarsely_activate_array(const float* x, float* y, int64_t n, float alpha, float beta) {
+  map_array<coarsely_activate<kKind>>(x, y, n, alpha, beta);
 }

@@ -114,12 +114,13 @@ class RecurrentProducts {
 class WeightCache {
  public:
   WeightCache(Prepare& p, std::vector<int> parts);
-  // For f32; the weights of this run where they are not constant.
+  // For f32, in the session's precision; the weights of this run where they are not constant.
   std::unique_ptr<RecurrentProducts<float>> floats(const Run& run, const RecurrentSizes& sizes) const;
   std::unique_ptr<RecurrentProducts<double>> doubles(const Run& run, const RecurrentSizes& sizes) const;
 
  private:
   std::vector<int> parts_;
+  const Precision precision_;
   Tensor w_, r_;
 };
 

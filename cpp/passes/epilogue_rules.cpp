@@ -1,4 +1,5 @@
 // Makes bias, residual and activation the epilogue of the Conv, MatMul or Gemm that they follow.
+#include <algorithm>
 #include <limits>
 
 #include "ops/op_def.h"
@@ -85,6 +86,32 @@ Outcome lower_product(Graph& graph, NodeId id) {
   return Outcome::fired();
 }
 
+// Rows that are flattened for a product and unflattened after it: the product does so itself. What follows then finds
+// the product.
+Outcome unflatten_product(Graph& graph, NodeId id) {
+  const ValueId flat = graph.node(id).inputs[0];
+  const NodeId product = producer(graph, flat, {"sardonyx::MatMul"});
+  if (product == kNone || only_reader(graph, flat) != id) return Outcome::no_match();
+  std::vector<ValueId> operands = graph.node(product).inputs;
+  const NodeId flatten = producer(graph, operands[0], {"Reshape", "Flatten"});
+  if (flatten == kNone || has_input(graph, product, 3) || attribute<int64_t>(graph, product, "transA") != 0)
+    return Outcome::no_match();
+  const ValueId rows = graph.node(flatten).inputs[0];
+  const auto &before = graph.type(rows).shape, &flattened = graph.type(operands[0]).shape;
+  const auto &result = graph.type(flat).shape, &after = graph.type(graph.node(id).outputs[0]).shape;
+  if (!before || !flattened || !result || !after || graph.type(operands[1]).rank() != 2)
+    return Outcome::missed("the shapes are not known");
+  if (flattened->size() != 2 || before->size() < 2 || before->size() != after->size() ||
+      before->back() != flattened->back() || after->back() != result->back() ||
+      !std::equal(before->begin(), before->end() - 1, after->begin()))
+    return Outcome::missed(join("the rows of ", graph.type(rows).str(), " and ",
+                                graph.type(graph.node(id).outputs[0]).str(), " are not known to be the same"));
+  operands[0] = rows;
+  const Attributes attributes = graph.node(product).attributes;
+  replace(graph, id, "MatMul", operands, attributes, "sardonyx");
+  return Outcome::fired();
+}
+
 // MatMul + a constant vector as long as its rows.
 Outcome fuse_bias(Graph& graph, NodeId id) {
   const std::vector<ValueId> inputs = graph.node(id).inputs;
@@ -166,6 +193,7 @@ std::vector<Rule> activation_fusion() {
 std::vector<Rule> epilogue_rules() {
   std::vector<Rule> rules = {
       {"lower_product", {"Conv", "MatMul", "Gemm"}, lower_product},
+      {"unflatten_product", {"Reshape"}, unflatten_product},
       {"fuse_bias", {"Add"}, fuse_bias},
       {"fuse_residual", {"Add"}, fuse_residual},
   };

@@ -291,7 +291,7 @@ namespace {
 
 void run_pieces(const GemmKernel& kernel, const Gemm& shape, int64_t count, OperandsOf operands,
                 const MakePanel* make_panel, const Grid& grid, Isa isa) {
-  const ActivationFunction activate = activation_function(shape.epilogue.activation, isa);
+  const ActivationFunction activate = activation_function(shape.epilogue.activation, isa, shape.precision);
   const int64_t parts = grid.row_parts * grid.column_parts;
   const double work = work_of(kernel, shape) / static_cast<double>(parts);
   const int64_t grain = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(kLeastWork) / work));

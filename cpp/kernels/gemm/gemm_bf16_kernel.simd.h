@@ -140,13 +140,15 @@ void pack_b_panel(int64_t k, int columns, const float* b, int64_t ldb, bool tran
 
 }  // namespace gemm_bf16
 
+// Blocks of twice the depth of f32's take the same memory.
+constexpr int64_t kBf16DepthBlock = 2 * gemm_tile::kDepthBlock, kBf16RowBlock = gemm_tile::kRowBlock / 2;
 constexpr GemmKernel kGemmBf16Kernel = {gemm_tile::kRows,
                                         gemm_tile::kColumns,
                                         kLanes,
                                         2,
                                         gemm_bf16::Words::kWordsOfA,
-                                        gemm_tile::kDepthBlock,
-                                        gemm_tile::kRowBlock,
+                                        kBf16DepthBlock,
+                                        kBf16RowBlock,
                                         gemm_tile::kColumnBlock,
                                         gemm_tile::kTiles<gemm_bf16::Words>,
                                         gemm_tile::kWidePanels,

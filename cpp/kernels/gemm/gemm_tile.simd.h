@@ -34,12 +34,27 @@ SX_INLINE void add_residual(F (&acc)[kM][kV], const TileTail& tail, int columns)
   }
 }
 
+// Asks for the lines that a tile will be written to, so that they are there when it is done.
+template <int kM, int kV>
+SX_INLINE void prefetch_lines(float* c, int64_t stride) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) __builtin_prefetch(c + i * stride + v * kLanes, 1);
+  }
+}
+
 // kV vectors of columns: those of one panel, or of several that stand `panel_step` apart. Words::add adds the products
 // of one step to the sums.
 template <typename Words, int kM, int kV>
 void tile(int64_t steps, const float* a, const float* b, int64_t b_step, int64_t panel_step, float* c, int64_t ldc,
           int columns, const TileTail& tail) {
   F acc[kM][kV];
+  if (tail.last) {
+    prefetch_lines<kM, kV>(c, ldc);
+  } else {
+    prefetch_lines<kM, kV>(tail.partial, tail.partial_stride);
+  }
   if (tail.first) {
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
