@@ -1,4 +1,5 @@
-// BlockedQLinearConv: QLinearConv of channel-blocked bytes (ops/blocked.cpp), with a sum like QLinearAdd behind it.
+// QLinearConv of channel-blocked bytes (ops/blocked.cpp), with a sum like QLinearAdd and any function of a byte behind
+// it; and their product with a factor for each channel.
 #include <algorithm>
 #include <map>
 #include <mutex>
@@ -18,6 +19,8 @@ namespace {
 enum Input { kX, kXScale, kXZero, kW, kWScale, kWZero, kYScale, kYZero, kBias };
 // With a residual, what QLinearAdd takes of it and gives.
 enum SumInput { kResidual = 9, kResidualScale, kResidualZero, kSumScale, kSumZero };
+// What becomes of the result, a byte for each byte.
+constexpr int kTable = 14;
 
 void infer_conv_of_blocks(InferContext& c) {
   const ConvSpec spec(c);
@@ -41,11 +44,13 @@ int32_t element(const Tensor& t, int64_t i) {
 Isa isa_for_weights(const Tensor& w, const Tensor& zeros) {
   const int32_t center = w.dtype() == DType::kInt8 ? 0 : 128;
   const int64_t depth = w.size() / w.dim(0);
+  Tensor held;
   for (int64_t f = 0; f < w.dim(0); ++f) {
     const int32_t zero = element(zeros, zeros.size() == 1 ? 0 : f);
     if (zero == center) continue;
+    if (!held.defined()) held = w.borrow();
     for (int64_t i = f * depth; i < (f + 1) * depth; ++i) {
-      const int32_t weight = element(w, i) - zero;
+      const int32_t weight = element(held, i) - zero;
       if (weight < -128 || weight > 127) return std::min(active_isa(), Isa::kAvx512);
     }
   }
@@ -72,6 +77,10 @@ class BlockedQLinearConv {
       tail_.residual_scale = value(p, kResidualScale) / sum_scale;
       tail_.residual_zero = zero_of_blocks(p, kResidualZero);
       tail_.sum_zero = zero_of_blocks(p, kSumZero);
+    }
+    if (p.has(kTable)) {
+      table_ = *p.constant(kTable);
+      tail_.table = table_.data<uint8_t>();
     }
     const auto x = p.shape(kX);
     if (!x || x->size() == 0) return;
@@ -110,20 +119,27 @@ class BlockedQLinearConv {
     const Tensor& zero = *p.constant(input);
     return static_cast<int32_t>(zero.scalar_as_int()) + (zero.dtype() == DType::kInt8 ? 128 : 0);
   }
-  // A weight less its zero point.
-  int16_t weight(int64_t filter, int64_t i) const {
-    const int64_t at = filter * (w_.size() / w_.dim(0)) + i;
-    return static_cast<int16_t>(element(w_, at) - element(w_zeros_, w_zeros_.size() == 1 ? 0 : filter));
+  // The weights less their zero points.
+  std::vector<int16_t> centered() const {
+    const Tensor held = w_.borrow();
+    const int64_t depth = w_.size() / w_.dim(0);
+    std::vector<int16_t> weights(static_cast<size_t>(w_.size()));
+    for (int64_t i = 0; i < w_.size(); ++i)
+      weights[static_cast<size_t>(i)] =
+          static_cast<int16_t>(element(held, i) - element(w_zeros_, w_zeros_.size() == 1 ? 0 : i / depth));
+    return weights;
   }
 
   Tensor starts(const Prepare& p) const {
     const int64_t filters = w_.dim(0), depth = w_.size() / filters;
+    const std::vector<int16_t> weights = centered();
     Tensor starts(DType::kInt32, Shape{blocks_of_channels(filters) * block_of_channels()});
     for (int64_t f = 0; f < starts.size(); ++f) {
       uint32_t start = 0;  // wraps
       if (f < filters) {
         if (p.has(kBias)) start = static_cast<uint32_t>(p.constant(kBias)->data<int32_t>()[f]);
-        for (int64_t i = 0; i < depth; ++i) start -= static_cast<uint32_t>(x_zero_ * weight(f, i));
+        for (int64_t i = f * depth; i < (f + 1) * depth; ++i)
+          start -= static_cast<uint32_t>(x_zero_ * weights[static_cast<size_t>(i)]);
       }
       starts.data<int32_t>()[f] = static_cast<int32_t>(start);
     }
@@ -148,10 +164,7 @@ class BlockedQLinearConv {
   int64_t packed_size(const ConvShape& shape) const { return packed_blocked_bytes_size(shape, method_of(shape), isa_); }
   Tensor pack(const ConvShape& shape) const {
     Tensor packed(DType::kInt32, Shape{packed_size(shape)});
-    std::vector<int16_t> weights(static_cast<size_t>(w_.size()));
-    const int64_t depth = w_.size() / w_.dim(0);
-    for (int64_t at = 0; at < w_.size(); ++at) weights[static_cast<size_t>(at)] = weight(at / depth, at % depth);
-    pack_blocked_bytes(shape, method_of(shape), weights.data(), packed.data<int32_t>(), isa_);
+    pack_blocked_bytes(shape, method_of(shape), centered().data(), packed.data<int32_t>(), isa_);
     return packed;
   }
   const int32_t* packed_for(const ConvShape& shape) {
@@ -167,7 +180,7 @@ class BlockedQLinearConv {
   const Tensor w_, w_zeros_;
   bool x_signed_;
   int32_t x_zero_;
-  Tensor starts_, scales_;
+  Tensor starts_, scales_, table_;
   Isa isa_;
   BytesTail tail_;
   std::mutex mutex_;
@@ -181,9 +194,48 @@ Kernel make_blocked_qlinear_conv(Prepare& p) {
   return [conv](Run& run) { (*conv)(run); };
 }
 
+// --- BlockedQLinearScale: y = quantized(x * factor), a factor for each channel of each image
+
+Kernel make_blocked_qlinear_scale(Prepare& p) {
+  for (int i : {1, 2, 4, 5, 6, 7}) SX_CHECK(p, p.constant(i) != nullptr, "needs constants but for its data");
+  const auto scale = [&](int i) { return *p.constant(i)->data<float>(); };
+  const auto zero = [&](int i) { return static_cast<int32_t>(p.constant(i)->scalar_as_int()); };
+  BytesScale how;
+  // As QLinearMul has it, where the scales go to the first factor.
+  const float factor = scale(1) * scale(4) / scale(6);
+  how.first = p.attr_int("factor_first") != 0;
+  how.scale = factor;
+  how.x_zero = zero(2), how.factor_zero = zero(5), how.zero = zero(7);
+  return [how](Run& run) {
+    const Tensor &x = run.in(0), &factor = run.in(3);
+    SX_CHECK(run,
+             factor.rank() == 5 && factor.dim(0) == x.dim(0) && factor.dim(1) == x.dim(1) &&
+                 factor.dim(2) * factor.dim(3) == 1,
+             "the factors are ", factor.shape().str(), ", which does not fit data of shape ", x.shape().str());
+    Tensor& y = run.out(0, x.shape());
+    if (y.size() > 0)
+      scale_bytes(how, x.data<uint8_t>(), factor.data<uint8_t>(), x.dim(0) * x.dim(1), x.dim(2) * x.dim(3),
+                  y.data<uint8_t>());
+  };
+}
+
 }  // namespace
 
 void define_blocked_quantized(OpList& ops) {
+  ops.add(OpDef("BlockedQLinearScale", "sardonyx")
+              .attr("factor_first", 0)
+              .in("x", "", DType::kUInt8)
+              .in("x_scale", "", DType::kFloat32)
+              .in("x_zero_point", "", DType::kUInt8)
+              .in("factor", "", DType::kUInt8)
+              .in("factor_scale", "", DType::kFloat32)
+              .in("factor_zero_point", "", DType::kUInt8)
+              .in("y_scale", "", DType::kFloat32)
+              .in("y_zero_point", "", DType::kUInt8)
+              .out("y", "", DType::kUInt8)
+              .in_place({0})
+              .infer(same_as(0))
+              .kernel(make_blocked_qlinear_scale));
   add_conv_attrs(ops.add(OpDef("BlockedQLinearConv", "sardonyx")
                              .attr("plain_input", 0)
                              .in("x", "", kBytes)
@@ -200,6 +252,7 @@ void define_blocked_quantized(OpList& ops) {
                              .optional_in("residual_zero_point", "", kBytes)
                              .optional_in("sum_scale", "", DType::kFloat32)
                              .optional_in("sum_zero_point", "", kBytes)
+                             .optional_in("table", "", DType::kUInt8)
                              .out("y", "", DType::kUInt8)
                              .in_place({kResidual})
                              .infer(infer_conv_of_blocks)

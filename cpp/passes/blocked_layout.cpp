@@ -15,6 +15,8 @@ namespace {
 
 // Convolutions of fewer channels read plain data: blocks would be mostly empty.
 constexpr int64_t kFewChannels = 8;
+// Inputs of BlockedQLinearConv.
+constexpr size_t kConvResidual = 9, kConvTable = 14;
 constexpr double kMostSteps = 1 << 30;  // that a quantized sum may lie from its zero point
 constexpr DTypeSet kBytes = DTypeSet(DType::kUInt8) | DType::kInt8;
 constexpr DTypeSet kBlockable = kBytes | DType::kFloat32;
@@ -163,11 +165,7 @@ class Blocking {
       return Outcome::missed("its weights do not fit its input");
     for (size_t i : {1, 2, 6, 7})
       if (of(i).size() != 1) return Outcome::missed("its input or output has several scales or zero points");
-    for (int64_t f = 0; f < filters; ++f)
-      if (!(most_sum(node, f) * std::abs(of(1).data<float>()[0] * of(4).data<float>()[of(4).size() == 1 ? 0 : f] /
-                                         of(6).data<float>()[0]) <
-            kMostSteps))
-        return Outcome::missed("its scales are too large");
+    if (!sums_fit(node)) return Outcome::missed("its scales are too large");
     if (groups != 1 && (groups != in || filters != in)) return Outcome::missed("it has groups of several channels");
     const auto dilations = node.attributes.find("dilations");
     const bool dilated =
@@ -181,17 +179,30 @@ class Blocking {
     return replace_by(id, "BlockedQLinearConv", inputs, attributes, "sardonyx");
   }
 
-  // No sum of filter `f` of a QLinearConv is larger in magnitude.
-  double most_sum(const Node& node, int64_t f) const {
-    const Tensor &w = *constant(graph_, node.inputs[3]), &zeros = *constant(graph_, node.inputs[5]);
+  // Whether the sums of a QLinearConv, in steps of the output, fit 32 bits whatever the data.
+  bool sums_fit(const Node& node) const {
+    const auto of = [&](size_t i) -> const Tensor& { return *constant(graph_, node.inputs[i]); };
+    const Tensor &w = of(3), &scales = of(4), &zeros = of(5);
+    const int64_t depth = w.size() / w.dim(0);
+    const auto fits = [&](int64_t filter, double most) {
+      if (has(node, 8)) most += std::abs(static_cast<double>(of(8).data<int32_t>()[filter]));
+      const float scale = of(1).data<float>()[0] * scales.data<float>()[scales.size() == 1 ? 0 : filter];
+      return most * std::abs(scale / of(6).data<float>()[0]) < kMostSteps;
+    };
     const auto element = [](const Tensor& t, int64_t i) {
       return t.dtype() == DType::kInt8 ? int64_t{t.data<int8_t>()[i]} : int64_t{t.data<uint8_t>()[i]};
     };
-    const int64_t depth = w.size() / w.dim(0), zero = element(zeros, zeros.size() == 1 ? 0 : f);
-    int64_t most = 0;
-    for (int64_t i = f * depth; i < (f + 1) * depth; ++i) most += 255 * std::abs(element(w, i) - zero);
-    if (has(node, 8)) most += std::abs(int64_t{constant(graph_, node.inputs[8])->data<int32_t>()[f]});
-    return static_cast<double>(most);
+    Tensor held;
+    for (int64_t filter = 0; filter < w.dim(0); ++filter) {
+      if (fits(filter, 255.0 * 255.0 * static_cast<double>(depth))) continue;
+      // Filters of zeros come with any scale.
+      if (!held.defined()) held = w.borrow();
+      const int64_t zero = element(zeros, zeros.size() == 1 ? 0 : filter);
+      int64_t most = 0;
+      for (int64_t i = filter * depth; i < (filter + 1) * depth; ++i) most += 255 * std::abs(element(held, i) - zero);
+      if (!fits(filter, static_cast<double>(most))) return false;
+    }
+    return true;
   }
 
   // Inputs of `id`, with zero point `i` as that of blocks: unsigned, and in place of an absent one where bytes of
@@ -214,12 +225,18 @@ class Blocking {
     if (op == "com.microsoft::QLinearAdd" || op == "com.microsoft::QLinearMul") return quantized_binary(id);
     if (!is_blocked(x)) return Outcome::no_match();
     if (op == "MaxPool") return pool(id, "max");
+    if (op == "sardonyx::MapBytes") return map(id);
     for (size_t i = 1; i < node.inputs.size(); ++i)
       if (!is_constant_scalar(node, i)) return Outcome::no_match();
     std::vector<ValueId> inputs = node.inputs;
     if (op == "com.microsoft::QLinearSigmoid" || op == "com.microsoft::QLinearLeakyRelu") {
       shift_zero(inputs, 2, x);
       shift_zero(inputs, 4, y);
+    } else if (op == "sardonyx::QLinearGlobalMean") {
+      shift_zero(inputs, 2, x);
+      shift_zero(inputs, 4, y);
+      inputs[0] = blocked(x, id);
+      return replace_by(id, "QLinearGlobalMean", inputs, {{"blocked", int64_t{1}}}, "sardonyx");
     } else if (op == "QuantizeLinear" && is_float(x)) {
       shift_zero(inputs, 2, y);
     } else if (op == "DequantizeLinear" && is_float(y) && read_in_blocks(y)) {
@@ -242,13 +259,31 @@ class Blocking {
     return false;
   }
 
+  // A table for the bytes of blocks, which are moved by 128 where plain ones are signed.
+  Outcome map(NodeId id) {
+    const std::vector<ValueId> old = graph_.node(id).inputs;
+    const Tensor& plain = *constant(graph_, old[1]);
+    const int flip_x = type(old[0]).dtype == DType::kInt8 ? 0x80 : 0, flip_y = plain.dtype() == DType::kInt8 ? 0x80 : 0;
+    Tensor shifted(DType::kUInt8, Shape{256});
+    for (int i = 0; i < 256; ++i)
+      shifted.data<uint8_t>()[i] = static_cast<uint8_t>(static_cast<const uint8_t*>(plain.raw())[i ^ flip_x] ^ flip_y);
+    const ValueId table = add_constant(graph_, "table", shifted);
+    const NodeId conv = open_convolution(old[0], id);
+    if (conv == kNone) return replace_by(id, "MapBytes", {blocked(old[0], id), table}, {}, "sardonyx");
+    std::vector<ValueId> inputs = graph_.node(conv).inputs;
+    inputs.resize(kConvTable, kNone);
+    inputs.push_back(table);
+    return extend_convolution(conv, old[0], id, inputs);
+  }
+
   Outcome quantized_binary(NodeId id) {
     const Node& node = graph_.node(id);
     const ValueId a = node.inputs[0], b = node.inputs[3];
     if (!is_blocked(a) && !is_blocked(b)) return Outcome::no_match();
-    if (channels(a) == 0 || channels(b) == 0 || type(a).shape != type(b).shape) return Outcome::no_match();
+    if (channels(a) == 0 || channels(a) != channels(b)) return Outcome::no_match();
     for (size_t i : {1, 2, 4, 5, 6, 7})
       if (!is_constant_scalar(node, i)) return Outcome::missed("its scales and zero points are not constant");
+    if (type(a).shape != type(b).shape) return quantized_scale(id);
     if (is(graph_, id, "com.microsoft::QLinearAdd"))
       for (const auto& [own, other] : {std::pair<size_t, size_t>{0, 3}, {3, 0}})
         if (takes_residual(node.inputs[own], id)) return quantized_residual(id, own, other);
@@ -259,45 +294,80 @@ class Blocking {
     return replace_by(id, node.op->name(), inputs, {}, node.op->domain());
   }
 
-  // Whether a convolution computes `value` for node `reader` alone, and nothing is added to it yet.
-  bool takes_residual(ValueId value, NodeId reader) {
+  // A product with a value for each channel of each image.
+  Outcome quantized_scale(NodeId id) {
+    const Node& node = graph_.node(id);
+    if (!is(graph_, id, "com.microsoft::QLinearMul")) return Outcome::no_match();
+    const auto scale = [&](size_t i) { return constant(graph_, node.inputs[i])->data<float>()[0]; };
+    if (!(std::abs(scale(1) * scale(4) / scale(6)) < 1e30f)) return Outcome::missed("its scales are too large");
+    for (const size_t data : {0, 3}) {
+      const size_t factor = 3 - data;
+      const SymShape &x = *type(node.inputs[data]).shape, &f = *type(node.inputs[factor]).shape;
+      if (!is_blocked(node.inputs[data]) || f[2] != Dim(1) || f[3] != Dim(1) || x[0] != f[0]) continue;
+      std::vector<ValueId> inputs = node.inputs;
+      for (size_t i : {2, 5, 7}) inputs[i] = zero_of_blocks(inputs, i, node.inputs[0]);
+      const std::vector<ValueId> ordered = {
+          blocked(inputs[data], id), inputs[data + 1],   inputs[data + 2], blocked(inputs[factor], id),
+          inputs[factor + 1],        inputs[factor + 2], inputs[6],        inputs[7]};
+      return replace_by(id, "BlockedQLinearScale", ordered, {{"factor_first", int64_t{factor == 0}}}, "sardonyx");
+    }
+    return Outcome::no_match();
+  }
+  ValueId zero_of_blocks(std::vector<ValueId> inputs, size_t i, ValueId like) {
+    inputs.resize(std::max(inputs.size(), i + 1), kNone);
+    shift_zero(inputs, i, like);
+    return zero_or_new(inputs, i, kNone);
+  }
+
+  // The convolution that computes `value` for node `reader` alone, where no table follows it; else kNone.
+  NodeId open_convolution(ValueId value, NodeId reader) const {
     const auto found = waiting_.find(value);
     if (found == waiting_.end() || only_reader(graph_, value) != reader || graph_.use_count(found->second) != 0)
-      return false;
-    const Node& sum = graph_.node(reader);
-    const float of_sum = constant(graph_, sum.inputs[6])->data<float>()[0];
-    double most = 0.0;
-    for (size_t i : {1, 4}) most += 255.0 * std::abs(constant(graph_, sum.inputs[i])->data<float>()[0] / of_sum);
-    if (!(most < kMostSteps)) return false;
+      return kNone;
     const NodeId conv = producer(graph_, found->second, {"sardonyx::BlockedQLinearConv"});
-    return conv != kNone && !has(graph_.node(conv), 9);
+    return conv == kNone || has(graph_.node(conv), kConvTable) ? kNone : conv;
+  }
+  // Replaces `reader`, which reads what the convolution computes as `value`, by the convolution with more inputs.
+  Outcome extend_convolution(NodeId conv, ValueId value, NodeId reader, const std::vector<ValueId>& inputs) {
+    const ValueId old = waiting_.at(value);
+    const Outcome outcome = replace_by(reader, "BlockedQLinearConv", inputs, graph_.node(conv).attributes, "sardonyx");
+    blocked_.erase(value);
+    waiting_.erase(value);
+    graph_.erase_node(conv);
+    graph_.erase_value(old);
+    graph_.erase_value(value);
+    return outcome;
+  }
+
+  bool takes_residual(ValueId value, NodeId reader) const {
+    const NodeId conv = open_convolution(value, reader);
+    if (conv == kNone || has(graph_.node(conv), kConvResidual)) return false;
+    const Node& sum = graph_.node(reader);
+    double most = 0.0;
+    for (size_t i : {1, 4})
+      most += 255.0 * std::abs(constant(graph_, sum.inputs[i])->data<float>()[0] /
+                               constant(graph_, sum.inputs[6])->data<float>()[0]);
+    return most < kMostSteps;
   }
 
   // A sum whose operand `own` is a convolution, which adds the other one itself.
   Outcome quantized_residual(NodeId id, size_t own, size_t other) {
     const std::vector<ValueId> sum = graph_.node(id).inputs;
-    const ValueId old = sum[own], old_blocks = waiting_.at(old);
-    const NodeId conv = producer(graph_, old_blocks, {"sardonyx::BlockedQLinearConv"});
+    const NodeId conv = open_convolution(sum[own], id);
     std::vector<ValueId> inputs = graph_.node(conv).inputs;
-    const Attributes attributes = graph_.node(conv).attributes;
-    inputs.resize(9, kNone);
+    inputs.resize(kConvResidual, kNone);
     inputs.push_back(blocked(sum[other], id));
     inputs.push_back(sum[other + 1]);
     inputs.push_back(zero_or_new(sum, other + 2, sum[other]));
     inputs.push_back(sum[6]);
     inputs.push_back(zero_or_new(sum, 7, sum[other]));
-    const Outcome outcome = replace_by(id, "BlockedQLinearConv", inputs, attributes, "sardonyx");
-    blocked_.erase(old);
-    waiting_.erase(old);
-    graph_.erase_node(conv);
-    graph_.erase_value(old_blocks);
-    graph_.erase_value(old);
-    return outcome;
+    return extend_convolution(conv, sum[own], id, inputs);
   }
   // The zero point `i`, made where it is absent.
   ValueId zero_or_new(const std::vector<ValueId>& inputs, size_t i, ValueId like) {
     if (inputs.size() > i && inputs[i] != kNone) return inputs[i];
-    if (type(like).dtype == DType::kInt8) return add_constant(graph_, "zero", Tensor::scalar<int8_t>(0));
+    if (like != kNone && type(like).dtype == DType::kInt8)
+      return add_constant(graph_, "zero", Tensor::scalar<int8_t>(0));
     return add_constant(graph_, "zero", Tensor::scalar<uint8_t>(0));
   }
 

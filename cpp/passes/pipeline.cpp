@@ -35,7 +35,7 @@ void simplify(Graph& graph, PassLog& log, bool verify_each) {
 }
 
 void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_each) {
-  apply_rules(graph, quantized_rules(), log, verify_each);
+  apply_rules(graph, together({byte_map_rules(), quantized_rules()}), log, verify_each);
   fold_constants(graph, log, {true});
   apply_rules(graph, integer_product_rules(), log, verify_each);
   apply_rules(graph, activation_rules(), log, verify_each);

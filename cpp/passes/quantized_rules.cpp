@@ -150,20 +150,36 @@ Outcome fuse_convolution(Graph& graph, NodeId id) {
   return Outcome::fired("QLinearConv");
 }
 
+// Add and Mul.
 Outcome fuse_sum(Graph& graph, NodeId id) {
   const auto target = quantizes(graph, id);
   if (!target) return Outcome::no_match();
-  const NodeId sum = producer(graph, target->from, {"Add"});
+  const NodeId sum = producer(graph, target->from, {"Add", "Mul"});
   if (sum == kNone) return Outcome::no_match();
-  if (!feeds_only(graph, target->from, id)) return Outcome::missed("the sum has other readers");
+  if (!feeds_only(graph, target->from, id)) return Outcome::missed("the result has other readers");
   const std::vector<ValueId> operands = graph.node(sum).inputs;
   const auto a = dequantized(graph, operands[0]), b = dequantized(graph, operands[1]);
   if (!a || !b || a->dtype != target->to.dtype || b->dtype != target->to.dtype)
     return Outcome::missed("its operands are not dequantized from the 8-bit type of the result");
   std::vector<ValueId> inputs;
   for (const Quantized& value : {*a, *b, target->to}) add_inputs(graph, value, inputs);
-  replace(graph, id, "QLinearAdd", inputs, {}, "com.microsoft");
-  return Outcome::fired("QLinearAdd");
+  const std::string op = is(graph, sum, "Add") ? "QLinearAdd" : "QLinearMul";
+  replace(graph, id, op, inputs, {}, "com.microsoft");
+  return Outcome::fired(op);
+}
+
+Outcome fuse_global_mean(Graph& graph, NodeId id) {
+  const auto target = quantizes(graph, id);
+  if (!target) return Outcome::no_match();
+  const NodeId mean = producer(graph, target->from, {"GlobalAveragePool"});
+  if (mean == kNone) return Outcome::no_match();
+  if (!feeds_only(graph, target->from, id)) return Outcome::missed("the result has other readers");
+  const auto x = dequantized(graph, graph.node(mean).inputs[0]);
+  if (!x) return Outcome::missed("its input is not dequantized from 8 bits by constants");
+  std::vector<ValueId> inputs;
+  for (const Quantized& value : {*x, target->to}) add_inputs(graph, value, inputs);
+  replace(graph, id, "QLinearGlobalMean", inputs, {}, "sardonyx");
+  return Outcome::fired("QLinearGlobalMean");
 }
 
 // MatMul, and Gemm with a constant vector added.
@@ -250,6 +266,7 @@ std::vector<Rule> quantized_rules() {
       {"fuse_quantized_convolution", {"QuantizeLinear"}, fuse_convolution},
       {"fuse_quantized_sum", {"QuantizeLinear"}, fuse_sum},
       {"fuse_quantized_product", {"QuantizeLinear"}, fuse_product},
+      {"fuse_quantized_mean", {"QuantizeLinear"}, fuse_global_mean},
       {"drop_requantization", {"QuantizeLinear"}, drop_requantization},
       {"move_bytes", {"QuantizeLinear"}, move_bytes},
   };

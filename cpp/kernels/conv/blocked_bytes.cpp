@@ -360,4 +360,35 @@ void maximum_of_bytes(const BlockedPool& pool, int64_t planes, const uint8_t* x,
   });
 }
 
+void map_bytes(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t n, Isa isa) {
+  bytes_kernel(isa).map(table, x, y, n);
+}
+
+void sum_pixels(const uint8_t* x, int64_t pixels, int64_t* sums, Isa isa) {
+  const BytesKernel& kernel = bytes_kernel(isa);
+  constexpr int64_t kMost = 1 << 22;  // whose sum fits 32 bits
+  std::fill_n(sums, kernel.block, 0);
+  for (int64_t at = 0; at < pixels; at += kMost) {
+    int32_t part[kMostBlock];
+    kernel.sum(x + at * kernel.block, std::min(kMost, pixels - at), part);
+    for (int c = 0; c < kernel.block; ++c) sums[c] += part[c];
+  }
+}
+
+int64_t sum_bytes(const uint8_t* x, int64_t n, bool is_signed) {
+  int64_t sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += is_signed ? static_cast<int8_t>(x[i]) : x[i];
+  return sum;
+}
+
+void scale_bytes(const BytesScale& how, const uint8_t* x, const uint8_t* factors, int64_t planes, int64_t size,
+                 uint8_t* y, Isa isa) {
+  const BytesKernel& kernel = bytes_kernel(isa);
+  const int64_t block = kernel.block;
+  parallel_for(planes, std::max<int64_t>(1, kCopyGrain / (size * block + 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane)
+      kernel.scale(how, x + plane * size * block, factors + plane * block, y + plane * size * block, size);
+  });
+}
+
 }  // namespace sx

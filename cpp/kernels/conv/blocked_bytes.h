@@ -42,4 +42,14 @@ void blocked_bytes_conv(const BlockedBytesConv& problem, Isa isa);
 // The maxima of the windows of `planes` blocks; 0 where a window holds padding only.
 void maximum_of_bytes(const BlockedPool& pool, int64_t planes, const uint8_t* x, uint8_t* y, Isa isa = active_isa());
 
+// y[i] = table[x[i]]; on the calling thread.
+void map_bytes(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t n, Isa isa = active_isa());
+// The sums of `pixels` pixels of one block, for each channel, and of n bytes that follow one another.
+constexpr int64_t kMostBlock = 16;
+void sum_pixels(const uint8_t* x, int64_t pixels, int64_t* sums, Isa isa = active_isa());
+int64_t sum_bytes(const uint8_t* x, int64_t n, bool is_signed);
+// Products of `planes` blocks of `size` pixels, each with the factors of its own block.
+void scale_bytes(const BytesScale& how, const uint8_t* x, const uint8_t* factors, int64_t planes, int64_t size,
+                 uint8_t* y, Isa isa = active_isa());
+
 }  // namespace sx

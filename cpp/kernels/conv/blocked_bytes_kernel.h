@@ -21,11 +21,12 @@ struct BytesWindow {
 //   saturate(round(s * scale) + zero), a byte;
 // with a residual r, the sum of two quantized values:
 //   t = that byte - zero; saturate(round(t * own_scale + (r - residual_zero) * residual_scale) + sum_zero).
-// What is rounded must be less than kMostSteps in magnitude.
+// A table then gives a byte for each. What is rounded must be less than kMostSteps in magnitude.
 struct BytesTail {
   int32_t zero = 0;
   float own_scale = 0.0f, residual_scale = 0.0f;
   int32_t residual_zero = 0, sum_zero = 0;
+  const uint8_t* table = nullptr;  // of 256, or null
 };
 constexpr float kMostSteps = 1 << 30;
 
@@ -68,6 +69,14 @@ struct BytesQuads {
   uint8_t fill;
 };
 
+// y = saturate(round(((a - a's zero) * scale) * (b - b's zero)) + zero) of data x and a factor for each channel, which
+// is a where `first` says so and b otherwise.
+struct BytesScale {
+  bool first = false;
+  float scale = 0.0f;
+  int32_t x_zero = 0, factor_zero = 0, zero = 0;
+};
+
 struct BytesKernel {
   int block;
   // 32-bit words that the weights for one word of data take: four bytes, or twice two 16-bit numbers, those for bytes
@@ -83,6 +92,10 @@ struct BytesKernel {
   void (*from_block)(const uint8_t* x, int64_t stride, int channels, int64_t n, uint8_t flip, uint8_t* y);
   // y = max(y, x) for blocks of bytes that follow one another in y and stand `step` bytes apart in x.
   void (*maximum)(const uint8_t* x, int64_t step, uint8_t* y, int64_t blocks);
+  void (*map)(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t n);
+  // For each channel the sum of `pixels`.
+  void (*sum)(const uint8_t* x, int64_t pixels, int32_t* sums);
+  void (*scale)(const BytesScale& how, const uint8_t* x, const uint8_t* factors, uint8_t* y, int64_t pixels);
 };
 
 const BytesKernel& bytes_kernel(Isa isa);

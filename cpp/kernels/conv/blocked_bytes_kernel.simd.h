@@ -100,6 +100,28 @@ SX_INLINE I result(I sum, F scale, const Tail& tail, const uint8_t* residual) {
   return to_int_nearest(own * tail.own_scale + other * tail.residual_scale);
 }
 
+#if SX_ISA_LEVEL >= 2
+// table[x] for 64 bytes: words of two results are looked up by the upper seven bits of a byte.
+struct Table {
+  __m512i words[4];
+};
+SX_INLINE Table load_table(const uint8_t* table) {
+  return {{_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64), _mm512_loadu_si512(table + 128),
+           _mm512_loadu_si512(table + 192)}};
+}
+SX_INLINE __m512i look_up_low(const Table& table, __m512i x) {
+  const __m512i at = _mm512_srli_epi16(x, 1);
+  const __m512i first = _mm512_permutex2var_epi16(table.words[0], at, table.words[1]);
+  const __m512i second = _mm512_permutex2var_epi16(table.words[2], at, table.words[3]);
+  const __m512i pair = _mm512_mask_mov_epi16(first, _mm512_test_epi16_mask(x, _mm512_set1_epi16(0x80)), second);
+  return _mm512_mask_srli_epi16(pair, _mm512_test_epi16_mask(x, _mm512_set1_epi16(1)), pair, 8);
+}
+SX_INLINE __m512i look_up(const Table& table, __m512i x) {
+  const __m512i low = look_up_low(table, x), high = look_up_low(table, _mm512_srli_epi16(x, 8));
+  return _mm512_mask_mov_epi8(low, 0xaaaaaaaaaaaaaaaau, _mm512_slli_epi16(high, 8));
+}
+#endif
+
 // Stores the sums of kP neighbouring outputs of one block of filters as bytes.
 template <int kP, bool kResidual>
 SX_INLINE void finish(const I (&acc)[kP], const float* scales, const BytesTail& how, const uint8_t* residual,
@@ -121,7 +143,8 @@ SX_INLINE void finish(const I (&acc)[kP], const float* scales, const BytesTail& 
     }
     const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), zeros);
     const __m512i high = kP - p > 2 ? _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), zeros) : low;
-    const __m512i pixels = _mm512_maskz_permutexvar_epi32(kAllLanes, order, _mm512_packus_epi16(low, high));
+    __m512i pixels = _mm512_maskz_permutexvar_epi32(kAllLanes, order, _mm512_packus_epi16(low, high));
+    if (how.table) pixels = look_up(load_table(how.table), pixels);
     if (kP - p >= 4) _mm512_storeu_si512(y + p * kLanes, pixels);
     else _mm512_mask_storeu_epi32(y + p * kLanes, static_cast<__mmask16>((1u << (4 * (kP - p))) - 1), pixels);
   }
@@ -129,7 +152,10 @@ SX_INLINE void finish(const I (&acc)[kP], const float* scales, const BytesTail& 
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) {
     const I v = result<kResidual>(acc[p], scale, tail, residual + p * kLanes) + zero;
-    const Bytes bytes = __builtin_convertvector(clamp(v, I{}, splat(255)), Bytes);
+    Bytes bytes = __builtin_convertvector(clamp(v, I{}, splat(255)), Bytes);
+    if (how.table) {
+      for (int c = 0; c < kLanes; ++c) bytes[c] = how.table[bytes[c]];
+    }
     __builtin_memcpy(y + p * kLanes, &bytes, kLanes);
   }
 #endif
@@ -314,6 +340,40 @@ void maximum(const uint8_t* x, int64_t step, uint8_t* y, int64_t blocks) {
   }
 }
 
+void map(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t n) {
+  int64_t i = 0;
+#if SX_ISA_LEVEL >= 2
+  const Table words = load_table(table);
+  for (; i + 64 <= n; i += 64) _mm512_storeu_si512(y + i, look_up(words, _mm512_loadu_si512(x + i)));
+#endif
+  for (; i < n; ++i) y[i] = table[x[i]];
+}
+
+void sum(const uint8_t* x, int64_t pixels, int32_t* sums) {
+  I part[4] = {};
+  int64_t i = 0;
+  for (; i + 4 <= pixels; i += 4) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) part[k] = part[k] + widen(x + (i + k) * kLanes);
+  }
+  for (; i < pixels; ++i) part[0] = part[0] + widen(x + i * kLanes);
+  store(sums, (part[0] + part[1]) + (part[2] + part[3]));
+}
+
+void scale(const BytesScale& how, const uint8_t* x, const uint8_t* factors, uint8_t* y, int64_t pixels) {
+  const F least = splat(static_cast<float>(-how.zero)), most = splat(static_cast<float>(255 - how.zero));
+  const I zero = splat(how.zero);
+  F factor = __builtin_convertvector(widen(factors) - how.factor_zero, F);
+  if (how.first) factor = factor * how.scale;
+  const F by = splat(how.first ? 1.0f : how.scale);
+  for (int64_t i = 0; i < pixels; ++i) {
+    const F data = __builtin_convertvector(widen(x + i * kLanes) - how.x_zero, F) * by;
+    const I v = to_int_nearest(min(max(data * factor, least), most)) + zero;
+    const Bytes bytes = __builtin_convertvector(v, Bytes);
+    __builtin_memcpy(y + i * kLanes, &bytes, kLanes);
+  }
+}
+
 #define SX_SIZE(p) {tile<p, 1>, tile<p, 2>}
 constexpr BytesTileFunction kTiles[kMost][2] = {
     SX_SIZE(1),  SX_SIZE(2),  SX_SIZE(3), SX_SIZE(4),
@@ -336,7 +396,10 @@ constexpr BytesKernel kBytesKernel = {kLanes,
                                       blocked_u8::quads,
                                       blocked_u8::to_block,
                                       blocked_u8::from_block,
-                                      blocked_u8::maximum};
+                                      blocked_u8::maximum,
+                                      blocked_u8::map,
+                                      blocked_u8::sum,
+                                      blocked_u8::scale};
 
 }  // namespace SX_ISA
 }  // namespace sx
