@@ -80,7 +80,7 @@ struct OutputSlot {
   DType dtype = DType::kUndefined;
   const std::shared_ptr<Buffer>* arena = nullptr;  // set where the memory planner gave the output a place
   size_t offset = 0;
-  size_t capacity = 0;  // bytes
+  size_t capacity = 0;           // bytes
   const Datum* donor = nullptr;  // an input of the run whose memory this output may take where dtype and shape agree
 };
 

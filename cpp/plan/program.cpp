@@ -34,8 +34,8 @@ Program::Program(ImportedModel model, std::vector<Binding> bindings, const Sessi
     : model_(std::move(model)), bindings_(std::move(bindings)), config_(config) {
   Graph& graph = *model_.graph;
   const auto binding_of = [&](const std::string& name, std::string Binding::* part) {
-    const auto found = std::find_if(bindings_.begin(), bindings_.end(),
-                                    [&](const Binding& binding) { return binding.*part == name; });
+    const auto found =
+        std::find_if(bindings_.begin(), bindings_.end(), [&](const Binding& binding) { return binding.*part == name; });
     return found == bindings_.end() ? kFed : static_cast<size_t>(found - bindings_.begin());
   };
   std::vector<bool> donated;
@@ -54,8 +54,10 @@ Program::Program(ImportedModel model, std::vector<Binding> bindings, const Sessi
   for (size_t i = 0; i < bindings_.size(); ++i) {
     const bool read = std::count(reads_.begin(), reads_.end(), i) == 1;
     const bool updated = bindings_[i].update.empty() || std::count(updates_.begin(), updates_.end(), i) == 1;
-    SX_REQUIRE(read, kInvalidArgument, "no input is named '", bindings_[i].input, "', or two variables are bound to it");
-    SX_REQUIRE(updated, kInvalidArgument, "no output is named '", bindings_[i].update, "', or it updates two variables");
+    SX_REQUIRE(read, kInvalidArgument, "no input is named '", bindings_[i].input,
+               "', or two variables are bound to it");
+    SX_REQUIRE(updated, kInvalidArgument, "no output is named '", bindings_[i].update,
+               "', or it updates two variables");
   }
   if (config_.optimization != Optimization::kNone) simplify(graph, log_);
   if (config_.optimization == Optimization::kLower) lower(graph, log_, config_.lower);
@@ -64,9 +66,9 @@ Program::Program(ImportedModel model, std::vector<Binding> bindings, const Sessi
 
 std::vector<Datum> Program::run(const std::vector<std::pair<std::string, Datum>>& feeds, const RunConfig& config) {
   for (const auto& feed : feeds)
-    SX_REQUIRE(std::any_of(inputs_.begin(), inputs_.end(),
-                           [&](const PortInfo& port) { return port.name == feed.first; }),
-               kInvalidArgument, "Invalid input name: '", feed.first, "'");
+    SX_REQUIRE(
+        std::any_of(inputs_.begin(), inputs_.end(), [&](const PortInfo& port) { return port.name == feed.first; }),
+        kInvalidArgument, "Invalid input name: '", feed.first, "'");
   const std::lock_guard<std::mutex> lock(mutex_);
   std::vector<Datum> inputs;
   std::vector<std::string> missing;
@@ -76,7 +78,8 @@ std::vector<Datum> Program::run(const std::vector<std::pair<std::string, Datum>>
       inputs.emplace_back(bindings_[read].variable->shared());
       continue;
     }
-    const auto fed = std::find_if(feeds.begin(), feeds.end(), [&](const auto& feed) { return feed.first == port->name; });
+    const auto fed =
+        std::find_if(feeds.begin(), feeds.end(), [&](const auto& feed) { return feed.first == port->name; });
     if (fed == feeds.end()) {
       missing.push_back(port->name);
     } else {
