@@ -187,7 +187,7 @@ def convolutions(random: np.random.Generator) -> Iterator[Case]:
         yield Case(
             path, model_of([node], {"x": x}, {"w": w}, exact.astype(np.float32)), {"x": x}, exact, plain,
             ROUNDING * magnitude, "u * sum of magnitudes", 6 if transforms else length, length, kernel, winograd,
-            transforms,
+            of_plain=transforms,
         )  # fmt: skip
 
 
