@@ -2,14 +2,17 @@
 #include <algorithm>
 
 #include "base/scratch.h"
+#include "kernels/gemm/gemm.h"
 #include "ops/ml_common.h"
 #include "ops/registry.h"
 
 namespace sx {
 namespace {
 
+constexpr int64_t kBlock = 64;  // rows whose scores are held in scratch memory at a time
+
 struct Linear {
-  std::vector<float> coefficients;  // [targets][width]
+  Tensor coefficients;  // [width][targets], packed for a product
   std::vector<float> intercepts;
   int64_t targets;
   int64_t width;
@@ -18,25 +21,17 @@ struct Linear {
 
 Linear linear_of(const NodeView& node, int64_t targets) {
   const PostTransform transform = post_transform_of(node, node.attr_string("post_transform"));
-  Linear model{floats_attr(node, "coefficients"), floats_attr(node, "intercepts"), targets, 0, transform};
-  const auto given = static_cast<int64_t>(model.coefficients.size());
+  const std::vector<float> coefficients = floats_attr(node, "coefficients");
+  Linear model{Tensor(), floats_attr(node, "intercepts"), targets, 0, transform};
+  const auto given = static_cast<int64_t>(coefficients.size());
   node.require(targets > 0 && given > 0 && given % targets == 0, "has ", given, " coefficients for ", targets,
                " targets");
   node.require(model.intercepts.empty() || static_cast<int64_t>(model.intercepts.size()) == targets, "has ",
                model.intercepts.size(), " intercepts for ", targets, " targets");
   model.width = given / targets;
+  model.coefficients = Tensor(DType::kFloat32, Shape{packed_b_size(model.width, targets)});
+  pack_b(model.width, targets, coefficients.data(), model.width, true, model.coefficients.data<float>());
   return model;
-}
-
-// A fixed number of partial sums, whatever the vector width of the machine.
-float dot(const float* a, const float* b, int64_t count) {
-  constexpr int kLanes = 8;
-  float sums[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes)
-    for (int lane = 0; lane < kLanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
-  for (int lane = 0; i < count; ++i, ++lane) sums[lane] += a[i] * b[i];
-  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
 // Calls finish(row, scores); `scores` has room for one entry more than there are targets.
@@ -46,19 +41,26 @@ void for_each_row(const Run& run, const Linear& model, const Tensor& x, Rows row
   const int64_t grain = std::max<int64_t>(1, 65536 / (model.width * model.targets));
   const bool direct = x.dtype() == DType::kFloat32;
   parallel_for(rows.count, grain, [&](int64_t begin, int64_t end) {
-    const int64_t room = model.targets + 1 + (direct ? 0 : model.width);
+    const int64_t block = std::min(kBlock, end - begin), stride = model.targets + 1;
+    const int64_t room = checked_mul(block, stride + (direct ? 0 : model.width));
     auto* scores =
         static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(room) * sizeof(float)));
-    float* converted = scores + model.targets + 1;
-    for (int64_t row = begin; row < end; ++row) {
-      const float* features = converted;
-      if (direct) features = x.data<float>() + row * model.width;
-      else read_as(x, row * model.width, model.width, converted);
-      for (int64_t k = 0; k < model.targets; ++k) {
-        const float sum = dot(features, model.coefficients.data() + k * model.width, model.width);
-        scores[k] = model.intercepts.empty() ? sum : sum + model.intercepts[static_cast<size_t>(k)];
-      }
-      finish(row, scores);
+    float* converted = scores + block * stride;
+    for (int64_t first = begin; first < end; first += block) {
+      const int64_t count = std::min(block, end - first);
+      if (!direct) read_as(x, first * model.width, count * model.width, converted);
+      Gemm product;
+      product.m = count;
+      product.n = model.targets;
+      product.k = model.width;
+      product.a = direct ? x.data<float>() + first * model.width : converted;
+      product.lda = model.width;
+      product.packed_b = model.coefficients.data<float>();
+      product.c = scores;
+      product.ldc = stride;
+      product.epilogue.column_bias = model.intercepts.empty() ? nullptr : model.intercepts.data();
+      gemm(product);
+      for (int64_t i = 0; i < count; ++i) finish(first + i, scores + i * stride);
     }
   });
 }
