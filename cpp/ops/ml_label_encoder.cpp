@@ -171,15 +171,16 @@ Kernel make_one_hot(Prepare& p) {
     Shape shape = x.shape();
     shape.push_back(count);
     float* y = run.out(0, shape).data<float>();
-    std::fill_n(y, shape.size(), 0.0f);
-    Tensor number(DType::kInt64, Shape{});
-    for (int64_t i = 0; i < x.size(); ++i) {
-      int64_t place = -1;
-      if (x.dtype() == DType::kString) place = index->find(x, i);
-      else if (as_category(x, i, number.data<int64_t>())) place = index->find(number, 0);
-      run.require(place >= 0 || zeros, "element ", i, " is in none of its ", count, " categories, and zeros is 0");
-      if (place >= 0) y[i * count + place] = 1.0f;
-    }
+    parallel_for(x.size(), std::max<int64_t>(1, 16384 / (count + 8)), [&](int64_t begin, int64_t end) {
+      std::fill(y + begin * count, y + end * count, 0.0f);
+      for (int64_t i = begin; i < end; ++i) {
+        int64_t place = -1, number;
+        if (x.dtype() == DType::kString) place = index->find(x, i);
+        else if (as_category(x, i, &number)) place = index->find(number);
+        if (place < 0 && !zeros) run.error("element ", i, " is in none of its ", count, " categories, and zeros is 0");
+        if (place >= 0) y[i * count + place] = 1.0f;
+      }
+    });
   };
 }
 

@@ -1,15 +1,24 @@
 // scores = transform(x coefficients^T + intercepts), and the label of the best score
 #include <algorithm>
+#include <cstring>
 
 #include "base/scratch.h"
+#include "kernels/gemm/gemm.h"
 #include "ops/ml_common.h"
 #include "ops/registry.h"
 
 namespace sx {
 namespace {
 
+constexpr int64_t kBlock = 64;  // rows whose scores are held in scratch memory at a time
+
+// With few targets packing the rows would take longer than multiplying them.
+constexpr int64_t kFewTargets = 16;
+constexpr int64_t kLanes = 4;
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+
 struct Linear {
-  std::vector<float> coefficients;  // [targets][width]
+  Tensor coefficients;  // [width][targets]: packed for a product, or with targets filled up to whole Lanes
   std::vector<float> intercepts;
   int64_t targets;
   int64_t width;
@@ -18,25 +27,76 @@ struct Linear {
 
 Linear linear_of(const NodeView& node, int64_t targets) {
   const PostTransform transform = post_transform_of(node, node.attr_string("post_transform"));
-  Linear model{floats_attr(node, "coefficients"), floats_attr(node, "intercepts"), targets, 0, transform};
-  const auto given = static_cast<int64_t>(model.coefficients.size());
+  const std::vector<float> coefficients = floats_attr(node, "coefficients");
+  Linear model{Tensor(), floats_attr(node, "intercepts"), targets, 0, transform};
+  const auto given = static_cast<int64_t>(coefficients.size());
   node.require(targets > 0 && given > 0 && given % targets == 0, "has ", given, " coefficients for ", targets,
                " targets");
   node.require(model.intercepts.empty() || static_cast<int64_t>(model.intercepts.size()) == targets, "has ",
                model.intercepts.size(), " intercepts for ", targets, " targets");
   model.width = given / targets;
+  if (targets > kFewTargets) {
+    model.coefficients = Tensor(DType::kFloat32, Shape{packed_b_size(model.width, targets)});
+    pack_b(model.width, targets, coefficients.data(), model.width, true, model.coefficients.data<float>());
+    return model;
+  }
+  const int64_t stride = (targets + kLanes - 1) / kLanes * kLanes;
+  model.coefficients = Tensor(DType::kFloat32, Shape{model.width, stride});
+  float* to = model.coefficients.data<float>();
+  std::fill_n(to, model.coefficients.size(), 0.0f);
+  for (int64_t k = 0; k < targets; ++k)
+    for (int64_t i = 0; i < model.width; ++i)
+      to[i * stride + k] = coefficients[static_cast<size_t>(k * model.width + i)];
   return model;
 }
 
-// A fixed number of partial sums, whatever the vector width of the machine.
-float dot(const float* a, const float* b, int64_t count) {
-  constexpr int kLanes = 8;
-  float sums[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes)
-    for (int lane = 0; lane < kLanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
-  for (int lane = 0; i < count; ++i, ++lane) sums[lane] += a[i] * b[i];
-  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+// kRows rows at a time, whose sums stay in registers; the bits of a row do not depend on its neighbours.
+template <int kRows, int kVectors>
+void multiply_few(const Linear& model, const float* x, float* scores, int64_t stride) {
+  Lanes sums[kRows][kVectors] = {};
+  const float* weights = model.coefficients.data<float>();
+  for (int64_t i = 0; i < model.width; ++i, weights += kVectors * kLanes) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      Lanes weight;
+      std::memcpy(&weight, weights + v * kLanes, sizeof(weight));
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) sums[r][v] += x[r * model.width + i] * weight;
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int64_t k = 0; k < model.targets; ++k) {
+      const float sum = sums[r][k / kLanes][k % kLanes];
+      scores[r * stride + k] = model.intercepts.empty() ? sum : sum + model.intercepts[static_cast<size_t>(k)];
+    }
+  }
+}
+
+template <int kVectors>
+void multiply_few(const Linear& model, const float* x, int64_t rows, float* scores, int64_t stride) {
+  constexpr int kRows = kVectors > 2 ? 2 : 4;
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows)
+    multiply_few<kRows, kVectors>(model, x + r * model.width, scores + r * stride, stride);
+  for (; r < rows; ++r) multiply_few<1, kVectors>(model, x + r * model.width, scores + r * stride, stride);
+}
+
+void multiply(const Linear& model, const float* x, int64_t rows, float* scores, int64_t stride) {
+  if (model.targets <= kLanes) return multiply_few<1>(model, x, rows, scores, stride);
+  if (model.targets <= 2 * kLanes) return multiply_few<2>(model, x, rows, scores, stride);
+  if (model.targets <= 3 * kLanes) return multiply_few<3>(model, x, rows, scores, stride);
+  if (model.targets <= kFewTargets) return multiply_few<4>(model, x, rows, scores, stride);
+  Gemm product;
+  product.m = rows;
+  product.n = model.targets;
+  product.k = model.width;
+  product.a = x;
+  product.lda = model.width;
+  product.packed_b = model.coefficients.data<float>();
+  product.c = scores;
+  product.ldc = stride;
+  product.epilogue.column_bias = model.intercepts.empty() ? nullptr : model.intercepts.data();
+  gemm(product);
 }
 
 // Calls finish(row, scores); `scores` has room for one entry more than there are targets.
@@ -46,19 +106,16 @@ void for_each_row(const Run& run, const Linear& model, const Tensor& x, Rows row
   const int64_t grain = std::max<int64_t>(1, 65536 / (model.width * model.targets));
   const bool direct = x.dtype() == DType::kFloat32;
   parallel_for(rows.count, grain, [&](int64_t begin, int64_t end) {
-    const int64_t room = model.targets + 1 + (direct ? 0 : model.width);
+    const int64_t block = std::min(kBlock, end - begin), stride = model.targets + 1;
+    const int64_t room = checked_mul(block, stride + (direct ? 0 : model.width));
     auto* scores =
         static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(room) * sizeof(float)));
-    float* converted = scores + model.targets + 1;
-    for (int64_t row = begin; row < end; ++row) {
-      const float* features = converted;
-      if (direct) features = x.data<float>() + row * model.width;
-      else read_as(x, row * model.width, model.width, converted);
-      for (int64_t k = 0; k < model.targets; ++k) {
-        const float sum = dot(features, model.coefficients.data() + k * model.width, model.width);
-        scores[k] = model.intercepts.empty() ? sum : sum + model.intercepts[static_cast<size_t>(k)];
-      }
-      finish(row, scores);
+    float* converted = scores + block * stride;
+    for (int64_t first = begin; first < end; first += block) {
+      const int64_t count = std::min(block, end - first);
+      if (!direct) read_as(x, first * model.width, count * model.width, converted);
+      multiply(model, direct ? x.data<float>() + first * model.width : converted, count, scores, stride);
+      for (int64_t i = 0; i < count; ++i) finish(first + i, scores + i * stride);
     }
   });
 }

@@ -596,8 +596,10 @@ void Trees<T>::run(const T* x, int64_t rows, int64_t width, double* sums, uint8_
 template <typename T>
 int64_t Trees<T>::grain(int64_t rows) const {
   if (rows >= 4 * tree_block()) return tree_block();
+  // As many chunks as threads: each reads all trees.
   const int64_t least = steps_on_ ? tree_vector() : kLanes;
-  const auto wanted = static_cast<int64_t>(std::min(kGrainVisits / visits_, 1e6)) + 1;
+  const int64_t share = (rows + thread_count() - 1) / thread_count();
+  const auto wanted = std::max(share, static_cast<int64_t>(std::min(kGrainVisits / visits_, 1e6)) + 1);
   return (wanted + least - 1) / least * least;
 }
 
