@@ -11,4 +11,5 @@ PYBIND11_MODULE(_core, module) {
   sx::bind_user_ops(module);
   sx::bind_session(module);
   sx::bind_operators(module);
+  sx::bind_export(module);
 }
