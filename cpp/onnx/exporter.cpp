@@ -148,7 +148,15 @@ class GraphWriter {
       }
       outputs.push_back(name);
     }
-    for (NodeId id : graph.order()) message.message(1, node_message(scope, graph.node(id)));
+    // Nodes that came of one node carry its name; readers want each name once.
+    std::set<std::string> node_names;
+    for (NodeId id : graph.order()) {
+      std::string name = graph.node(id).name;
+      const std::string stem = name + "." + graph.node(id).op->name();
+      for (int i = 0; !name.empty() && !node_names.insert(name).second; ++i)
+        name = i == 0 ? stem : stem + "_" + std::to_string(i);
+      message.message(1, node_message(scope, graph.node(id), name));
+    }
     for (const auto& [from, to] : copies) {
       WireWriter node;
       node.bytes(1, from);
@@ -210,15 +218,15 @@ class GraphWriter {
     return unused(name, around, taken);
   }
 
-  WireWriter node_message(const Scope& scope, const Node& node) {
+  WireWriter node_message(const Scope& scope, const Node& node, const std::string& name) {
     WireWriter message;
     auto name_of_value = [&](ValueId id) { return id == kNone ? std::string() : scope.names.at(id); };
     for (ValueId input : node.inputs) message.bytes(1, name_of_value(input));
     for (ValueId output : node.outputs) message.bytes(2, name_of_value(output));
-    message.name(3, node.name);
+    message.name(3, name);
     message.bytes(4, node.op->name());
     message.name(7, node.op->domain());
-    for (const auto& [name, value] : node.attributes) message.message(5, attribute_message(name, value));
+    for (const auto& [key, value] : node.attributes) message.message(5, attribute_message(key, value));
     for (const Body& body : node.bodies) {
       WireWriter attribute;
       attribute.bytes(1, body.attribute);

@@ -89,6 +89,7 @@ class Lowering {
     const auto wanted = opsets_.find(domain);
     if (wanted == opsets_.end() || !has_schemas(domain)) return;
     const auto target = static_cast<int>(wanted->second);
+    const Newest newest{node.op, node.attributes, node.inputs, node.outputs};
     const Schema* schema = schema_of(domain, node.op->name(), target);
     try {
       if (schema != nullptr && widen(id, *schema)) return;
@@ -102,7 +103,7 @@ class Lowering {
       throw Blocked{static_cast<int>(needs),
                     join("needs a newer ", node.op->name(), ": that of opset ", target, " ", fault)};
     } catch (const Blocked& fault) {
-      if (!fold(id)) blockers_.push_back({node.origin, fault.needs, fault.reason});
+      if (!fold(id, newest)) blockers_.push_back({node.origin, fault.needs, fault.reason});
     }
   }
 
@@ -204,8 +205,23 @@ class Lowering {
       entry = schema.has_attribute(entry->first) ? std::next(entry) : attributes.erase(entry);
   }
 
+  // A node as it was before it was edited.
+  struct Newest {
+    const OpDef* op;
+    Attributes attributes;
+    std::vector<ValueId> inputs, outputs;
+  };
+
   // A node of constants that no older operator computes becomes its result.
-  bool fold(NodeId id) {
+  bool fold(NodeId id, const Newest& newest) {
+    Node& edited = graph_.node(id);
+    if (edited.outputs != newest.outputs) return false;
+    edited.op = newest.op;
+    edited.attributes = newest.attributes;
+    edited.inputs.resize(std::max(edited.inputs.size(), newest.inputs.size()), kNone);
+    for (size_t i = 0; i < edited.inputs.size(); ++i)
+      graph_.set_input(id, static_cast<int>(i), i < newest.inputs.size() ? newest.inputs[i] : kNone);
+    edited.inputs.resize(newest.inputs.size());
     const FactTable facts = facts_of(graph_);
     if (!can_evaluate(graph_, id, facts)) return false;
     const Node& node = graph_.node(id);
