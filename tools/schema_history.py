@@ -1,4 +1,4 @@
-"""Writes cpp/ops/schema_history.def: ports, types and attributes of every operator version that opsets from 7 on use."""
+"""Writes cpp/ops/schema_history.def: ports, types and attributes of every operator version since opset 7."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ def tied(schema: onnx.defs.OpSchema, variable: str) -> bool:
     return len(ports) > 1 or any(port.option.name == "Variadic" and port.is_homogeneous for port in ports)
 
 
+def ports(schema: onnx.defs.OpSchema, outputs: bool, sets: dict[tuple[int, ...], int]) -> str:
+    """One word for each port."""
+    allowed = {t.type_param_str: set(t.allowed_type_strs) for t in schema.type_constraints}
+    ties = [name for name in allowed if tied(schema, name)]
+    words = []
+    for port in schema.outputs if outputs else schema.inputs:
+        key = masks(allowed.get(port.type_str, {port.type_str}))
+        suffix = {"Single": "", "Optional": "?", "Variadic": "*" if port.is_homogeneous else "~"}
+        tie = chr(ord("a") + ties.index(port.type_str)) if port.type_str in ties else ""
+        words.append(f"{sets.setdefault(key, len(sets))}{tie}{suffix[port.option.name]}")
+    return " ".join(words)
+
+
 def main() -> int:
     sets: dict[tuple[int, ...], int] = {}
     rows: list[str] = []
@@ -54,28 +67,18 @@ def main() -> int:
                 continue
             allowed = {t.type_param_str: set(t.allowed_type_strs) for t in schema.type_constraints}
 
-            ties = [name for name in allowed if tied(schema, name)]
-
-            def ports(formal: list[onnx.defs.OpSchema.FormalParameter]) -> str:
-                words = []
-                for port in formal:
-                    key = masks(allowed.get(port.type_str, {port.type_str}))
-                    suffix = {"Single": "", "Optional": "?", "Variadic": "*" if port.is_homogeneous else "~"}
-                    tie = chr(ord("a") + ties.index(port.type_str)) if port.type_str in ties else ""
-                    words.append(f"{sets.setdefault(key, len(sets))}{tie}{suffix[port.option.name]}")
-                return " ".join(words)
-
             attributes = [f"{key}!" if value.required else key for key, value in sorted(schema.attributes.items())]
-            inputs, outputs = ("-", "") if schema.deprecated else (ports(schema.inputs), ports(schema.outputs))
-            rows.append(
-                f'SX_SCHEMA("{domain}", "{name}", {schema.since_version}, "{inputs}", "{outputs}", "{" ".join(attributes)}")'
-            )
+            inputs = "-" if schema.deprecated else ports(schema, False, sets)
+            texts = (inputs, "" if schema.deprecated else ports(schema, True, sets), " ".join(attributes))
+            quoted = ", ".join(f'"{text}"' for text in texts)
+            rows.append(f'SX_SCHEMA("{domain}", "{name}", {schema.since_version}, {quoted})')
     lines = [
         "// Ports, types and attributes of operator versions; written by tools/schema_history.py.",
         "// SX_TYPES(set number, masks of element types: " + ", ".join(f"{kind}" for kind in KINDS) + ")",
-        "// SX_SCHEMA(domain, operator, version, inputs, outputs, attributes): a port is the number of its set, a letter",
-        "// where it has the same type as others of that letter, ? where it is optional, * where it is variadic and ~ where",
-        "// such a one mixes types. Inputs are - where the version ends the operator; ! marks an attribute that must be given.",
+        "// SX_SCHEMA(domain, operator, version, inputs, outputs, attributes): a port is the number of its set, a",
+        "// letter where it has the same type as others of that letter, ? where it is optional, * where it is",
+        "// variadic and ~ where such a one mixes types. Inputs are - where the version ends the operator; ! marks an",
+        "// attribute that must be given.",
     ]
     lines += [f"SX_TYPES({i}, {', '.join(hex(mask) for mask in key)})" for key, i in sets.items()]
     TARGET.write_text("\n".join(lines + rows) + "\n")

@@ -50,8 +50,8 @@ py::object to_python(const std::optional<DynamicBatch>& batch) {
   return row;
 }
 
-// Reads the model from `source`, a path or bytes, and writes it to `path`, or gives it back as bytes where there is none;
-// then what was done for a batch of any size.
+// Reads the model from `source`, a path or bytes, and writes it to `path`, or gives it back as bytes where there is
+// none; then what was done for a batch of any size.
 py::tuple export_model(const py::object& source, const std::optional<std::string>& path, const py::dict& options) {
   const ExportRequest request = request_from(options);
   const bool from_bytes = py::isinstance<py::bytes>(source);

@@ -254,8 +254,8 @@ struct Written {
       collect_opsets(graph, info.opset_imports, opsets);
       int64_t& opset = opsets[""];
       opset = std::max<int64_t>({opset, own == info.opset_imports.end() ? 0 : own->second, kOldestExportOpset});
-      ir_version = std::max<int64_t>({ir_version_of(opset), kMinIrVersion,
-                                      std::min<int64_t>(info.ir_version, kNewestIrVersion)});
+      ir_version = std::max<int64_t>(
+          {ir_version_of(opset), kMinIrVersion, std::min<int64_t>(info.ir_version, kNewestIrVersion)});
     }
   }
 

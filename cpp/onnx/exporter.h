@@ -19,9 +19,9 @@ struct ExportOptions {
 };
 constexpr int kOldestExportOpset = 7;
 
-// Without ExportOptions::opset the model's opset is that of `info`, or the lowest newer one in which all nodes mean what
-// they mean here; 0 in `info` asks for the newest versions of all operators used. Names are kept; bodies read captured values by name again.
-// Operators of our own keep their domain, "sardonyx".
+// Without ExportOptions::opset the model's opset is that of `info`, or the lowest newer one in which all nodes mean
+// what they mean here; 0 in `info` asks for the newest versions of all operators used. Names are kept; bodies read
+// captured values by name again. Operators of our own keep their domain, "sardonyx".
 //
 // Throws InvalidArgument for a model of 2 GB or more, and NotImplemented with a list of all nodes that the opset asked
 // for cannot hold.

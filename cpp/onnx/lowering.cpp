@@ -14,16 +14,43 @@ namespace sx {
 namespace {
 
 // Operators that say something else about wider elements, or name a type themselves.
-const std::set<std::string> kOwnTypes = {
-    "BitCast", "BitShift", "BitwiseNot", "Cast",           "CastLike",         "ConstantOfShape",  "ConvInteger",
-    "CumProd", "CumSum",   "Gemm",       "MatMul",         "MatMulInteger",    "Pow",              "PRelu",
-    "DequantizeLinear",    "DynamicQuantizeLinear",        "QLinearConv",      "QLinearMatMul",    "QuantizeLinear",
-    "ReduceMean",          "ReduceProd", "ReduceSum",      "ReduceSumSquare",  "SequenceMap",      "Trilu"};
+const std::set<std::string> kOwnTypes = {"BitCast",
+                                         "BitShift",
+                                         "BitwiseNot",
+                                         "Cast",
+                                         "CastLike",
+                                         "ConstantOfShape",
+                                         "ConvInteger",
+                                         "CumProd",
+                                         "CumSum",
+                                         "Gemm",
+                                         "MatMul",
+                                         "MatMulInteger",
+                                         "Pow",
+                                         "PRelu",
+                                         "DequantizeLinear",
+                                         "DynamicQuantizeLinear",
+                                         "QLinearConv",
+                                         "QLinearMatMul",
+                                         "QuantizeLinear",
+                                         "ReduceMean",
+                                         "ReduceProd",
+                                         "ReduceSum",
+                                         "ReduceSumSquare",
+                                         "SequenceMap",
+                                         "Trilu"};
 // Operators that compare integers or move them around: exact in floating point too, as long as it holds them.
 const std::set<std::string> kExactInFloat = {
-    "Clip",   "Compress", "Concat", "Equal",     "Expand",    "Flatten", "Gather",  "Greater", "Identity", "Less",
-    "Max",    "MaxPool",  "Min",    "Pad",       "ReduceMax", "ReduceMin", "Relu",  "Reshape", "Sign",     "Slice",
-    "Split",  "Squeeze",  "Tile",   "TopK",      "Transpose", "Unsqueeze", "Where", "Upsample", "Resize",  "ScatterElements"};
+    "Clip",     "Compress", "Concat",         "Equal",   "Expand", "Flatten",   "Gather",    "Greater",   "Identity",
+    "Less",     "Max",      "MaxPool",        "Min",     "Pad",    "ReduceMax", "ReduceMin", "Relu",      "Reshape",
+    "Sign",     "Slice",    "Split",          "Squeeze", "Tile",   "TopK",      "Transpose", "Unsqueeze", "Where",
+    "Upsample", "Resize",   "ScatterElements"};
+
+// Newer operators that only move or compare elements: their parts do no arithmetic that could round.
+const std::set<std::string> kMoving = {
+    "BitCast",  "CastLike",        "CenterCropPad", "Compress", "Dropout", "Expand",   "EyeLike",
+    "GatherND", "IsInf",           "IsNaN",         "NonZero",  "OneHot",  "Optional", "Range",
+    "Scatter",  "ScatterElements", "ScatterND",     "Sign",     "Trilu",   "Unique",   "Where"};
 
 // Types that hold all values of `dtype`, the nearest first.
 std::vector<DType> wider(DType dtype, bool integers, bool floats) {
@@ -82,8 +109,9 @@ class Lowering {
     const Node& node = graph_.node(id);
     const std::string& domain = node.op->domain();
     if (domain == "sardonyx") {
-      blockers_.push_back({node.origin, 0, "is computed by an operator of this library's own, " + node.op->name() +
-                                               ", which ONNX does not have: export the model before it is optimised"});
+      blockers_.push_back({node.origin, 0,
+                           "is computed by an operator of this library's own, " + node.op->name() +
+                               ", which ONNX does not have: export the model before it is optimised"});
       return;
     }
     const auto wanted = opsets_.find(domain);
@@ -92,7 +120,7 @@ class Lowering {
     const Newest newest{node.op, node.attributes, node.inputs, node.outputs};
     const Schema* schema = schema_of(domain, node.op->name(), target);
     try {
-      if (schema != nullptr && widen(id, *schema)) return;
+      if (schema != nullptr ? widen(id, *schema) : compute_in_f32(id)) return;
       if (step_down(id, target)) return;
       schema = schema_of(domain, node.op->name(), target);
       if (schema == nullptr) throw Blocked{node.op->first_version(), came_with(node)};
@@ -104,6 +132,9 @@ class Lowering {
                     join("needs a newer ", node.op->name(), ": that of opset ", target, " ", fault)};
     } catch (const Blocked& fault) {
       if (!fold(id, newest)) blockers_.push_back({node.origin, fault.needs, fault.reason});
+    } catch (const Error& fault) {
+      // A step built what older operators do not take.
+      if (!fold(id, newest)) blockers_.push_back({node.origin, 0, std::string("has no older form: ") + fault.what()});
     }
   }
 
@@ -151,6 +182,31 @@ class Lowering {
       if (found == DType::kUndefined) return false;
       to[variable] = found;
     }
+    retype(id, to);
+    return true;
+  }
+
+  // An operator of half precision rounds once; its parts would round one by one, so they stand in f32.
+  bool compute_in_f32(NodeId id) {
+    const Node& node = graph_.node(id);
+    if (!node.bodies.empty() || kMoving.count(node.op->name()) != 0 || downgrades().of(*node.op).empty()) return false;
+    std::map<std::string, DType> to;
+    const auto look = [&](const std::vector<ValueId>& values, const auto& spec) {
+      for (size_t i = 0; i < values.size(); ++i)
+        if (values[i] != kNone && spec(i) != nullptr && kHalfFloats.has(graph_.type(values[i]).dtype) &&
+            graph_.type(values[i]).is_tensor() && spec(i)->types.has(DType::kFloat32) && !spec(i)->variable.empty())
+          to[spec(i)->variable] = DType::kFloat32;
+    };
+    look(node.inputs, [&](size_t i) { return node.op->input(i); });
+    if (to.empty()) return false;
+    retype(id, to);
+    return true;
+  }
+
+  // Replaces the node by one whose type variables are these, between casts.
+  void retype(NodeId id, const std::map<std::string, DType>& to) {
+    const Node& node = graph_.node(id);
+    const std::string name = node.op->name();
     DowngradeContext context(graph_, id, 0, 0);
     std::vector<Expr> inputs;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -172,7 +228,6 @@ class Lowering {
     for (size_t i = 0; i < outputs.size(); ++i)
       if (dtypes[i] != DType::kUndefined) outputs[i] = context.cast(outputs[i], dtypes[i]);
     context.replace(outputs);
-    return true;
   }
 
   DType wide_enough(const Node& node, const Schema& schema, const std::string& variable, DType dtype) const {
@@ -183,7 +238,8 @@ class Lowering {
     for (DType candidate : wider(dtype, true, exact)) {
       bool good = takes(cast->input(0), candidate);
       for (size_t i = 0; i < node.inputs.size() && good; ++i)
-        if (node.inputs[i] != kNone && node.op->input(i)->variable == variable) good = takes(schema.input(i), candidate);
+        if (node.inputs[i] != kNone && node.op->input(i)->variable == variable)
+          good = takes(schema.input(i), candidate);
       for (size_t i = 0; i < node.outputs.size() && good; ++i)
         if (node.outputs[i] != kNone && node.op->output(i)->variable == variable)
           good = takes(schema.output(i), candidate);
@@ -222,14 +278,19 @@ class Lowering {
     for (size_t i = 0; i < edited.inputs.size(); ++i)
       graph_.set_input(id, static_cast<int>(i), i < newest.inputs.size() ? newest.inputs[i] : kNone);
     edited.inputs.resize(newest.inputs.size());
-    const FactTable facts = facts_of(graph_);
-    if (!can_evaluate(graph_, id, facts)) return false;
-    const Node& node = graph_.node(id);
-    const std::vector<ValueId> outputs = node.outputs;
+    FactTable facts = facts_of(graph_);
+    const std::vector<ValueId> outputs = graph_.node(id).outputs;
     std::vector<Tensor> results;
-    try {
-      results = evaluate(graph_, id, facts);
-    } catch (const Error&) {
+    if (can_evaluate(graph_, id, facts)) {
+      try {
+        results = evaluate(graph_, id, facts);
+      } catch (const Error&) {
+        return false;
+      }
+    } else if (settle_elements(graph_, id, facts)) {
+      for (ValueId output : outputs)
+        results.push_back(output == kNone ? Tensor() : facts[static_cast<size_t>(output)].constant);
+    } else {
       return false;
     }
     graph_.erase_node(id);

@@ -15,9 +15,9 @@ struct Blocker {
   std::string reason;  // what keeps it out of the older one
 };
 
-// Rewrites the graph, bodies included, for the opsets given by domain ("" is ai.onnx). Nodes that it changes in place no
-// longer mean what their OpDef says, so the graph is good for writing only. Where the list is not empty, the graph is
-// left half rewritten. Other domains are left alone, but for this library's own operators, which no opset holds.
+// Rewrites the graph, bodies included, for the opsets given by domain ("" is ai.onnx). Nodes that it changes in place
+// no longer mean what their OpDef says, so the graph is good for writing only. Where the list is not empty, the graph
+// is left half rewritten. Other domains are left alone, but for this library's own operators, which no opset holds.
 std::vector<Blocker> lower_to(Graph& graph, const std::map<std::string, int64_t>& opsets);
 
 // The lowest opset of the node's domain, from `from` on, that has the node just as it is; the newest where none is

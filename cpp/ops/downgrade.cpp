@@ -26,6 +26,14 @@ const Tensor* DowngradeContext::constant_in(size_t i) const {
 
 std::vector<int64_t> DowngradeContext::integers_in(size_t i, const std::string& what) const {
   const Tensor* known = constant_in(i);
+  if (known == nullptr && has_in(i)) {
+    // Shape arithmetic may have a known result without being constants.
+    const auto& elements = graph().value(node().inputs[i]).facts.elements;
+    std::vector<int64_t> numbers;
+    for (size_t k = 0; elements && k < elements->size() && (*elements)[k].known(); ++k)
+      numbers.push_back((*elements)[k].value());
+    if (elements && numbers.size() == elements->size()) return numbers;
+  }
   require(known != nullptr,
           join("computes '", node().op->input(i) ? node().op->input(i)->name : what, "', which is the attribute '",
                what, "' before opset ", version_, ": make it a constant"));
@@ -149,6 +157,14 @@ DowngradeFn count_axes_from_front(const std::string& attribute) {
     for (int64_t& axis : axes) axis += axis < 0 ? rank : 0;
     if (std::holds_alternative<int64_t>(given->second)) c.set(attribute, axes[0]);
     else c.set(attribute, axes);
+  };
+}
+
+DowngradeFn drop_ones(const std::string& attribute) {
+  return [attribute](DowngradeContext& c) {
+    if (!c.has(attribute)) return;
+    const std::vector<int64_t>& steps = c.attr_ints(attribute);
+    if (std::all_of(steps.begin(), steps.end(), [](int64_t step) { return step == 1; })) c.drop(attribute);
   };
 }
 

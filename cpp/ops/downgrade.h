@@ -31,7 +31,7 @@ class DowngradeContext : public NodeView, public Emitter {
   bool has_in(size_t i) const { return i < node().inputs.size() && node().inputs[i] != kNone; }
   // The tensor where it is known, else nullptr.
   const Tensor* constant_in(size_t i) const;
-  // The integers of input `i`, which must be constant: the older form has them as the attribute that `what` names.
+  // The integers of input `i`, which must be known: the older form has them as the attribute that `what` names.
   std::vector<int64_t> integers_in(size_t i, const std::string& what) const;
   bool wants(size_t i) const { return i < node().outputs.size() && node().outputs[i] != kNone; }
   const Type& out_type(size_t i = 0) const { return graph().type(node().outputs[i]); }
@@ -104,6 +104,8 @@ DowngradeFn input_to_ints(const std::string& attribute, size_t index);
 DowngradeFn input_to_int(const std::string& attribute, size_t index);
 // Negative axes, which operators know from opset 11 on, are counted from the front.
 DowngradeFn count_axes_from_front(const std::string& attribute);
+// Leaves out a list of ones.
+DowngradeFn drop_ones(const std::string& attribute);
 // Blocks, with the reason.
 DowngradeFn blocked(const std::string& reason);
 

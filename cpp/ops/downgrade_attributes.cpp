@@ -44,7 +44,8 @@ void split_into_parts(DowngradeContext& c) {
   const Type& type = c.in(0).type();
   const int64_t axis = c.attr_int("axis");
   const int64_t place = axis < 0 ? axis + type.rank() : axis;
-  const Dim extent = type.shape && place >= 0 && place < type.rank() ? (*type.shape)[static_cast<size_t>(place)] : Dim();
+  const Dim extent =
+      type.shape && place >= 0 && place < type.rank() ? (*type.shape)[static_cast<size_t>(place)] : Dim();
   const Dim share = ceil_div(extent, Dim(parts));
   if (extent == share * Dim(parts)) return;
   c.require(extent.known(), join("cuts ", extent.str(), " elements into ", parts,
@@ -216,7 +217,7 @@ void fill_of_known_type(DowngradeContext& c) {
 
 void fill_by_expand(DowngradeContext& c) {
   const Tensor value = c.has("value") ? c.attr<Tensor>("value") : Tensor::of<float>(Shape{1}, {0.0f});
-  c.replace({c.op("Expand", {c.constant(value), c.in(0)})});
+  c.replace({c.op("Expand", {c.constant(value.reshaped(Shape{})), c.in(0)})});
 }
 
 void roi_from_corner(DowngradeContext& c) {
@@ -275,8 +276,7 @@ void without_broadcast(DowngradeContext& c) {
     return c.replace({op == "Mean" ? sum / static_cast<double>(count) : sum});
   }
   c.require(shape.has_value(), "broadcasts inputs of shapes that are not known, which " + op + " does from opset 8 on");
-  for (size_t i = 0; i < count; ++i)
-    c.set_in(i, c.op("Expand", {c.in(i), c.ints(shape->vector())}));
+  for (size_t i = 0; i < count; ++i) c.set_in(i, c.op("Expand", {c.in(i), c.ints(shape->vector())}));
 }
 
 // By copies along each axis; the shapes must be known.
@@ -305,16 +305,21 @@ void flatten_by_reshape(DowngradeContext& c) {
 }  // namespace
 
 void add_attribute_downgrades(Downgrades& all) {
-  const std::vector<std::string> reductions = {"ReduceL1",   "ReduceL2",  "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
-                                               "ReduceMean", "ReduceMin", "ReduceProd",   "ReduceSumSquare"};
+  const std::vector<std::string> reductions = {"ReduceL1",        "ReduceL2",   "ReduceLogSum",
+                                               "ReduceLogSumExp", "ReduceMax",  "ReduceMean",
+                                               "ReduceMin",       "ReduceProd", "ReduceSumSquare"};
   all.add_each(reductions, 18, reduce_axes);
   all.add("ReduceSum", 13, reduce_axes);
   all.add_each({"Squeeze", "Unsqueeze"}, 13, input_to_ints("axes", 1));
   all.add_each(reductions, 11, count_axes_from_front("axes"));
   all.add_each({"ReduceSum", "Squeeze", "Unsqueeze"}, 11, count_axes_from_front("axes"));
-  all.add_each({"ArgMax", "ArgMin", "Compress", "Concat", "Flatten", "Softmax", "LogSoftmax", "Hardmax", "Split", "Scatter"},
-          11, count_axes_from_front("axis"));
+  all.add_each(
+      {"ArgMax", "ArgMin", "Compress", "Concat", "Flatten", "Softmax", "LogSoftmax", "Hardmax", "Split", "Scatter"}, 11,
+      count_axes_from_front("axis"));
   all.add("Gather", 11, indices_from_front);
+  all.add("MaxPool", 10, drop_ones("dilations"));
+  all.add("AveragePool", 19, drop_ones("dilations"));
+  all.add("LpPool", 18, drop_ones("dilations"));
   all.add("Split", 18, split_into_parts);
   all.add("Split", 13, input_to_ints("split", 1));
   all.add("Pad", 18, pad_all_axes);

@@ -23,8 +23,8 @@ Expr is_number(const Expr& x) { return any(less(x, number(x, kInfinity)), greate
 
 // The floating-point type of a node's input; of others, older versions cannot compute at all.
 void need_float(const DowngradeContext& c, DType dtype) {
-  c.require((kFloats - DType::kBFloat16).has(dtype),
-            join("works on ", name_of(dtype), ", which ", c.node().op->name(), " does from opset ", c.version(), " on"));
+  c.require((kFloats - DType::kBFloat16).has(dtype), join("works on ", name_of(dtype), ", which ", c.node().op->name(),
+                                                          " does from opset ", c.version(), " on"));
 }
 
 void mish(DowngradeContext& c) { c.replace({c.in(0) * call("Tanh", call("Softplus", c.in(0)))}); }
@@ -37,8 +37,8 @@ void swish(DowngradeContext& c) { c.replace({swish_of(c, c.in(0))}); }
 void swiglu(DowngradeContext& c) { c.replace({swish_of(c, c.in(0)) * c.in(1)}); }
 
 void hard_swish(DowngradeContext& c) {
-  const Attributes slope{{"alpha", static_cast<float>(1.0 / 6)}, {"beta", 0.5f}};
-  c.replace({c.in(0) * c.op("HardSigmoid", {c.in(0)}, slope)});
+  const Expr x = c.in(0);
+  c.replace({x * c.op("Max", {c.op("Min", {x / 6.0 + 0.5, number(x, 1)}), number(x, 0)})});
 }
 
 void gelu(DowngradeContext& c) {
@@ -60,9 +60,7 @@ void thresholded_relu(DowngradeContext& c) {
   c.replace({c.where(greater(x, number(x, c.attr_float("alpha"))), x, number(x, 0))});
 }
 
-void shrink(DowngradeContext& c) {
-  c.block("selects elements, which needs Where, of opset 9");
-}
+void shrink(DowngradeContext& c) { c.block("selects elements, which needs Where, of opset 9"); }
 
 void or_equal(DowngradeContext& c) {
   const char* strict = c.node().op->name() == "GreaterOrEqual" ? "Greater" : "Less";

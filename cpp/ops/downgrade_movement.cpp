@@ -60,7 +60,8 @@ Expr scan(DowngradeContext& c, const Expr& state, const Expr& x, std::unique_ptr
     node.attributes["scan_output_directions"] = std::vector<int64_t>{1};
   }
   Graph& graph = c.graph();
-  for (const char* what : {".last", ".Scan"}) node.outputs.push_back(graph.add_value(graph.fresh_name(node.name + what)));
+  for (const char* what : {".last", ".Scan"})
+    node.outputs.push_back(graph.add_value(graph.fresh_name(node.name + what)));
   node.bodies.push_back({"body", std::move(body), {}});
   const ValueId result = node.outputs[1];
   check_node(node);
@@ -125,7 +126,8 @@ void center_crop_pad(DowngradeContext& c) {
   c.require(from.has_value(), "crops or pads extents that are not known, which began with opset 18");
   std::vector<int64_t> axes, sizes = c.integers_in(1, "shape");
   if (c.has("axes")) axes = c.attr_ints("axes");
-  else for (int i = 0; i < from->rank(); ++i) axes.push_back(i);
+  else
+    for (int i = 0; i < from->rank(); ++i) axes.push_back(i);
   c.require(axes.size() == sizes.size(), "has a shape that does not fit its axes");
   std::vector<int64_t> starts, ends, cut, pads(static_cast<size_t>(2 * from->rank()), 0);
   for (size_t k = 0; k < axes.size(); ++k) {
@@ -180,6 +182,12 @@ Equation equation_of(const DowngradeContext& c) {
 
 // All inputs with one axis for each letter, multiplied and summed; two inputs whose letters fit are a MatMul.
 void einsum(DowngradeContext& c) {
+  if ((DType::kInt8 | DType::kUInt8 | DType::kInt16 | DType::kUInt16).has(c.in(0).dtype())) {
+    // Sums of narrow integers wrap around, as casts do.
+    std::vector<Expr> wide;
+    for (size_t i = 0; i < c.node().inputs.size(); ++i) wide.push_back(c.cast(c.in(i), DType::kInt32));
+    return c.replace({c.cast(c.op("Einsum", wide, c.node().attributes), c.in(0).dtype())});
+  }
   const Equation e = equation_of(c);
   c.require(e.inputs.size() == c.node().inputs.size(), "has an equation that does not fit its inputs");
   const auto has = [](const std::string& letters, char letter) { return letters.find(letter) != std::string::npos; };

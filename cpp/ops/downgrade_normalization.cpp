@@ -36,7 +36,8 @@ void layer_norm(DowngradeContext& c) {
   const Expr x = c.cast(c.in(0), stash_of(c, dtype));
   const Expr centre = mean(c, x, axes);
   const Expr centred = x - centre;
-  const Expr deviation = c.op("Sqrt", {mean(c, centred * centred, axes) + static_cast<double>(c.attr_float("epsilon"))});
+  const Expr deviation =
+      c.op("Sqrt", {mean(c, centred * centred, axes) + static_cast<double>(c.attr_float("epsilon"))});
   Expr y = c.cast(centred / deviation, dtype) * c.in(1);
   if (c.has_in(2)) y = y + c.in(2);
   std::vector<Expr> outputs{y, centre, c.wants(2) ? c.op("Reciprocal", {deviation}) : Expr()};
@@ -63,8 +64,8 @@ void group_norm(DowngradeContext& c) {
   const auto fill = [&](double value) {
     return c.constant(inner == DType::kFloat64
                           ? Tensor::of<double>(Shape{groups}, std::vector<double>(static_cast<size_t>(groups), value))
-                          : Tensor::of<float>(Shape{groups},
-                                              std::vector<float>(static_cast<size_t>(groups), static_cast<float>(value))));
+                          : Tensor::of<float>(Shape{groups}, std::vector<float>(static_cast<size_t>(groups),
+                                                                                static_cast<float>(value))));
   };
   const Expr normal =
       c.op("InstanceNormalization", {grouped, fill(1), fill(0)}, {{"epsilon", c.attr_float("epsilon")}});
@@ -74,8 +75,7 @@ void group_norm(DowngradeContext& c) {
 }
 
 void mean_variance_norm(DowngradeContext& c) {
-  const std::vector<int64_t> axes =
-      c.has("axes") ? c.attr_ints("axes") : std::vector<int64_t>{0, 2, 3};
+  const std::vector<int64_t> axes = c.has("axes") ? c.attr_ints("axes") : std::vector<int64_t>{0, 2, 3};
   const Expr centred = c.in(0) - mean(c, c.in(0), axes);
   c.replace({centred / (c.op("Sqrt", {mean(c, centred * centred, axes)}) + 1e-9)});
 }
@@ -135,8 +135,9 @@ void softmax_of_flattened(DowngradeContext& c) {
     c.require(given == -1 && c.target() >= 11, "normalizes along an axis of a tensor of unknown rank");
     return c.set("axis", given);
   }
-  if (rank == 0) return c.replace({c.op("Reshape", {c.op(c.node().op->name(), {c.op("Reshape", {c.in(0), c.ints({1})})}),
-                                                    c.ints({})})});
+  if (rank == 0)
+    return c.replace(
+        {c.op("Reshape", {c.op(c.node().op->name(), {c.op("Reshape", {c.in(0), c.ints({1})})}), c.ints({})})});
   const int64_t axis = given < 0 ? given + rank : given;
   if (axis == rank - 1) return c.set("axis", axis);
   std::vector<int64_t> perm(static_cast<size_t>(rank));
@@ -151,7 +152,8 @@ Expr negative_log_likelihood(DowngradeContext& c, const Expr& x) {
   Expr target = c.in(1);
   Expr weight;
   if (c.has_attr("ignore_index")) {
-    const Expr ignored = c.op("Equal", {target, c.scalar(static_cast<double>(c.attr_int("ignore_index")), target.dtype())});
+    const Expr ignored =
+        c.op("Equal", {target, c.scalar(static_cast<double>(c.attr_int("ignore_index")), target.dtype())});
     target = c.where(ignored, c.scalar(0, target.dtype()), target);
     weight = c.cast(c.op("Not", {ignored}), x.dtype());
   }

@@ -106,7 +106,8 @@ void dequantize_before_23(DowngradeContext& c) {
   if (to != c.in(1).dtype()) {
     Attributes attributes = c.node().attributes;
     attributes.erase("output_dtype");
-    return c.replace({c.cast(c.op("DequantizeLinear", {c.in(0), c.cast(c.in(1), DType::kFloat32), c.in(2)}, attributes), to)});
+    return c.replace(
+        {c.cast(c.op("DequantizeLinear", {c.in(0), c.cast(c.in(1), DType::kFloat32), c.in(2)}, attributes), to)});
   }
   c.drop("output_dtype");
 }
@@ -122,7 +123,8 @@ void dequantize_before_21(DowngradeContext& c) {
   if (c.attr_int("block_size") != 0 && (kIntegers | kFloat8s).has(c.in(0).dtype())) return dequantize_by_arithmetic(c);
   if (c.attr_int("block_size") == 0) c.drop("block_size");
   const DType from = c.in(0).dtype();
-  if (kIntegers.has(from) && !(quantized_types(c.target()) | DType::kInt32).has(from)) return dequantize_by_arithmetic(c);
+  if (kIntegers.has(from) && !(quantized_types(c.target()) | DType::kInt32).has(from))
+    return dequantize_by_arithmetic(c);
 }
 
 // Scales were f32 before 19; the tie of x and scale is younger too.

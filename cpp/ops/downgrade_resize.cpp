@@ -35,15 +35,12 @@ void resize_all_axes(DowngradeContext& c) {
   std::vector<int64_t> axes = c.attr_ints("axes");
   for (int64_t& axis : axes) axis += axis < 0 ? rank : 0;
   c.drop("axes");
-  const auto place = [&](int i) {
-    return std::find(axes.begin(), axes.end(), i) - axes.begin();
-  };
+  const auto place = [&](int i) { return std::find(axes.begin(), axes.end(), i) - axes.begin(); };
   const auto given = static_cast<std::ptrdiff_t>(axes.size());
   // Input `which` for all axes: the given elements in their places, `otherwise(axis)` in the others.
   const auto spread = [&](size_t which, const Expr& others, int64_t from_start) {
     std::vector<int64_t> order;
-    for (int i = 0; i < rank; ++i)
-      order.push_back(place(i) < given ? from_start + place(i) : from_start + given + i);
+    for (int i = 0; i < rank; ++i) order.push_back(place(i) < given ? from_start + place(i) : from_start + given + i);
     const Expr all = c.op("Concat", {c.in(which), others}, {{"axis", int64_t{0}}});
     return c.op("Gather", {all, c.ints(order)});
   };
@@ -87,8 +84,8 @@ void resize_from_corner(DowngradeContext& c) {
   const bool known = !scales.empty();
   const bool shrinks = !known || std::any_of(scales.begin(), scales.end(), [](float s) { return s < 1; });
   const bool grows = !known || std::any_of(scales.begin(), scales.end(), [](float s) { return s > 1; });
-  const bool whole = known && std::all_of(scales.begin(), scales.end(),
-                                          [](float s) { return s >= 1 && s == std::floor(s); });
+  const bool whole =
+      known && std::all_of(scales.begin(), scales.end(), [](float s) { return s >= 1 && s == std::floor(s); });
   if (mode == "nearest") {
     const bool corner = where == "asymmetric" &&
                         ((rounding == "floor" && !shrinks) || (rounding == "ceil" && !grows) || (!shrinks && !grows));
@@ -101,8 +98,8 @@ void resize_from_corner(DowngradeContext& c) {
     c.require(where == "asymmetric" || (!shrinks && !grows),
               "interpolates by " + where + "; opsets before 11 know asymmetric only");
   }
-  for (const char* name : {"coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside",
-                           "extrapolation_value"})
+  for (const char* name :
+       {"coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "extrapolation_value"})
     c.drop(name);
   c.set_in(kRoi, c.in(kScales));
   c.keep_inputs(2);
@@ -111,7 +108,8 @@ void resize_from_corner(DowngradeContext& c) {
 void resize_as_upsample(DowngradeContext& c) {
   const std::vector<float> scales = [&] {
     const Tensor* known = c.constant_in(1);
-    return known == nullptr ? std::vector<float>() : std::vector<float>(known->data<float>(), known->data<float>() + known->size());
+    return known == nullptr ? std::vector<float>()
+                            : std::vector<float>(known->data<float>(), known->data<float>() + known->size());
   }();
   c.require(!scales.empty() && std::all_of(scales.begin(), scales.end(), [](float s) { return s >= 1; }),
             "shrinks, or may, which began with opset 10");

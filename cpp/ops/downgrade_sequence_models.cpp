@@ -95,8 +95,8 @@ void attention(DowngradeContext& c) {
     const Expr mask = c.in(kMask);
     const auto& shape = mask.type().shape;
     const Type& total = scores.type();
-    c.require(shape && total.shape && (shape->back() == total.shape->back() || !shape->back().known() ||
-                                       !total.shape->back().known()),
+    c.require(shape && total.shape &&
+                  (shape->back() == total.shape->back() || !shape->back().known() || !total.shape->back().known()),
               "has a mask that is shorter than the keys, and Attention began with opset 23");
     masked = true;
     if (mask.dtype() == DType::kBool) scores = c.where(mask, scores, none);

@@ -134,7 +134,8 @@ bool SchemaPort::accepts(const Type& type) const {
     case Type::Kind::kSequence:
       if (!type.element || type.element->kind == Type::Kind::kUnknown) return true;
       if (type.element->kind == Type::Kind::kMap) return sequence_of_maps;
-      return type.element->is_tensor() && (type.element->dtype == DType::kUndefined || sequence.has(type.element->dtype));
+      return type.element->is_tensor() &&
+             (type.element->dtype == DType::kUndefined || sequence.has(type.element->dtype));
     case Type::Kind::kOptional:
       if (!type.element || type.element->kind == Type::Kind::kUnknown) return true;
       if (type.element->is_tensor()) return optional.has(type.element->dtype);

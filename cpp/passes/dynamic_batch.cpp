@@ -15,9 +15,9 @@ namespace sx {
 namespace {
 
 const std::set<std::string> kBroadcasting = {
-    "Add",     "And",            "BitwiseAnd", "BitwiseOr",   "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
-    "Less",    "LessOrEqual",    "MatMul",     "Max",         "Mean",       "Min", "Mod",   "Mul",     "Or",
-    "PRelu",   "Pow",            "Sub",        "Sum",         "Where",      "Xor"};
+    "Add",   "And",         "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
+    "Less",  "LessOrEqual", "MatMul",     "Max",       "Mean",       "Min", "Mod",   "Mul",     "Or",
+    "PRelu", "Pow",         "Sub",        "Sum",       "Where",      "Xor"};
 
 // Whether the symbol stands somewhere in the extent.
 bool mentions(const Dim& dim, const std::string& symbol) {
@@ -143,7 +143,9 @@ class BatchMaker {
     if (result_.repaired.empty() || result_.repaired.back() != origin) result_.repaired.push_back(origin);
   }
 
-  ValueId ints(const std::vector<int64_t>& values) { return add_constant(graph_, "batch.shape", Tensor::vector(values)); }
+  ValueId ints(const std::vector<int64_t>& values) {
+    return add_constant(graph_, "batch.shape", Tensor::vector(values));
+  }
   ValueId emit(NodeId at, const char* op, std::vector<ValueId> inputs, Attributes attributes = {}) {
     return emit_before(graph_, at, op, std::move(inputs), std::move(attributes));
   }
@@ -205,8 +207,8 @@ class BatchMaker {
       } else {
         // The rest stays open, so the batch must be said; it must stand alone.
         if (!(was(y, to) == extent)) return;
-        const ValueId own = emit(id, "Shape", {x}, {{"start", static_cast<int64_t>(from)},
-                                                   {"end", static_cast<int64_t>(from) + 1}});
+        const ValueId own =
+            emit(id, "Shape", {x}, {{"start", static_cast<int64_t>(from)}, {"end", static_cast<int64_t>(from) + 1}});
         return replace_element(id, target, wanted.size(), to, own);
       }
     }
@@ -225,7 +227,8 @@ class BatchMaker {
     std::vector<ValueId> parts;
     const auto slice = [&](size_t from, size_t to) {
       if (from < to)
-        parts.push_back(emit(id, "Slice", {target, ints({static_cast<int64_t>(from)}), ints({static_cast<int64_t>(to)})}));
+        parts.push_back(
+            emit(id, "Slice", {target, ints({static_cast<int64_t>(from)}), ints({static_cast<int64_t>(to)})}));
     };
     slice(0, at);
     parts.push_back(by);
@@ -317,8 +320,8 @@ class BatchMaker {
     if (extent.value() != 1) {
       if (!repeats(x, axis))
         fail(ErrorKind::kInvalidGraph, graph_.node(id).origin, " reads '", graph_.value(x).name, "', ",
-             graph_.type(x).str(), ", which has other elements for each item of a batch of ", result_.was,
-             origin_of(x), ": the model works for that batch only");
+             graph_.type(x).str(), ", which has other elements for each item of a batch of ", result_.was, origin_of(x),
+             ": the model works for that batch only");
       one = emit(id, "Slice", {x, ints({0}), ints({1}), ints({axis})});
     }
     note(id);

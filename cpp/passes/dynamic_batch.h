@@ -15,9 +15,9 @@ struct DynamicBatch {
 };
 
 // Gives axis 0 of every tensor input the symbol (empty: "N", or another one that the model does not use), infers all
-// types anew and rewrites what fixes the batch: targets of Reshape and Expand, sizes of Resize, initial states, constants
-// that are joined to data. The graph must not be optimised for speed. Throws InvalidGraph with the node that holds on
-// to the old batch, or without which an output has none.
+// types anew and rewrites what fixes the batch: targets of Reshape and Expand, sizes of Resize, initial states,
+// constants that are joined to data. The graph must not be optimised for speed. Throws InvalidGraph with the node that
+// holds on to the old batch, or without which an output has none.
 DynamicBatch make_batch_dynamic(Graph& graph, const std::string& symbol);
 
 }  // namespace sx

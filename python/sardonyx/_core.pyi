@@ -50,6 +50,11 @@ class PortRow(TypedDict):
     presence: str
     any_kind: bool
 
+class BatchRow(TypedDict):
+    symbol: str
+    was: int
+    repaired: list[str]
+
 class OperatorRow(TypedDict):
     name: str
     domain: str
@@ -132,3 +137,6 @@ def set_random_seed(seed: int) -> None: ...
 def check_file(path: str) -> list[tuple[str, str, str]]: ...
 def check_bytes(model: bytes) -> list[tuple[str, str, str]]: ...
 def operators() -> list[OperatorRow]: ...
+def export_model(
+    source: str | bytes, path: str | None, options: Mapping[str, Any]
+) -> tuple[bytes | None, BatchRow | None]: ...
