@@ -65,8 +65,6 @@ def main() -> int:
         for schema, until in zip(schemas, following):
             if until <= OLDEST[domain]:
                 continue
-            allowed = {t.type_param_str: set(t.allowed_type_strs) for t in schema.type_constraints}
-
             attributes = [f"{key}!" if value.required else key for key, value in sorted(schema.attributes.items())]
             inputs = "-" if schema.deprecated else ports(schema, False, sets)
             texts = (inputs, "" if schema.deprecated else ports(schema, True, sets), " ".join(attributes))

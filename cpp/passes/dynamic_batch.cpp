@@ -63,7 +63,10 @@ class BatchMaker {
       try {
         infer_node(graph_, id);
       } catch (const Error& error) {
-        fail(ErrorKind::kInvalidGraph, "the model holds on to a batch of ", result_.was, ": ", error.what());
+        fail(ErrorKind::kInvalidGraph,
+             result_.was > 0 ? join("the model holds on to a batch of ", result_.was)
+                             : std::string("the model does not take any batch"),
+             ": ", error.what());
       }
     }
     for (ValueId id : graph_.outputs) check_output(id);

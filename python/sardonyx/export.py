@@ -159,19 +159,25 @@ def _checked(
     names = [port.name for port in after.get_outputs()]
     most = max(*_SIZES, batch.was)
     given = _items(after, feeds, most)
+    if batch.was <= 1:
+        try:
+            before.run(names, _cut(given, 0, 1))
+        except Exception as error:
+            raise InvalidArgument(
+                f"the model cannot be run to check its batch; give feeds that it takes: {error}"
+            ) from error
+    old = f"the model holds on to a batch of {batch.was}" if batch.was else "the model does not take any batch"
     try:
         single = [after.run(names, _cut(given, i, i + 1)) for i in range(most)]
     except Exception as error:
-        raise InvalidGraph(f"the model holds on to a batch of {batch.was}: with one item it fails: {error}") from error
+        raise InvalidGraph(f"{old}: with one item it fails: {error}") from error
     worst = 0.0
     for size in _SIZES:
         feed = _cut(given, 0, size)
         try:
             found = after.run(names, feed)
         except Exception as error:
-            raise InvalidGraph(
-                f"the model holds on to a batch of {batch.was}: with {size} items it fails: {error}"
-            ) from error
+            raise InvalidGraph(f"{old}: with {size} items it fails: {error}") from error
         for k, name in enumerate(names):
             expected = np.concatenate([single[i][k] for i in range(size)])
             gap = _difference(found[k], expected)
