@@ -16,5 +16,6 @@ void bind_user_ops(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
 void bind_program(pybind11::module_& module);
 void bind_operators(pybind11::module_& module);
+void bind_export(pybind11::module_& module);
 
 }  // namespace sx

@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, module) {
   sx::bind_session(module);
   sx::bind_program(module);
   sx::bind_operators(module);
+  sx::bind_export(module);
 }

@@ -12,8 +12,10 @@
 #include <utility>
 
 #include "base/error.h"
+#include "onnx/lowering.h"
 #include "onnx/message_writer.h"
 #include "ops/registry.h"
+#include "ops/schema_history.h"
 
 namespace sx {
 namespace {
@@ -21,8 +23,8 @@ namespace {
 constexpr size_t kMessageLimit = size_t{2000} << 20;
 constexpr size_t kInsideLimit = size_t{1500} << 20;
 constexpr size_t kAlignment = 4096;  // of weights in their file, so that a mapped tensor starts on a page
-constexpr int kMinOpset = 7;
 constexpr int kMinIrVersion = 8;
+const char* const kMlDomain = "ai.onnx.ml";
 
 using Names = std::unordered_map<ValueId, std::string>;
 using Opsets = std::map<std::string, int64_t>;
@@ -41,18 +43,62 @@ void collect_opsets(const Graph& graph, const Opsets& asked, Opsets& opsets) {
         wanted != asked.end() ? std::max<int64_t>(wanted->second, version_of(node)) : node.op->since_version();
     int64_t& opset = opsets[node.op->domain()];
     opset = std::max<int64_t>(opset, std::max<int64_t>(version, 1));
+    if (has_schemas(node.op->domain())) opset = std::max(opset, lowest_opset(graph, node, opset));
     for (const Body& body : node.bodies) collect_opsets(*body.graph, asked, opsets);
   }
 }
 
-// The IR version that came with an opset of ai.onnx.
+// The lowest IR version that goes with an opset of ai.onnx. Weights need not be inputs from version 4 on.
 int64_t ir_version_of(int64_t opset) {
   if (opset >= 28) return 14;
   if (opset >= 25) return 13;
   if (opset >= 24) return 12;
   if (opset >= 23) return 11;
   if (opset >= 21) return 10;
-  return opset >= 19 ? 9 : kMinIrVersion;
+  if (opset >= 19) return 9;
+  if (opset >= 15) return 8;
+  if (opset >= 12) return 7;
+  if (opset >= 11) return 6;
+  return opset >= 10 ? 5 : 4;
+}
+
+int64_t ir_version_of_ml(int64_t opset) {
+  if (opset >= 5) return 10;
+  if (opset >= 4) return 9;
+  return opset >= 3 ? 8 : 4;
+}
+
+void collect_domains(const Graph& graph, std::set<std::string>& domains) {
+  for (NodeId id : graph.order()) {
+    domains.insert(graph.node(id).op->domain());
+    for (const Body& body : graph.node(id).bodies) collect_domains(*body.graph, domains);
+  }
+}
+
+// Lowers the graph to the opset asked for and says which opsets it then imports.
+Opsets lower_for_export(Graph& graph, const Opsets& own, int64_t opset) {
+  SX_REQUIRE(opset >= kOldestExportOpset && opset <= kNewestOpset, kInvalidArgument, "opset ", opset,
+             " cannot be written; one from ", kOldestExportOpset, " to ", kNewestOpset, " expected");
+  const auto ml = own.find(kMlDomain);
+  const int64_t newest_ml = ml == own.end() || ml->second == 0 ? kNewestMlOpset : ml->second;
+  const Opsets asked{{"", opset}, {kMlDomain, std::min(newest_ml, ml_opset_of(opset))}};
+  const std::vector<Blocker> blockers = lower_to(graph, asked);
+  if (!blockers.empty()) {
+    std::string list;
+    for (const Blocker& blocker : blockers) {
+      list += "\n  " + blocker.node + " " + blocker.reason;
+      if (blocker.needs > opset) list += join(" (from opset ", blocker.needs, " on)");
+    }
+    fail(ErrorKind::kNotImplemented, "opset ", opset, " cannot hold this model; ", blockers.size(),
+         blockers.size() == 1 ? " node stands" : " nodes stand", " in the way:", list);
+  }
+  Opsets opsets;
+  collect_opsets(graph, asked, opsets);
+  std::set<std::string> domains;
+  collect_domains(graph, domains);
+  opsets[""] = opset;
+  if (domains.count(kMlDomain) != 0) opsets[kMlDomain] = asked.at(kMlDomain);
+  return opsets;
 }
 
 size_t weight_bytes(const Graph& graph) {
@@ -102,7 +148,15 @@ class GraphWriter {
       }
       outputs.push_back(name);
     }
-    for (NodeId id : graph.order()) message.message(1, node_message(scope, graph.node(id)));
+    // Nodes that came of one node carry its name; readers want each name once.
+    std::set<std::string> node_names;
+    for (NodeId id : graph.order()) {
+      std::string name = graph.node(id).name;
+      const std::string stem = name + "." + graph.node(id).op->name();
+      for (int i = 0; !name.empty() && !node_names.insert(name).second; ++i)
+        name = i == 0 ? stem : stem + "_" + std::to_string(i);
+      message.message(1, node_message(scope, graph.node(id), name));
+    }
     for (const auto& [from, to] : copies) {
       WireWriter node;
       node.bytes(1, from);
@@ -164,15 +218,15 @@ class GraphWriter {
     return unused(name, around, taken);
   }
 
-  WireWriter node_message(const Scope& scope, const Node& node) {
+  WireWriter node_message(const Scope& scope, const Node& node, const std::string& name) {
     WireWriter message;
     auto name_of_value = [&](ValueId id) { return id == kNone ? std::string() : scope.names.at(id); };
     for (ValueId input : node.inputs) message.bytes(1, name_of_value(input));
     for (ValueId output : node.outputs) message.bytes(2, name_of_value(output));
-    message.name(3, node.name);
+    message.name(3, name);
     message.bytes(4, node.op->name());
     message.name(7, node.op->domain());
-    for (const auto& [name, value] : node.attributes) message.message(5, attribute_message(name, value));
+    for (const auto& [key, value] : node.attributes) message.message(5, attribute_message(key, value));
     for (const Body& body : node.bodies) {
       WireWriter attribute;
       attribute.bytes(1, body.attribute);
@@ -186,21 +240,41 @@ class GraphWriter {
   WeightFile* weights_;
 };
 
-WireWriter model_message(const Graph& graph, const ModelInfo& info, WeightFile* weights) {
+// What is written: the graph itself, or a lowered copy.
+struct Written {
+  Written(const Graph& graph, const ModelInfo& info, const ExportOptions& options) : graph(&graph) {
+    const auto own = info.opset_imports.find("");
+    if (options.opset) {
+      lowered = graph.clone();
+      opsets = lower_for_export(*lowered, info.opset_imports, *options.opset);
+      this->graph = lowered.get();
+      ir_version = ir_version_of(*options.opset);
+      if (opsets.count(kMlDomain) != 0) ir_version = std::max(ir_version, ir_version_of_ml(opsets.at(kMlDomain)));
+    } else {
+      collect_opsets(graph, info.opset_imports, opsets);
+      int64_t& opset = opsets[""];
+      opset = std::max<int64_t>({opset, own == info.opset_imports.end() ? 0 : own->second, kOldestExportOpset});
+      ir_version = std::max<int64_t>(
+          {ir_version_of(opset), kMinIrVersion, std::min<int64_t>(info.ir_version, kNewestIrVersion)});
+    }
+  }
+
+  const Graph* graph;
+  std::unique_ptr<Graph> lowered;
   Opsets opsets;
-  collect_opsets(graph, info.opset_imports, opsets);
-  auto main = info.opset_imports.find("");
-  int64_t& opset = opsets[""];
-  opset = std::max<int64_t>({opset, main == info.opset_imports.end() ? 0 : main->second, kMinOpset});
+  int64_t ir_version = 0;
+};
+
+WireWriter model_message(const Written& model, const ModelInfo& info, WeightFile* weights) {
   WireWriter message;
-  message.number(1, std::max(ir_version_of(opset), std::min<int64_t>(info.ir_version, kNewestIrVersion)));
+  message.number(1, model.ir_version);
   message.name(2, info.producer_name.empty() ? "sardonyx" : info.producer_name);
   message.name(3, info.producer_version);
   message.name(4, info.domain);
   if (info.model_version) message.number(5, *info.model_version);
   message.name(6, info.doc);
-  message.message(7, GraphWriter(weights).write(graph, info.graph_doc, nullptr, {}));
-  for (const auto& [domain, version] : opsets) {
+  message.message(7, GraphWriter(weights).write(*model.graph, info.graph_doc, nullptr, {}));
+  for (const auto& [domain, version] : model.opsets) {
     WireWriter entry;
     entry.bytes(1, domain);
     entry.number(2, version);
@@ -280,8 +354,9 @@ class DataFile : public WeightFile {
 
 }  // namespace
 
-std::string export_bytes(const Graph& graph, const ModelInfo& info) {
-  const WireWriter message = model_message(graph, info, nullptr);
+std::string export_bytes(const Graph& graph, const ModelInfo& info, const ExportOptions& options) {
+  const Written written(graph, info, options);
+  const WireWriter message = model_message(written, info, nullptr);
   SX_REQUIRE(message.size() < kMessageLimit, kInvalidArgument, "the model has ", message.size() >> 20,
              " MiB; as bytes it may have less than 2 GB: save it to a file, which keeps weights in a second one");
   std::string bytes;
@@ -291,9 +366,10 @@ std::string export_bytes(const Graph& graph, const ModelInfo& info) {
 }
 
 void export_file(const Graph& graph, const ModelInfo& info, const std::string& path, const ExportOptions& options) {
+  const Written written(graph, info, options);
   std::unique_ptr<DataFile> weights;
   if (options.external_data || weight_bytes(graph) > kInsideLimit) weights = std::make_unique<DataFile>(path);
-  const WireWriter message = model_message(graph, info, weights.get());
+  const WireWriter message = model_message(written, info, weights.get());
   NewFile model(path);
   message.write([&](std::string_view part) { model.write(part); });
   if (weights) weights->finish();

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sardonyx import image_decoder
 from sardonyx._core import __version__
 from sardonyx.devices import OrtAllocatorType, OrtDevice, OrtDeviceVendorId, OrtMemoryInfo, OrtMemType
+from sardonyx.export import BatchReport, ExportReport, export
 from sardonyx.iobinding import IOBinding
 from sardonyx.nodes import ModelMetadata, NodeArg, NodePlacement
 from sardonyx.operators import (
@@ -50,8 +51,10 @@ SessionIOBinding = IOBinding
 image_decoder.register()
 
 __all__ = [
+    "BatchReport",
     "ExecutionMode",
     "ExecutionOrder",
+    "ExportReport",
     "GraphOptimizationLevel",
     "IOBinding",
     "InferenceSession",
@@ -74,6 +77,7 @@ __all__ = [
     "copy_tensors",
     "disable_telemetry_events",
     "enable_telemetry_events",
+    "export",
     "get_all_providers",
     "get_available_providers",
     "get_build_info",

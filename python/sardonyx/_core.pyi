@@ -50,6 +50,11 @@ class PortRow(TypedDict):
     presence: str
     any_kind: bool
 
+class BatchRow(TypedDict):
+    symbol: str
+    was: int
+    repaired: list[str]
+
 class OperatorRow(TypedDict):
     name: str
     domain: str
@@ -162,3 +167,6 @@ class Program:
     def take_profile(self) -> list[ProfileRow]: ...
 
 def operators() -> list[OperatorRow]: ...
+def export_model(
+    source: str | bytes, path: str | None, options: Mapping[str, Any]
+) -> tuple[bytes | None, BatchRow | None]: ...
