@@ -25,12 +25,31 @@ def size(model):
     return sum(p.numpy().size for p in model.parameters())
 
 
+@pytest.fixture
+def _no_draws(monkeypatch):
+    """Initial values are zeros, which is quick."""
+    for name in ("uniform", "normal", "he_normal"):
+        monkeypatch.setattr(nn.init, name, lambda shape, *args, **options: np.zeros(shape, np.float32))
+
+
+@pytest.mark.usefixtures("_no_draws")
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes(name):
     assert size(getattr(models, name)()) == SIZES[name]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "densenet121", "vgg16", "vgg16_bn"])
+def values(name, shape):
+    """Numbers for a parameter that keep the size of signals about the same."""
+    pattern = np.random.default_rng(len(name)).normal(size=10007).astype(np.float32)
+    if "running_var" in name or (len(shape) == 1 and name.endswith("weight")):
+        pattern = np.abs(pattern) + 0.5
+    elif len(shape) > 1:
+        pattern *= nn.init.fans(shape)[0] ** -0.5
+    return np.resize(pattern, shape)
+
+
+@pytest.mark.usefixtures("_no_draws")
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "densenet121", "vgg16_bn"])
 def test_same_as_torchvision(name):
     torch = pytest.importorskip("torch")
     # A torchvision that was built for another torch lacks its kernels; to be imported it needs these two by name.
@@ -47,17 +66,21 @@ def test_same_as_torchvision(name):
     own = ours.state_dict()
     assert list(own) == list(state)
     assert {k: v.shape for k, v in own.items()} == {k: tuple(v.shape) for k, v in state.items()}
-    rng = np.random.default_rng(0)
-    for key, value in own.items():
-        if "running" in key:
-            own[key] = rng.uniform(0.5, 1.5, value.shape).astype(np.float32)
+    own = {k: values(k, v.shape) for k, v in own.items()}
     ours.load_state_dict(own)
     theirs = theirs.to_empty(device="cpu")
     theirs.load_state_dict({k: torch.from_numpy(v) for k, v in own.items()}, strict=False)
-    x = rng.normal(size=(1, 3, 64, 64)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
     with torch.no_grad():
         wanted = theirs.eval()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(ours(x).numpy(), wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.usefixtures("_no_draws")
+def test_vgg_without_normalization():
+    model = models.vgg16(num_classes=3)
+    assert size(model) == 138_357_544 - 997 * 4097
+    assert model(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 3)
 
 
 def test_trains():

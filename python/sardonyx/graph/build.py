@@ -151,10 +151,10 @@ def _node_proto(node: Node, names: _Names, training: bool) -> list[NodeProto]:
     return [*extra, proto]
 
 
-def value_info(tensor: Tensor, name: str) -> onnx.ValueInfoProto:
+def value_info(tensor: Tensor, name: str, exact: bool = False) -> onnx.ValueInfoProto:
     """A graph input for a leaf."""
     shape: Sequence[int | str | None] | None = tensor.shape
-    if is_data(tensor):  # its batch differs from graph to graph
+    if is_data(tensor) and not exact:  # its batch differs from graph to graph
         shape = [None] * len(shape or ())
     return helper.make_tensor_value_info(name, onnx_type(tensor.dtype), shape)
 
@@ -181,6 +181,7 @@ def build(
     names: Mapping[Tensor, str] | None = None,
     graph_name: str = "graph",
     is_leaf: _Test = lambda x: False,
+    exact: bool = False,
 ) -> Built:
     """The model that computes `outputs`.
 
@@ -191,6 +192,7 @@ def build(
         output_names: names for the outputs, where they should have others than their tensors.
         names: names for other tensors in the place of their own.
         is_leaf: tensors that are inputs though nodes compute them; their element types and shapes must be known.
+        exact: whether inputs that hold data have its extents, and not any.
     """
     nodes, leaves = sort(outputs, is_leaf)
     required = {tensor: name for node in nodes for name, tensor in node.captures.items()}
@@ -225,7 +227,7 @@ def build(
     for node in nodes:
         protos += _node_proto(node, names_of, training)
     graph = GraphProto(name=graph_name, node=[*protos, *copies], initializer=initializers)
-    graph.input.extend(value_info(leaf, names_of.of[leaf]) for leaf in fed)
+    graph.input.extend(value_info(leaf, names_of.of[leaf], exact) for leaf in fed)
     if bind_variables:
         graph.input.extend(value_info(leaf, names_of.of[leaf]) for leaf in variables)
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in shown)
@@ -235,16 +237,24 @@ def build(
     return Built(model, fed, variables, names_of.of, nodes)
 
 
-def output_types(tensors: Sequence[Tensor]) -> list[tuple[np.dtype[Any], tuple[int | str | None, ...]]]:
-    """Element types and shapes, by the core's inference. Raises InvalidArgument for what is no tensor."""
+def output_types(
+    tensors: Sequence[Tensor], exact: bool = False
+) -> list[tuple[np.dtype[Any], tuple[int | str | None, ...]]]:
+    """Element types and shapes, by the core's inference. Raises InvalidArgument for what is no tensor.
+
+    Args:
+        exact: whether inputs that hold data have its extents, and not any.
+    """
     options = SessionOptions()._core_options() | {"optimization_level": 0}
     asked = set(tensors)
 
     def is_leaf(x: Tensor) -> bool:  # so that asking for tensor after tensor costs no more than the whole graph once
-        return x.is_known_number and x not in asked
+        return x.is_known_number and x not in asked and x.node is not None and len(x.node.outputs) == 1
 
-    cut = not any(node.op == _GRADIENT for node in sort(tensors, is_leaf)[0])  # a gradient reads all that lies between
-    built = build(tensors, bind_variables=True, is_leaf=is_leaf if cut else lambda x: False)
+    cut = exact and not any(
+        node.op == _GRADIENT for node in sort(tensors, is_leaf)[0]
+    )  # a gradient reads all that lies between
+    built = build(tensors, bind_variables=True, is_leaf=is_leaf if cut else lambda x: False, exact=exact)
     session = _core.Session.from_bytes(built.model.SerializeToString(), options)
     types = []
     for name, type_name, shape in session.outputs():

@@ -165,7 +165,7 @@ class Tensor:
 
         if self.node is None:
             raise InvalidArgument(f"the element type of {self!r} is not known")
-        self._dtype, self._shape = output_types([self])[0]
+        self._dtype, self._shape = output_types([self], exact=True)[0]
 
     def __repr__(self) -> str:
         kind = "Tensor" if self.node is not None else "Variable" if self.variable is not None else "Leaf"
