@@ -103,16 +103,20 @@ def uniform(
     shape: Shape, low: float = 0.0, high: float = 1.0, rng: Rng = None, dtype: npt.DTypeLike = np.float32
 ) -> Array:
     """U(low, high)."""
-    drawn = generator(rng).random(tuple(shape), _drawn_as(dtype))
-    return (drawn * drawn.dtype.type(high - low) + drawn.dtype.type(low)).astype(dtype, copy=False)
+    drawn: Array = generator(rng).random(tuple(shape), _drawn_as(dtype))
+    drawn *= high - low
+    drawn += low
+    return drawn.astype(dtype, copy=False)
 
 
 def normal(
     shape: Shape, mean: float = 0.0, std: float = 1.0, rng: Rng = None, dtype: npt.DTypeLike = np.float32
 ) -> Array:
     """N(mean, std^2)."""
-    drawn = generator(rng).standard_normal(tuple(shape), _drawn_as(dtype))
-    return (drawn * drawn.dtype.type(std) + drawn.dtype.type(mean)).astype(dtype, copy=False)
+    drawn: Array = generator(rng).standard_normal(tuple(shape), _drawn_as(dtype))
+    drawn *= std
+    drawn += mean
+    return drawn.astype(dtype, copy=False)
 
 
 def truncated_normal(

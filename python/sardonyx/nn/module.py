@@ -169,6 +169,12 @@ class Module:
         """Batch normalization and dropout infer in any graph: statistics stay as they are, nothing is dropped."""
         return self.train(False)
 
+    def to(self: M, device: str) -> M:
+        """The module itself, which is on the CPU. Raises InvalidArgument for any other device."""
+        if str(device) != "cpu":
+            raise InvalidArgument(f"device '{device}' is not available; modules run on 'cpu'")
+        return self
+
     def apply(self: M, function: Callable[[Module], object]) -> M:
         """Calls `function` with each module, children first."""
         for module in reversed(list(self.modules())):
