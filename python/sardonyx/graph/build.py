@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = ["OPSETS", "Built", "attribute_proto", "build", "output_types", "sort"
 OPSETS: dict[str, int] = {"": 28, "ai.onnx.ml": 5, "com.microsoft": 1, "ai.onnx.preview.training": 1, "sardonyx": 1}
 _IR_VERSION = 13
 _GRADIENT = "Gradient"
+_Test: TypeAlias = "Callable[[Tensor], bool]"
 
 
 @dataclass
@@ -36,17 +37,24 @@ class Built:
     nodes: list[Node] = field(default_factory=list)
 
 
-def sort(outputs: Iterable[Tensor]) -> tuple[list[Node], list[Tensor]]:
-    """Nodes, each behind those that it needs, and leaves, in the order in which a walk from the outputs meets them."""
+def sort(outputs: Iterable[Tensor], is_leaf: _Test = lambda x: False) -> tuple[list[Node], list[Tensor]]:
+    """Nodes, each behind those that it needs, and leaves, in the order in which a walk from the outputs meets them.
+
+    Tensors for which `is_leaf` is true end the walk though nodes compute them.
+    """
     nodes: list[Node] = []
     leaves: dict[Tensor, None] = {}
     done: set[int] = set()
     stack: list[tuple[Node, bool]] = []
 
+    def ends(x: Tensor) -> bool:
+        return x.node is None or is_leaf(x)
+
     for output in outputs:
-        if output.node is None:
+        if ends(output):
             leaves.setdefault(output)
             continue
+        assert output.node is not None
         stack.append((output.node, False))
         while stack:
             node, ready = stack.pop()
@@ -55,12 +63,12 @@ def sort(outputs: Iterable[Tensor]) -> tuple[list[Node], list[Tensor]]:
             reads = [x for x in (*node.inputs, *node.captures.values(), *_extra_reads(node)) if x is not None]
             if not ready:
                 stack.append((node, True))
-                stack.extend((x.node, False) for x in reversed(reads) if x.node is not None)
+                stack.extend((x.node, False) for x in reversed(reads) if x.node is not None and not is_leaf(x))
                 continue
             done.add(id(node))
             nodes.append(node)
             for x in reads:
-                if x.node is None:
+                if ends(x):
                     leaves.setdefault(x)
     return nodes, list(leaves)
 
@@ -128,10 +136,11 @@ def _node_proto(node: Node, names: _Names, training: bool) -> list[NodeProto]:
         xs = ["" if x is None else names.get(x, node.op) for x in node.inputs]
     outputs = [names.get(y, node.op) for y in node.outputs]
     extra: list[NodeProto] = []
-    if training and node.op == "BatchNormalization" and node.domain == "":
+    training = training and not node.frozen and node.domain == ""
+    if training and node.op == "BatchNormalization":
         attributes["training_mode"] = 1
         outputs += [names.fresh(f"{outputs[0]}_{of}") for of in ("mean", "var")][: max(0, 3 - len(outputs))]
-    if training and node.op == "Dropout" and node.domain == "":
+    if training and node.op == "Dropout":
         # Inputs are data, ratio, training_mode.
         on = names.fresh("training_mode")
         extra.append(helper.make_node("Constant", [], [on], value=numpy_helper.from_array(np.array(True))))
@@ -142,10 +151,10 @@ def _node_proto(node: Node, names: _Names, training: bool) -> list[NodeProto]:
     return [*extra, proto]
 
 
-def value_info(tensor: Tensor, name: str) -> onnx.ValueInfoProto:
+def value_info(tensor: Tensor, name: str, exact: bool = False) -> onnx.ValueInfoProto:
     """A graph input for a leaf."""
     shape: Sequence[int | str | None] | None = tensor.shape
-    if is_data(tensor):  # its batch differs from graph to graph
+    if is_data(tensor) and not exact:  # its batch differs from graph to graph
         shape = [None] * len(shape or ())
     return helper.make_tensor_value_info(name, onnx_type(tensor.dtype), shape)
 
@@ -154,7 +163,7 @@ def training_updates(nodes: Iterable[Node]) -> list[tuple[Tensor, Node, int]]:
     """Variables that training itself moves: running statistics, with the node and the output that gives the next."""
     updates = []
     for node in nodes:
-        if node.op == "BatchNormalization" and node.domain == "":
+        if node.op == "BatchNormalization" and node.domain == "" and not node.frozen:
             for i in range(2):
                 statistic = node.inputs[3 + i]
                 if statistic is not None and statistic.variable is not None:
@@ -171,6 +180,8 @@ def build(
     output_names: Sequence[str] = (),
     names: Mapping[Tensor, str] | None = None,
     graph_name: str = "graph",
+    is_leaf: _Test = lambda x: False,
+    exact: bool = False,
 ) -> Built:
     """The model that computes `outputs`.
 
@@ -180,21 +191,24 @@ def build(
         inputs: placeholders in the order wanted; others follow as they are met.
         output_names: names for the outputs, where they should have others than their tensors.
         names: names for other tensors in the place of their own.
+        is_leaf: tensors that are inputs though nodes compute them; their element types and shapes must be known.
+        exact: whether inputs that hold data have its extents, and not any.
     """
-    nodes, leaves = sort(outputs)
+    nodes, leaves = sort(outputs, is_leaf)
     required = {tensor: name for node in nodes for name, tensor in node.captures.items()}
     names_of = _Names({**required, **(names or {})})
     given = [*inputs, *(leaf for leaf in leaves if leaf not in set(inputs))]
-    fed = [leaf for leaf in given if leaf.is_placeholder or is_data(leaf)]
+    fed = [leaf for leaf in given if leaf.is_placeholder or is_data(leaf) or leaf.node is not None]
     variables = [leaf for leaf in given if leaf.variable is not None]
     for leaf in fed + variables:
         names_of.get(leaf, "x" if leaf.variable is None else "w")
     initializers: list[TensorProto] = []
+    given_by_run = set(fed)
     for leaf in given:
         if leaf.variable is not None:
             if not bind_variables:
                 initializers.append(numpy_helper.from_array(leaf.variable.get(), names_of.get(leaf, "w")))
-        elif not leaf.is_placeholder and not is_data(leaf):
+        elif leaf not in given_by_run:
             initializers.append(numpy_helper.from_array(leaf.numpy(), names_of.get(leaf, "constant")))
     # Outputs keep their names before nodes take any; a leaf, or a tensor that is an output twice, goes out by a copy.
     protos: list[NodeProto] = []
@@ -213,7 +227,7 @@ def build(
     for node in nodes:
         protos += _node_proto(node, names_of, training)
     graph = GraphProto(name=graph_name, node=[*protos, *copies], initializer=initializers)
-    graph.input.extend(value_info(leaf, names_of.of[leaf]) for leaf in fed)
+    graph.input.extend(value_info(leaf, names_of.of[leaf], exact) for leaf in fed)
     if bind_variables:
         graph.input.extend(value_info(leaf, names_of.of[leaf]) for leaf in variables)
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in shown)
@@ -223,10 +237,25 @@ def build(
     return Built(model, fed, variables, names_of.of, nodes)
 
 
-def output_types(tensors: Sequence[Tensor]) -> list[tuple[np.dtype[Any], tuple[int | str | None, ...]]]:
-    """Element types and shapes, by the core's inference. Raises InvalidArgument for what is no tensor."""
+def output_types(
+    tensors: Sequence[Tensor], exact: bool = False
+) -> list[tuple[np.dtype[Any], tuple[int | str | None, ...]]]:
+    """Element types and shapes, by the core's inference. Raises InvalidArgument for what is no tensor.
+
+    Args:
+        exact: whether inputs that hold data have its extents, and not any.
+    """
     options = SessionOptions()._core_options() | {"optimization_level": 0}
-    session = _core.Session.from_bytes(build(tensors, bind_variables=True).model.SerializeToString(), options)
+    asked = set(tensors)
+
+    def is_leaf(x: Tensor) -> bool:  # so that asking for tensor after tensor costs no more than the whole graph once
+        return x.is_known_number and x not in asked and x.node is not None and len(x.node.outputs) == 1
+
+    cut = exact and not any(
+        node.op == _GRADIENT for node in sort(tensors, is_leaf)[0]
+    )  # a gradient reads all that lies between
+    built = build(tensors, bind_variables=True, is_leaf=is_leaf if cut else lambda x: False, exact=exact)
+    session = _core.Session.from_bytes(built.model.SerializeToString(), options)
     types = []
     for name, type_name, shape in session.outputs():
         dtype = _DTYPE_OF.get(type_name)

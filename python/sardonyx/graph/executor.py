@@ -275,7 +275,9 @@ def _signature(fetches: Sequence[Fetch], training: bool) -> tuple[Any, list[Tens
         ]
         reads = [None if x is None else number[x] for x in node.inputs]
         captures = sorted((name, number[x]) for name, x in node.captures.items())
-        key.append((node.op, node.domain, tuple(reads), tuple(attributes), tuple(captures), len(node.outputs)))
+        key.append(
+            (node.op, node.domain, tuple(reads), tuple(attributes), tuple(captures), len(node.outputs), node.frozen)
+        )
         for y in node.outputs:
             number[y] = len(number)
     for fetch in fetches:

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto
 
+from sardonyx import _core, errors
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph.build import Built, build, onnx_type, output_types
 from sardonyx.graph.tensor import Tensor
@@ -26,6 +27,8 @@ def export(
     inputs: Sequence[Tensor] = (),
     input_names: Sequence[str] = (),
     output_names: Sequence[str] = (),
+    opset: int | None = None,
+    dynamic_batch: str | None = None,
     external_data: bool = False,
     graph_name: str = "graph",
 ) -> ModelProto:
@@ -36,6 +39,8 @@ def export(
         inputs: the placeholders in the order that the model is to have.
         input_names: names for `inputs`, where they should have others than their own.
         output_names: names for `outputs`.
+        opset: the version of ONNX's operators, 7 to 28; None: the newest.
+        dynamic_batch: a name for axis 0 of inputs and outputs, which may then have any extent.
         external_data: keep weights in `<path>.data`; large models do so by themselves.
 
     Returns:
@@ -43,6 +48,7 @@ def export(
 
     Raises:
         InvalidArgument: names and tensors differ in number, or a name is used twice.
+        NotImplemented: operators cannot be written in that opset; names all of them.
 
     Example:
         >>> export([logits], "model.onnx", inputs=[x], output_names=["logits"])
@@ -55,6 +61,8 @@ def export(
     chosen = dict(zip(inputs, input_names, strict=False))
     built = build(outputs, inputs=inputs, output_names=output_names, names=chosen, graph_name=graph_name)
     _declare_outputs(built, outputs)
+    if opset is not None or dynamic_batch is not None:
+        _rewrite(built.model, opset, dynamic_batch)
     if path is not None:
         _save(built.model, Path(path), external_data)
     return built.model
@@ -63,6 +71,15 @@ def export(
 def _declare_outputs(built: Built, outputs: Sequence[Tensor]) -> None:
     for info, (dtype, shape) in zip(built.model.graph.output, output_types(outputs), strict=True):
         info.CopyFrom(onnx.helper.make_tensor_value_info(info.name, onnx_type(dtype), shape))
+
+
+def _rewrite(model: ModelProto, opset: int | None, dynamic_batch: str | None) -> None:
+    options = {"opset": opset, "dynamic_batch": dynamic_batch, "external_data": False, "simplify": False}
+    if not hasattr(_core, "export_model"):
+        raise errors.NotImplemented("this build writes models of the newest opset and of fixed batch only")
+    content, _ = _core.export_model(model.SerializeToString(), None, options)
+    assert content is not None
+    model.ParseFromString(content)
 
 
 def _save(model: ModelProto, path: Path, external_data: bool) -> None:

@@ -159,6 +159,7 @@ def replace(outputs: Sequence[Tensor], mapping: Mapping[Tensor, Tensor]) -> list
             name=node.name,
             captures={name: found.get(x, x) for name, x in node.captures.items()},
         )
+        copy.frozen = node.frozen
         for old, new in zip(node.outputs, copy.outputs, strict=True):
             new.name = old.name
             found.setdefault(old, new)

@@ -50,9 +50,10 @@ class Node:
         attributes: Python values; tensors as arrays, bodies of control flow as onnx.GraphProto.
         captures: what the bodies read from the graph around them, by the names they use.
         outputs: the tensors that it computes.
+        frozen: keeps batch normalization and dropout as they are in inference where a graph is built for training.
     """
 
-    __slots__ = ("attributes", "captures", "domain", "inputs", "name", "op", "outputs")
+    __slots__ = ("attributes", "captures", "domain", "frozen", "inputs", "name", "op", "outputs")
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class Node:
         self.attributes = dict(attributes or {})
         self.captures = dict(captures or {})
         self.name = name
+        self.frozen = False
         self.outputs = [Tensor(node=self, index=i) for i in range(outputs)]
 
     def __repr__(self) -> str:
@@ -152,12 +154,18 @@ class Tensor:
             raise InvalidArgument(f"the rank of {self!r} must be known here; give its placeholders a shape")
         return len(shape)
 
+    @property
+    def is_known_number(self) -> bool:
+        """Whether type and shape are known already, and the elements matter to no shape: floating-point numbers."""
+        floats = self._dtype is not None and (self._dtype.kind == "f" or self._dtype == ml_dtypes.bfloat16)
+        return floats and self._shape is not None
+
     def _infer(self) -> None:
         from sardonyx.graph.build import output_types
 
         if self.node is None:
             raise InvalidArgument(f"the element type of {self!r} is not known")
-        self._dtype, self._shape = output_types([self])[0]
+        self._dtype, self._shape = output_types([self], exact=True)[0]
 
     def __repr__(self) -> str:
         kind = "Tensor" if self.node is not None else "Variable" if self.variable is not None else "Leaf"

@@ -1,0 +1,5 @@
+"""flowvision's models, on `sardonyx.nn`."""
+
+from sardonyx.compat.flowvision import models
+
+__all__ = ["models"]
