@@ -144,6 +144,12 @@ class Tensor:
             self._infer()
         return self._shape
 
+    def set_shape(self, shape: Extents) -> None:
+        """Declares the extents of a placeholder whose rank was left open."""
+        if not self.is_placeholder or self._shape is not None:
+            raise InvalidArgument(f"the shape of {self!r} is {self.shape}; only that of a placeholder can be declared")
+        self._shape = tuple(shape)
+
     @property
     def rank(self) -> int:
         """The number of axes. Raises InvalidArgument where it is not known."""

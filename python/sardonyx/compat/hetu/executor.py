@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import sardonyx.graph as graph
+from sardonyx import checkpoint
 from sardonyx.compat.hetu.initializers import settle
 from sardonyx.compat.hetu.ndarray import DLContext, NDArray
 from sardonyx.errors import InvalidArgument
@@ -44,6 +45,7 @@ class Executor:
     ) -> None:
         named = eval_node_dict if isinstance(eval_node_dict, Mapping) else {"default": eval_node_dict}
         self.eval_node_dict: dict[str, list[Fetch]] = {name: list(nodes) for name, nodes in named.items()}
+        self.fed_ranks: dict[Tensor, int] = {}  # as the last run had them
         self._executors: dict[tuple[Any, ...], graph.Executor] = {}
         settle(self._variables(), seed)
 
@@ -75,6 +77,7 @@ class Executor:
             self._executors[key] = graph.Executor(nodes, training=None if inference is None else not inference)
         feeds = {leaf: np.asarray(value, _dtype(leaf)) for leaf, value in (feed_dict or {}).items()}
         results = self._executors[key].run(feeds)
+        self.fed_ranks |= {leaf: value.ndim for leaf, value in feeds.items()}
         return [x if x is None or convert_to_numpy_ret_vals else NDArray(x) for x in results]
 
     def _variables(self) -> list[Tensor]:
@@ -97,21 +100,18 @@ class Executor:
         """The values of all variables, those of optimizers too."""
         return {name: x.numpy() for name, x in self._named().items()}
 
-    def save(self, file_path: str, file_name: str = "checkpoint.npz") -> None:
+    def save(self, file_path: str, file_name: str = "checkpoint") -> None:
         """Writes the values of all variables, those of optimizers too, to a file in a folder."""
-        folder = Path(file_path)
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / file_name, "wb") as file:
-            np.savez(file, allow_pickle=False, **self.return_tensor_values())
+        Path(file_path).mkdir(parents=True, exist_ok=True)
+        checkpoint.save(Path(file_path) / file_name, self._named())
 
-    def load(self, file_path: str, file_name: str = "checkpoint.npz", consider_splits: bool = False) -> None:
+    def load(self, file_path: str, file_name: str = "checkpoint", consider_splits: bool = False) -> None:
         """Reads what `save` wrote.
 
         Raises:
             InvalidArgument: the file lacks a variable, or holds one of another shape; nothing has changed.
         """
-        with np.load(Path(file_path) / file_name, allow_pickle=False) as file:
-            self.load_dict({name: file[name] for name in file.files})
+        checkpoint.load(Path(file_path) / file_name, self._named())
 
     def load_dict(self, state_dict: Mapping[str, npt.ArrayLike]) -> None:
         """Gives all variables the values of their names."""

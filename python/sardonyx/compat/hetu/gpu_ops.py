@@ -100,6 +100,17 @@ def _swapped(node: Tensor) -> Tensor:
     return node.transpose(*perm)
 
 
+def _expect(node: Tensor, *shape: int | str | None) -> Tensor:
+    """A variable without a value has the shape that its first reader needs, where that tells one."""
+    if node.is_placeholder and node.shape is None:
+        node.set_shape(shape)
+    return node
+
+
+def _extent(node: Tensor, axis: int) -> int | str | None:
+    return None if node.shape is None else node.shape[axis]
+
+
 def _integers(node: Tensor) -> Tensor:
     """Hetu feeds indices as floats."""
     return node if np.issubdtype(node.dtype, np.integer) else node.astype(np.int64)
@@ -218,6 +229,8 @@ def dropout_op(node_in: Tensor, keep_prob: float) -> Tensor:
 @_builder
 def matmul_op(node_A: Tensor, node_B: Tensor, trans_A: bool = False, trans_B: bool = False) -> Tensor:
     """The product of two matrices, each transposed on request."""
+    inner = _extent(node_B, 1 if trans_B else 0)
+    _expect(node_A, *((inner, None) if trans_A else (None, inner)))
     a = node_A.transpose(1, 0) if trans_A else node_A
     b = node_B.transpose(1, 0) if trans_B else node_B
     return a @ b
@@ -253,6 +266,7 @@ def baddbmm_op(input: Tensor, matA: Tensor, matB: Tensor, alpha: float = 1.0, be
 @_builder
 def conv2d_op(node_A: Tensor, node_B: Tensor, padding: int | _Ints = 0, stride: int | _Ints = 1) -> Tensor:
     """The convolution of images [n, channels, height, width] by filters [out, in, height, width]."""
+    _expect(node_A, None, _extent(node_B, 1), None, None)
     return apply("Conv", node_A, node_B, pads=_sides(padding), strides=_pair(stride))
 
 
@@ -261,6 +275,7 @@ def conv2d_add_bias_op(
     node_A: Tensor, node_B: Tensor, bias: Tensor, padding: int | _Ints = 0, stride: int | _Ints = 1
 ) -> Tensor:
     """`conv2d_op` plus a number for each filter."""
+    _expect(node_A, None, _extent(node_B, 1), None, None)
     return apply("Conv", node_A, node_B, bias, pads=_sides(padding), strides=_pair(stride))
 
 
@@ -282,7 +297,7 @@ def avg_pool2d_op(node_A: Tensor, kernel_H: int, kernel_W: int, padding: int | _
     kernel, pads = [kernel_H, kernel_W], _sides(padding)
     return apply(
         "AveragePool",
-        node_A,
+        _expect(node_A, *[None] * 4),
         kernel_shape=kernel,
         pads=pads,
         strides=_pair(stride),
@@ -294,7 +309,7 @@ def avg_pool2d_op(node_A: Tensor, kernel_H: int, kernel_W: int, padding: int | _
 def max_pool2d_op(node_A: Tensor, kernel_H: int, kernel_W: int, padding: int | _Ints, stride: int | _Ints) -> Tensor:
     """The largest elements of windows."""
     return apply(
-        "MaxPool", node_A, kernel_shape=[kernel_H, kernel_W], pads=_sides(padding), strides=_pair(stride)
+        "MaxPool", _expect(node_A, *[None] * 4), kernel_shape=[kernel_H, kernel_W], pads=_sides(padding), strides=_pair(stride)
     )
 
 
