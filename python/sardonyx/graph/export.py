@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
-from onnx import AttributeProto, ModelProto
+from onnx import ModelProto
 
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph.build import OPSETS, Built, build, onnx_type, output_types
-from sardonyx.graph.tensor import Tensor, operator_rows
+from sardonyx.graph.build import Built, build, onnx_type, output_types
+from sardonyx.graph.opset import lower_versions
+from sardonyx.graph.tensor import Tensor
 
 __all__ = ["export"]
 
@@ -30,6 +31,8 @@ def export(
     graph_name: str = "graph",
 ) -> ModelProto:
     """Writes the graph that computes `outputs` for inference: variables become initializers, dropout does nothing.
+
+    The file asks for the lowest opset from 20 on in which its nodes mean the same.
 
     Args:
         path: the file; None: only the model is made.
@@ -55,7 +58,7 @@ def export(
     chosen = dict(zip(inputs, input_names, strict=False))
     built = build(outputs, inputs=inputs, output_names=output_names, names=chosen, graph_name=graph_name)
     _declare_outputs(built, outputs)
-    _lower_versions(built.model)
+    lower_versions(built.model)
     if path is not None:
         _save(built.model, Path(path), external_data)
     return built.model
@@ -64,23 +67,6 @@ def export(
 def _declare_outputs(built: Built, outputs: Sequence[Tensor]) -> None:
     for info, (dtype, shape) in zip(built.model.graph.output, output_types(outputs), strict=True):
         info.CopyFrom(onnx.helper.make_tensor_value_info(info.name, onnx_type(dtype), shape))
-
-
-def _lower_versions(model: ModelProto) -> None:
-    """Asks for the lowest opset in which every node means the same, so that older runtimes take the model."""
-    rows = operator_rows()
-    graphs = [model.graph]
-    needed = 13
-    for graph in graphs:
-        for node in graph.node:
-            row = rows.get((node.domain, node.op_type))
-            needed = max(needed, row["since_version"] if row and not node.domain else OPSETS[""] if not row else 13)
-            for attribute in node.attribute:
-                graphs += [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
-    for opset in model.opset_import:
-        if opset.domain == "":
-            opset.version = needed
-    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
 
 
 def _save(model: ModelProto, path: Path, external_data: bool) -> None:
