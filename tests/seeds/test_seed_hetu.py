@@ -1,4 +1,4 @@
-"""Hetu's documentation, "Converting to ONNX format", as its program stands but for the imports and its slips of the pen.
+"""Hetu's documentation, "Converting to ONNX format", as its program stands but for imports and slips of the pen.
 
 Behind it: what the text promises beyond the program, "used directly for training".
 """

@@ -309,7 +309,11 @@ def avg_pool2d_op(node_A: Tensor, kernel_H: int, kernel_W: int, padding: int | _
 def max_pool2d_op(node_A: Tensor, kernel_H: int, kernel_W: int, padding: int | _Ints, stride: int | _Ints) -> Tensor:
     """The largest elements of windows."""
     return apply(
-        "MaxPool", _expect(node_A, *[None] * 4), kernel_shape=[kernel_H, kernel_W], pads=_sides(padding), strides=_pair(stride)
+        "MaxPool",
+        _expect(node_A, *[None] * 4),
+        kernel_shape=[kernel_H, kernel_W],
+        pads=_sides(padding),
+        strides=_pair(stride),
     )
 
 
@@ -541,14 +545,12 @@ def slice_op(node: Tensor, begin: _Ints, size: _Ints) -> Tensor:
 def split_op(node: Tensor, axes: _Ints, indices: _Ints, splits: _Ints) -> Tensor:
     """Part `indices[i]` of `splits[i]` equal ones along each axis."""
     for axis, index, parts in zip(axes, indices, splits, strict=True):
-        node = cast(Tensor, apply_all("Split", [node], {"axis": axis, "num_outputs": parts}, outputs=parts)[index])
+        node = apply_all("Split", [node], {"axis": axis, "num_outputs": parts}, outputs=parts)[index]
     return node
 
 
 @_builder
-def pad_op(
-    node_A: Tensor, paddings: Sequence[_Ints], mode: str = "CONSTANT", constant_values: float = 0
-) -> Tensor:
+def pad_op(node_A: Tensor, paddings: Sequence[_Ints], mode: str = "CONSTANT", constant_values: float = 0) -> Tensor:
     """With so many elements before and behind each of the last axes."""
     if mode.upper() not in ("CONSTANT", "REFLECT", "SYMMETRIC"):
         raise InvalidArgument(f"pad_op's mode is '{mode}'; CONSTANT or REFLECT expected")
@@ -586,13 +588,13 @@ def masked_fill_op(input: Tensor, mask: Tensor, val: float = 0.0) -> Tensor:
 @_builder
 def topk_val_op(node: Tensor, topk_idx: Tensor | None = None, topk: int = 1) -> Tensor:
     """The `topk` largest along the last axis."""
-    return cast(Tensor, apply_all("TopK", [node, _int64(topk)], {"axis": -1}, outputs=2)[0])
+    return apply_all("TopK", [node, _int64(topk)], {"axis": -1}, outputs=2)[0]
 
 
 @_builder
 def topk_idx_op(node: Tensor, topk: int = 1) -> Tensor:
     """The places of the `topk` largest along the last axis."""
-    return cast(Tensor, apply_all("TopK", [node, _int64(topk)], {"axis": -1}, outputs=2)[1])
+    return apply_all("TopK", [node, _int64(topk)], {"axis": -1}, outputs=2)[1]
 
 
 @_builder

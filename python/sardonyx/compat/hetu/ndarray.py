@@ -32,7 +32,8 @@ def cpu(dev_id: int = 0) -> DLContext:
 def gpu(dev_id: int = 0) -> DLContext:
     """A graphics card. This build computes on the processor only: warns and gives that."""
     warnings.warn(
-        f"gpu({dev_id}) is not available: Sardonyx trains on the CPU, which this program now uses; write cpu() to say so",
+        f"gpu({dev_id}) is not available: Sardonyx trains on the CPU, which this program now uses; "
+        "write cpu() to say so",
         RuntimeWarning,
         stacklevel=2,
     )

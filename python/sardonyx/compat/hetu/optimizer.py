@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import sardonyx.optim as _optim
 from sardonyx.graph.executor import Update, gradients
@@ -114,8 +113,15 @@ class AdamOptimizer(Optimizer):
 class AMSGradOptimizer(AdamOptimizer):
     """Adam with the largest second moment so far (Reddi et al. 2018)."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options, amsgrad=True)
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-7,
+        l2reg: float = 0,
+    ) -> None:
+        super().__init__(learning_rate, beta1, beta2, epsilon, l2reg, amsgrad=True)
 
 
 class AdamWOptimizer(Optimizer):

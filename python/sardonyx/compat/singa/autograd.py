@@ -83,8 +83,6 @@ def gradients(y: Tensor, dy: Tensor | None = None) -> dict[Tensor, Tensor]:
 # --- element by element
 
 
-
-
 def _unary(op: str) -> Callable[[Tensor], Tensor]:
     def function(x: Tensor) -> Tensor:
         return call(op, x)
@@ -420,7 +418,9 @@ def pad(x: Tensor, mode: str, pads: Sequence[int], constant: float = 0.0) -> Ten
 
 def upsample(x: Tensor, mode: str, scales: Sequence[float]) -> Tensor:
     """Larger by a factor for each axis: nearest or linear."""
-    return call("Resize", x, None, np.asarray(scales, np.float32), mode=mode, coordinate_transformation_mode="asymmetric")
+    return call(
+        "Resize", x, None, np.asarray(scales, np.float32), mode=mode, coordinate_transformation_mode="asymmetric"
+    )
 
 
 def depth_to_space(x: Tensor, blocksize: int, mode: str = "DCR") -> Tensor:

@@ -274,8 +274,8 @@ class Tensor:
 
     def as_type(self, dtype: npt.DTypeLike) -> Tensor:
         """Elements of another type."""
-        names = {"int": np.int32, "float": np.float32}
-        return call("Cast", self, to=np.dtype(names.get(cast(str, dtype), dtype) if isinstance(dtype, str) else dtype))
+        names: dict[Any, npt.DTypeLike] = {"int": np.int32, "float": np.float32}
+        return call("Cast", self, to=np.dtype(names.get(dtype, dtype)))
 
     def l1(self) -> float:
         """The mean of absolute values."""

@@ -33,7 +33,7 @@ def to_onnx(inputs: Sequence[Tensor], y: Sequence[Tensor], model_name: str = "so
     given = []
     for i, x in enumerate(inputs):
         shape = x.shape
-        extents = ["batch", *shape[1:]] if shape else []
+        extents: list[int | str | None] = ["batch", *shape[1:]] if shape else []
         given.append(graph.placeholder(x.name or f"input_{i}", x.dtype, extents))
     swaps: dict[graph.Tensor, graph.Tensor] = dict(zip((x.lazy for x in inputs), given, strict=True))
     for leaf in sort([t.lazy for t in y])[1]:
@@ -110,9 +110,7 @@ class SingaRep:
         return tensors
 
 
-def prepare(
-    model: ModelProto | bytes | str | os.PathLike[str], device: Device | None = None, **_: Any
-) -> SingaRep:
+def prepare(model: ModelProto | bytes | str | os.PathLike[str], device: Device | None = None, **_: Any) -> SingaRep:
     """Reads a model of any opset, with any number of inputs and outputs."""
     return SingaRep(graph.load(model), device or get_default_device())
 
