@@ -70,9 +70,12 @@ def _roots(fetches: Sequence[Fetch]) -> list[Tensor]:
 class _Compiled:
     """One list of fetches, ready to run."""
 
-    def __init__(self, fetches: Sequence[Fetch], training: bool, options: dict[str, Any]) -> None:
+    def __init__(
+        self, fetches: Sequence[Fetch], training: bool, options: dict[str, Any], move_statistics: bool = True
+    ) -> None:
         self.fetches = list(fetches)
         self.training = training
+        self._move_statistics = training and move_statistics
         updates = [target for fetch in fetches if isinstance(fetch, Update) for target in fetch.values]
         twice = next((x for x in updates if updates.count(x) > 1), None)
         if twice is not None:
@@ -89,7 +92,7 @@ class _Compiled:
         """(input, variable, output that gives its next value) for each variable; adds what the model lacks for it."""
         built = self.built
         graph = built.model.graph
-        if self.training:
+        if self._move_statistics:
             protos = {proto.output[0]: proto for proto in graph.node if proto.output}
             for target, node, output in training_updates(built.nodes):
                 if target not in update_of:
@@ -251,11 +254,11 @@ def training_mode(on: bool = True) -> Any:
         _training = before
 
 
-def _signature(fetches: Sequence[Fetch], training: bool) -> tuple[Any, list[Tensor]]:
+def _signature(fetches: Sequence[Fetch], mode: tuple[bool, bool]) -> tuple[Any, list[Tensor]]:
     """What two graphs have in common when one can run for the other; and the data to run this one on."""
     nodes, leaves = sort(_roots(fetches))
     number: dict[Tensor, int] = {}
-    key: list[Any] = [training]
+    key: list[Any] = [mode]
     fed: list[Tensor] = []
     for leaf in leaves:
         number[leaf] = len(number)
@@ -288,17 +291,21 @@ def _signature(fetches: Sequence[Fetch], training: bool) -> tuple[Any, list[Tens
     return tuple(key), fed
 
 
-def evaluate(fetches: Sequence[Fetch], training: bool | None = None) -> list[Any]:
+def evaluate(fetches: Sequence[Fetch], training: bool | None = None, *, move_statistics: bool = True) -> list[Any]:
     """Computes tensors whose leaves hold data, and carries updates out.
 
     Graphs of the same structure over the same variables are compiled once, so that a loop that writes its graph anew in
     each turn does not pay for it.
+
+    Args:
+        training: compute as in training; by default within `training_mode()`.
+        move_statistics: whether batch normalization then moves its running statistics too.
     """
     mode = _training if training is None else training
-    key, fed = _signature(fetches, mode)
+    key, fed = _signature(fetches, (mode, move_statistics))
     compiled = _cache.get(key)
     if compiled is None:
-        compiled = _Compiled(fetches, mode, SessionOptions()._core_options())
+        compiled = _Compiled(fetches, mode, SessionOptions()._core_options(), move_statistics)
         _cache[key] = compiled
         if len(_cache) > _CACHE_SIZE:
             _cache.popitem(last=False)

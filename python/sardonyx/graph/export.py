@@ -12,6 +12,7 @@ from onnx import ModelProto
 from sardonyx import _core, errors
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph.build import Built, build, onnx_type, output_types
+from sardonyx.graph.opset import lower_versions
 from sardonyx.graph.tensor import Tensor
 
 __all__ = ["export"]
@@ -33,6 +34,8 @@ def export(
     graph_name: str = "graph",
 ) -> ModelProto:
     """Writes the graph that computes `outputs` for inference: variables become initializers, dropout does nothing.
+
+    The file asks for the lowest opset from 20 on in which its nodes mean the same.
 
     Args:
         path: the file; None: only the model is made.
@@ -63,6 +66,8 @@ def export(
     _declare_outputs(built, outputs)
     if opset is not None or dynamic_batch is not None:
         _rewrite(built.model, opset, dynamic_batch)
+    if opset is None:
+        lower_versions(built.model)
     if path is not None:
         _save(built.model, Path(path), external_data)
     return built.model

@@ -146,6 +146,12 @@ class Tensor:
             self._infer()
         return self._shape
 
+    def set_shape(self, shape: Extents) -> None:
+        """Declares the extents of a placeholder whose rank was left open."""
+        if not self.is_placeholder or self._shape is not None:
+            raise InvalidArgument(f"the shape of {self!r} is {self.shape}; only that of a placeholder can be declared")
+        self._shape = tuple(shape)
+
     @property
     def rank(self) -> int:
         """The number of axes. Raises InvalidArgument where it is not known."""
@@ -389,13 +395,35 @@ def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
 def apply_all(
     op: str, inputs: Sequence[TensorLike | None], attributes: dict[str, Any], *, outputs: int = 1, domain: str = ""
 ) -> list[Tensor]:
-    """One node and its outputs. Numbers and arrays become constants, attributes that are None are left out."""
-    like = next((x for x in inputs if isinstance(x, Tensor)), None)
-    given = [None if x is None else as_tensor(x, like) for x in inputs]
+    """One node and its outputs.
+
+    Arrays become constants, and so do Python numbers, of the element type that the operator wants where other inputs
+    tell it. Attributes that are None are left out.
+    """
+    given = [None if x is None else as_tensor(x, _like(op, domain, inputs, i)) for i, x in enumerate(inputs)]
     while given and given[-1] is None:
         given.pop()
     node = Node(op, given, {k: v for k, v in attributes.items() if v is not None}, outputs=outputs, domain=domain)
     return list(node.outputs)
+
+
+def _like(op: str, domain: str, inputs: Sequence[TensorLike | None], index: int) -> Tensor | None:
+    """The tensor whose element type a Python number at `index` takes: one of the same type variable, or the first one
+    of a type that the operator takes there."""
+    if not isinstance(inputs[index], (bool, int, float)):
+        return None
+    tensors = [(i, x) for i, x in enumerate(inputs) if isinstance(x, Tensor)]
+    row = operator_rows().get((domain, op))
+    if row is None or not row["inputs"]:
+        return tensors[0][1] if tensors else None
+
+    def port(i: int) -> _core.PortRow:
+        return row["inputs"][min(i, len(row["inputs"]) - 1)]
+
+    wanted = port(index)
+    same = [x for i, x in tensors if wanted["variable"] and port(i)["variable"] == wanted["variable"]]
+    fitting = (x for _, x in tensors if any(x.dtype == DTYPES[name] for name in wanted["types"] if name in DTYPES))
+    return same[0] if same else next(fitting, None)
 
 
 def apply(op: str, *inputs: TensorLike | None, domain: str = "", **attributes: Any) -> Tensor:
