@@ -95,6 +95,7 @@ def export(
     before = _raw_session(source) if symbol is not None else None
     written, row = _core.export_model(source, target, options)
     result = target if written is None else written
+    assert result is not None  # without a path the model comes back as bytes
     batch = None
     if before is not None and row is not None:
         batch = BatchReport(row["symbol"], row["was"], row["repaired"])

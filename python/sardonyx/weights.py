@@ -161,7 +161,7 @@ def _tensor(
         raise InvalidArgument("a tensor lies outside the elements that the file holds")
     steps = [step * storage.itemsize for step in strides]
     view: npt.NDArray[Any] = np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
-    return view.copy()
+    return np.array(view)
 
 
 def _flat(value: Any, path: Path) -> State:
