@@ -14,13 +14,22 @@ struct SvmKernel {
   Kind kind = Kind::kLinear;
   float gamma = 0, offset = 0, degree = 0;
 
+  // A fixed number of partial sums, so that an addition need not wait for the one before.
+  template <typename Term>
+  static float total(int64_t count, const Term& term) {
+    constexpr int kParts = 8;
+    float sums[kParts] = {};
+    int64_t i = 0;
+    for (; i + kParts <= count; i += kParts)
+      for (int part = 0; part < kParts; ++part) sums[part] += term(i + part);
+    for (int part = 0; i < count; ++i, ++part) sums[part] += term(i);
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+  }
+
   float operator()(const float* a, const float* b, int64_t width) const {
-    float sum = 0;
-    if (kind == Kind::kRbf) {
-      for (int64_t i = 0; i < width; ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
-      return std::exp(-gamma * sum);
-    }
-    for (int64_t i = 0; i < width; ++i) sum += a[i] * b[i];
+    if (kind == Kind::kRbf)
+      return std::exp(-gamma * total(width, [&](int64_t i) { return (a[i] - b[i]) * (a[i] - b[i]); }));
+    const float sum = total(width, [&](int64_t i) { return a[i] * b[i]; });
     if (kind == Kind::kPoly) return std::pow(gamma * sum + offset, degree);
     if (kind == Kind::kSigmoid) return std::tanh(gamma * sum + offset);
     return sum;
@@ -67,15 +76,22 @@ template <typename Finish>
 void for_each_row(const Run& run, const Vectors& model, const Tensor& x, const Finish& finish) {
   const Rows rows = rows_of(run, x);
   run.require(rows.width == model.width, "its input is ", x.shape().str(), "; ", model.width, " features expected");
-  const int64_t work = std::max<int64_t>(1, model.width) * std::max<int64_t>(1, model.count);
-  parallel_for(rows.count, std::max<int64_t>(1, 65536 / work), [&](int64_t begin, int64_t end) {
+  const int64_t width = std::max<int64_t>(1, model.width), work = width * std::max<int64_t>(1, model.count);
+  // Of a few rows the support vectors are shared out among the threads instead.
+  const bool few = rows.count < thread_count();
+  const int64_t grain = few ? rows.count : std::max<int64_t>(1, 65536 / work);
+  parallel_for(rows.count, grain, [&](int64_t begin, int64_t end) {
     std::vector<float> features(static_cast<size_t>(model.width));
     std::vector<float> kernels(static_cast<size_t>(model.count));
-    for (int64_t row = begin; row < end; ++row) {
-      read_as(x, row * model.width, model.width, features.data());
-      for (int64_t v = 0; v < model.count; ++v)
+    auto compare = [&](int64_t first, int64_t last) {
+      for (int64_t v = first; v < last; ++v)
         kernels[static_cast<size_t>(v)] =
             model.kernel(features.data(), model.vectors.data() + v * model.width, model.width);
+    };
+    for (int64_t row = begin; row < end; ++row) {
+      read_as(x, row * model.width, model.width, features.data());
+      if (few) parallel_for(model.count, std::max<int64_t>(1, 16384 / width), compare);
+      else compare(0, model.count);
       finish(row, features, kernels);
     }
   });
