@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+
+EXAMPLE = Path(__file__).parents[2] / "examples/oneflow_resnet.py"
 
 WALK = """
 import sardonyx.compat.oneflow as flow
@@ -79,3 +82,10 @@ def test_walk(tmp_path):
     assert ours.shape == (1, 1000)
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
     assert len(names) == 1
+
+
+def test_example(tmp_path):
+    code = "import runpy, sys; sys.argv[1:] = ['--model', 'resnet18', '--size', '64', '--folder', '.']; "
+    shown = run(f"{code}runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')", tmp_path)
+    assert "the outputs are equal" in shown
+    assert "input '_ResNetGraph_0-input_0/out', result (2, 1000)" in shown

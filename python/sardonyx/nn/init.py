@@ -5,8 +5,8 @@ repeat itself. Fans are those of weights laid out [outputs, inputs, *kernel].
 
 Example:
     >>> seed(7)
-    >>> he_normal((64, 3, 7, 7)).std().round(2)
-    0.03
+    >>> round(float(he_normal((64, 3, 7, 7)).std()), 2)
+    0.12
 """
 
 from __future__ import annotations
