@@ -94,7 +94,7 @@ def main() -> None:
     images, tests, targets = images / 255, tests / 255, np.eye(10, dtype=np.float32)[labels]
 
     model = CNN()
-    x, y, first = train(model, images, targets, 8, 0.1, "training")
+    x, y, first = train(model, images, targets, 8, 0.2, "training")
     logits = test(model, tests, wanted, "training")
     path = folder / "mnist.onnx"
     onnx.save(sonnx.to_onnx([x], [y]), path)

@@ -153,7 +153,7 @@ def model_path(data: Data, dev: Any, tmp_path_factory: pytest.TempPathFactory) -
     dev.SetRandSeed(7)
     autograd.training = True
     model = CNN()
-    x, y, losses = train(model, data[0], data[1], epochs=8, dev=dev, lr=0.1)
+    x, y, losses = train(model, data[0], data[1], epochs=8, dev=dev, lr=0.2)
     assert np.mean(losses[-5:]) < losses[0] / 10
     onnx_model = sonnx.to_onnx([x], [y])
     autograd.training = False
