@@ -19,6 +19,7 @@ from sardonyx.comparison import Mismatch, OutputReport, Report, compare, outlier
 from sardonyx.compat.oneflow.devices import require_cpu
 from sardonyx.compat.oneflow.graph import Graph, Trace
 from sardonyx.errors import InvalidArgument
+from sardonyx.export import export as export_model
 from sardonyx.graph.export import export
 from sardonyx.session import InferenceSession
 
@@ -246,7 +247,11 @@ def _runners(path: str, optimize: bool) -> Iterator[tuple[str, _Runner]]:
 def _reference(path: str) -> _Runner:
     from onnx.reference import ReferenceEvaluator
 
-    session = ReferenceEvaluator(path)
+    # Its BatchNormalization of opsets below 14 moves the statistics as in training.
+    model = export_model(path)
+    if model.opsets[""] < 14:
+        model = export_model(path, opset=14)
+    session = ReferenceEvaluator(onnx.load_from_string(model.model))
     return lambda names, feeds: list(session.run(names, feeds))
 
 
