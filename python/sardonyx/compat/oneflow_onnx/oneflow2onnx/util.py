@@ -245,8 +245,20 @@ def _runners(path: str, optimize: bool) -> Iterator[tuple[str, _Runner]]:
 
 def _reference(path: str) -> _Runner:
     from onnx.reference import ReferenceEvaluator
+    from onnx.reference.op_run import OpRun
 
-    session = ReferenceEvaluator(path)
+    class BatchNormalization(OpRun):
+        """(x - mean) / sqrt(variance + epsilon) * scale + bias, by the statistics given."""
+
+        def _run(
+            self, x: _Array, scale: _Array, bias: _Array, mean: _Array, var: _Array, epsilon: float, **_: Any
+        ) -> tuple[_Array]:
+            rows = [v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, bias, mean, var)]
+            y = (x - rows[2]) / np.sqrt(rows[3] + np.asarray(epsilon, x.dtype)) * rows[0] + rows[1]
+            return (y.astype(x.dtype),)
+
+    # Its BatchNormalization of opsets before 14 normalizes by the batch, as in training.
+    session = ReferenceEvaluator(path, new_ops=[BatchNormalization])
     return lambda names, feeds: list(session.run(names, feeds))
 
 
