@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+import sardonyx as rt
 import sardonyx.compat.oneflow as flow
 from sardonyx import comparison, weights
 from sardonyx.compat.oneflow import nn
@@ -288,6 +289,19 @@ def test_check_finds_what_differs(graph, tmp_path, monkeypatch):
     assert isinstance(caught.value, AssertionError)
     assert not caught.value.report
     assert caught.value.report.first_divergence.startswith("no node: the file gives the same in both")
+
+
+def test_check_names_the_node(graph, tmp_path, monkeypatch):
+    def runners(path, optimize):
+        model = onnx.load(path)
+        session = rt.InferenceSession(path)
+        late = {name for node in model.graph.node if node.op_type in ("Relu", "Gemm") for name in node.output}
+        yield "wrong", lambda names, feeds: [y + (n in late) for n, y in zip(names, session.run(names, feeds))]
+
+    monkeypatch.setattr(util, "_runners", runners)
+    with pytest.raises(comparison.Mismatch) as caught:
+        util.convert_to_onnx_and_check(graph, onnx_model_path=tmp_path, print_outlier=False)
+    assert caught.value.report.first_divergence.startswith("Relu")
 
 
 def test_weights_from_a_folder(graph, tmp_path):

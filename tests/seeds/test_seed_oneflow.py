@@ -75,8 +75,8 @@ def test_walk(tmp_path):
 
     flow.manual_seed(1)
     flow.save(resnet34().state_dict(), tmp_path / "checkpoints/resnet34")
-    assert run(WALK, tmp_path) == ""  # no outliers
-    np.save(tmp_path / "cat.npy", np.random.default_rng(0).random((1, 3, 224, 224), np.float32))
+    assert run(WALK.replace("224", "64"), tmp_path) == ""  # no outliers; images are small to save time
+    np.save(tmp_path / "cat.npy", np.random.default_rng(0).random((1, 3, 64, 64), np.float32))
     names = {run(INFER.format(runtime=name), tmp_path) for name in ("sardonyx", "onnxruntime")}
     ours, theirs = (np.load(tmp_path / f"{name}.npy") for name in ("sardonyx", "onnxruntime"))
     assert ours.shape == (1, 1000)

@@ -19,7 +19,6 @@ from sardonyx.comparison import Mismatch, OutputReport, Report, compare, outlier
 from sardonyx.compat.oneflow.devices import require_cpu
 from sardonyx.compat.oneflow.graph import Graph, Trace
 from sardonyx.errors import InvalidArgument
-from sardonyx.export import export as export_model
 from sardonyx.graph.export import export
 from sardonyx.session import InferenceSession
 
@@ -246,12 +245,20 @@ def _runners(path: str, optimize: bool) -> Iterator[tuple[str, _Runner]]:
 
 def _reference(path: str) -> _Runner:
     from onnx.reference import ReferenceEvaluator
+    from onnx.reference.op_run import OpRun
 
-    # Its BatchNormalization of opsets below 14 moves the statistics as in training.
-    model = export_model(path)
-    if model.opsets[""] < 14:
-        model = export_model(path, opset=14)
-    session = ReferenceEvaluator(onnx.load_from_string(model.model))
+    class BatchNormalization(OpRun):
+        """(x - mean) / sqrt(variance + epsilon) * scale + bias, by the statistics given."""
+
+        def _run(
+            self, x: _Array, scale: _Array, bias: _Array, mean: _Array, var: _Array, epsilon: float, **_: Any
+        ) -> tuple[_Array]:
+            rows = [v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, bias, mean, var)]
+            y = (x - rows[2]) / np.sqrt(rows[3] + np.asarray(epsilon, x.dtype)) * rows[0] + rows[1]
+            return (y.astype(x.dtype),)
+
+    # Its BatchNormalization of opsets before 14 normalizes by the batch, as in training.
+    session = ReferenceEvaluator(path, new_ops=[BatchNormalization])
     return lambda names, feeds: list(session.run(names, feeds))
 
 
