@@ -38,8 +38,8 @@ class Case:
     length: int = 0
     kernel: str = ""  # must be part of the name of a kernel that ran
     winograd: bool = True
-    precision: str = "f32"
     of_plain: bool = False
+    precision: str = "f32"
 
     def errors(self) -> dict[str, Any]:
         """Largest errors of the path and of a plain f32 computation, the bound, and the kernels that ran."""
