@@ -74,7 +74,7 @@ def main() -> int:
         "path": "path", "kernels": "kernels", "length": "length", "units": "errors count in", "plain": "plain f32",
         "baseline": "baseline", "avx2": "avx2", BEST: "best tier here", "bound": "promised", "holds": "holds",
     }  # fmt: skip
-    table = Table("largest errors against float64", columns)
+    table = Table("Largest errors against float64", columns)
     tiers = Output.progress(TIERS, len(TIERS), "tiers")
     table.rows += merged({tier: measured(tier, args.only, args.seed) for tier in tiers})
     report = Report("Numerical error", table, text=TEXT)

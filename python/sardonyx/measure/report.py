@@ -71,7 +71,7 @@ class Table:
         """The table in Markdown, with its title above."""
         cells = [[_text(row.get(key)) for key in self.columns] for row in self.rows]
         lines = [
-            f"### {self.title}",
+            f"## {self.title}",
             "",
             "| " + " | ".join(self.columns.values()) + " |",
             "|---" * len(self.columns) + "|",
