@@ -297,7 +297,7 @@ def test_functions_means_and_factors_on_bytes(kind: str, channels: int) -> None:
     # The judge computes in f32 between the roundings: what lies halfway may go the other way, and on from there.
     off = np.abs(y.astype(int) - expected.astype(int))
     assert off.max() <= 2
-    assert np.mean(off) < 0.05
+    assert np.mean(off) < 0.1
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int8"])

@@ -73,9 +73,9 @@ Cone find_cone(const Graph& graph, NodeId root) {
     NodeId last = kNone;
     for (ValueId value : open) {
       const NodeId id = graph.value(value).producer;
-      if (id == kNone || !is_elementwise(graph.node(id))) return best;
-      if (last == kNone || (last != id && place(id) > place(last))) last = id;
+      if (id != kNone && (last == kNone || (last != id && place(id) > place(last)))) last = id;
     }
+    if (last == kNone || !is_elementwise(graph.node(last))) return best;
     const Node& node = graph.node(last);
     open.erase(std::find(open.begin(), open.end(), node.outputs[0]));
     cone.nodes.insert(cone.nodes.begin(), last);
