@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sardonyx import nn
-from sardonyx.graph import Executor, data, placeholder
+from sardonyx.graph import Executor, data, evaluate, gradients, placeholder
 
 torch = pytest.importorskip("torch")
 
@@ -112,6 +112,35 @@ def test_same_as_torch(name, args, options, shape):
         assert y.numpy().shape == tuple(z.shape)
         np.testing.assert_allclose(y.numpy(), z.numpy(), rtol=1e-4, atol=1e-5)
     repr(ours)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "options", "shape"),
+    [
+        ("Linear", (6, 4), {}, (2, 3, 6)),
+        ("Conv2d", (6, 4, 3), {"stride": 2, "padding": 1, "groups": 2}, IMAGE),
+        ("ConvTranspose2d", (6, 4, 3), {"stride": 2}, IMAGE),
+        ("BatchNorm2d", (6,), {}, IMAGE),
+        ("LayerNorm", (8,), {}, IMAGE),
+        ("GroupNorm", (3, 6), {}, IMAGE),
+        ("PReLU", (6,), {}, IMAGE),
+        ("RNN", (6, 5, 2), {"bidirectional": True}, SEQUENCE),
+        ("LSTM", (6, 5, 2), {"bidirectional": True}, SEQUENCE),
+        ("GRU", (6, 5, 2), {"bidirectional": True}, SEQUENCE),
+        ("TransformerEncoderLayer", (6, 3, 10), {"norm_first": True}, SEQUENCE),
+    ],
+)
+def test_gradients_are_torchs(name, args, options, shape):
+    ours, theirs = twins(name, args, options)
+    x = np.random.default_rng(1).normal(0, 1, shape).astype(np.float32)
+    y = flat(theirs(torch.from_numpy(x)))[0]
+    r = np.random.default_rng(2).normal(size=tuple(y.shape)).astype(np.float32)
+    (y * torch.from_numpy(r)).sum().backward()
+    wanted = {k: p.grad.numpy() for k, p in theirs.named_parameters()}
+    parameters = dict(ours.named_parameters())
+    got = evaluate(gradients((flat(ours(x))[0] * data(r)).sum(), list(parameters.values())))
+    for key, gradient in zip(parameters, got, strict=True):
+        np.testing.assert_allclose(gradient, wanted[key], rtol=2e-3, atol=2e-3, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
