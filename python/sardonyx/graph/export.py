@@ -35,14 +35,12 @@ def export(
 ) -> ModelProto:
     """Writes the graph that computes `outputs` for inference: variables become initializers, dropout does nothing.
 
-    The file asks for the lowest opset from 20 on in which its nodes mean the same.
-
     Args:
         path: the file; None: only the model is made.
         inputs: the placeholders in the order that the model is to have.
         input_names: names for `inputs`, where they should have others than their own.
         output_names: names for `outputs`.
-        opset: the version of ONNX's operators, 7 to 28; None: the newest.
+        opset: the version of ONNX's operators, 7 to 28; None: the lowest from 20 on that needs no change of a node.
         dynamic_batch: a name for axis 0 of inputs and outputs, which may then have any extent.
         external_data: keep weights in `<path>.data`; large models do so by themselves.
 
