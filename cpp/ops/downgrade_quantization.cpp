@@ -45,8 +45,14 @@ std::pair<double, double> limits_of(DType dtype) {
     case DType::kInt8: return {-128, 127};
     case DType::kUInt16: return {0, 65535};
     case DType::kInt16: return {-32768, 32767};
-    default: throw Blocked{21, join("quantizes to ", name_of(dtype), ", which older opsets do not know")};
+    default: break;
   }
+  const int since = kFloat8s.has(dtype)                         ? 19
+                    : (DType::kInt4 | DType::kUInt4).has(dtype) ? 21
+                    : dtype == DType::kFloat4E2M1               ? 23
+                    : (DType::kInt2 | DType::kUInt2).has(dtype) ? 25
+                                                                : 28;
+  throw Blocked{since, join("quantizes to ", name_of(dtype), ", which older opsets do not know")};
 }
 
 // y = clip(round(x / scale) + zero), and back (y - zero) scale, in f32.

@@ -38,9 +38,8 @@ Expr repeat_heads(DowngradeContext& c, const Expr& x, int64_t times) {
 // softmax(Q K' scale + bias) V as its nodes; masks as numbers that are added.
 void attention(DowngradeContext& c) {
   enum : size_t { kQ, kK, kV, kMask, kPastKey, kPastValue, kValidKeys };
-  c.require(!c.has_in(kValidKeys), "says how many keys count (nonpad_kv_seqlen), which began with opset 24");
-  c.require(c.attr_int("left_window_size") < 0 && c.attr_int("right_window_size") < 0,
-            "looks through a window, which began with opset 25");
+  // Steps of the versions that brought these have blocked nodes that use them.
+  c.drop("left_window_size"), c.drop("right_window_size");
   const int rank = c.rank_in(kQ, "Attention began with opset 23");
   const bool packed = rank == 3;
   const auto heads_of = [&](size_t i, const char* attribute) -> int64_t {
@@ -111,6 +110,11 @@ void attention(DowngradeContext& c) {
   if (packed) y = c.op("Reshape", {c.transpose(y, {0, 2, 1, 3}), c.ints({0, 0, -1})});
   outputs[0] = c.cast(y, dtype);
   c.replace(outputs);
+}
+
+void attention_without_window(DowngradeContext& c) {
+  c.require(c.attr_int("left_window_size") < 0 && c.attr_int("right_window_size") < 0,
+            "looks through a window, which began with opset 25");
 }
 
 void plain_attention(DowngradeContext& c) {
@@ -184,6 +188,7 @@ void causal_conv(DowngradeContext& c) {
 }  // namespace
 
 void add_sequence_model_downgrades(Downgrades& all) {
+  all.add("Attention", 25, attention_without_window);
   all.add("Attention", 24, plain_attention);
   all.add("Attention", 23, attention);
   all.add("RotaryEmbedding", 23, rotary);

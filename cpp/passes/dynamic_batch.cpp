@@ -196,7 +196,7 @@ class BatchMaker {
     const Dim extent = was(x, from);
     const auto holds = [&](size_t i) {
       const Dim d = was(y, i);
-      return d == extent || (d.known() && extent.known() && extent.value() > 0 && d.value() % extent.value() == 0);
+      return d == extent || (d.known() && result_.was > 0 && d.value() % result_.was == 0);
     };
     while (to + 1 < wanted.size() && was(y, to) == Dim(1) && !holds(to)) ++to;
     if (to >= wanted.size() || !(reached == in_front) || !holds(to)) return;
@@ -395,9 +395,10 @@ class BatchMaker {
          ", whose first axis is not the batch: ", where);
   }
 
-  // The node on the way to `id` that reads the batch as its first axis and gives something else.
+  // The node on the way to `id` behind which nothing has the batch, or else behind which it is not the first axis.
   NodeId last_with_batch(ValueId id) const {
     std::set<ValueId> seen;
+    const bool lost = !varies(id);
     std::vector<ValueId> todo{id};
     while (!todo.empty()) {
       const ValueId value = todo.back();
@@ -408,7 +409,7 @@ class BatchMaker {
       for (ValueId read : graph_.reads(producer)) {
         if (read == kNone) continue;
         const auto& shape = graph_.type(read).shape;
-        if (shape && !shape->empty() && (*shape)[0] == batch_) return producer;
+        if (lost ? varies(read) : shape && !shape->empty() && (*shape)[0] == batch_) return producer;
         todo.push_back(read);
       }
     }
