@@ -300,3 +300,41 @@ def test_flipped_bytes(seed: int) -> None:
         for _ in range(source.randint(1, 4)):
             changed[source.randrange(len(changed))] = source.randrange(256)
         attempt(bytes(changed))
+
+
+@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose", "QLinearConv", "MaxPool", "AveragePool", "LpPool"])
+def test_windows_of_any_size(operator: str) -> None:
+    """Strides, dilations and pads up to what an attribute may hold: a result or an error."""
+    extents = [1, 2, 3, 2**30 - 1, 2**30]
+    source = random.Random(7)
+    for _ in range(200):
+        channels, kernel = source.choice([1, 3, 16, 20]), source.choice([1, 2, 3])
+        group = source.choice([1, channels])
+        attributes = {name: source.choices(extents, k=2) for name in ("strides", "dilations")}
+        attributes["pads"] = source.choices([0, 1, 2], k=4)
+        if min(attributes["strides"]) > 3 and source.random() < 0.5:
+            attributes["pads"] = [2**30] * 4
+        weights = np.ones([channels, channels // group, kernel, kernel], np.int8)
+        feed = np.ones([1, channels, 9, 9], np.uint8 if operator == "QLinearConv" else np.float32)
+        constants = {"w": weights if operator == "QLinearConv" else weights.astype(np.float32)}
+        if operator == "QLinearConv":
+            constants |= {"s": np.float32(0.5), "z": np.uint8(3), "wz": np.int8(0)}
+            node = helper.make_node(
+                operator, ["x", "s", "z", "w", "s", "wz", "s", "z"], ["y"], group=group, **attributes
+            )
+        elif operator.startswith("Conv"):
+            node = helper.make_node(operator, ["x", "w"], ["y"], group=group, **attributes)
+        else:
+            node = helper.make_node(operator, ["x"], ["y"], kernel_shape=[kernel, kernel], **attributes)
+        nodes = [node]
+        if operator == "Conv":  # with a neighbour, so that both run in blocks of channels
+            nodes.append(helper.make_node("Conv", ["y", "u"], ["z"]))
+            constants["u"] = np.ones([16, channels, 1, 1], np.float32)
+        initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+        kind = helper.np_dtype_to_tensor_dtype(feed.dtype)
+        graph = helper.make_graph(
+            nodes, "g", [info("x", kind, feed.shape)], [info(nodes[-1].output[0], kind, None)], initializers
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+        with contextlib.suppress(errors.Error):
+            session(model.SerializeToString()).run(None, {"x": feed})

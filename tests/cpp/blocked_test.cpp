@@ -99,6 +99,13 @@ TEST(blocked_direct) {
   check(conv_2d({1, 20, 18, 1}, {9, 1}, {3, 1}, {1, 3}, {2, 1}, {2, 1, 2, 1}));
 }
 
+TEST(blocked_strides_of_any_size) {
+  const int64_t most = 1 << 30;
+  check(conv_2d({1, 32, 5, 1}, {6, 9}, {3, 3}, {most, most}, {1, 1}, {0, 0, 0, 0}));
+  check(conv_2d({1, 3, 5, 1}, {6, 9}, {3, 3}, {most, most}, {1, 1}, {1, 0, 0, 1}), true);
+  check(conv_2d({1, 32, 32, 32}, {6, 9}, {3, 3}, {most, most}, {1, 1}, {0, 0, 1, 1}));
+}
+
 TEST(blocked_plain_input) {
   check(conv_2d({2, 3, 34, 1}, {29, 31}, {7, 7}, {2, 2}, {1, 1}, {3, 3, 3, 3}), true);
   check(conv_2d({1, 1, 8, 1}, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), true);

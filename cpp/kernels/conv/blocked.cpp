@@ -109,8 +109,7 @@ class Direct {
   void run() {
     const ConvShape& s = layout_.shape;
     const int64_t groups = ceil_div(ceil_div(s.filters, layout_.block), kTileFilters);
-    const int64_t row_bytes = 4 * layout_.in_blocks * layout_.pixel * row_length_ * s.stride[0] * s.stride[1];
-    for_each_band(s, {rows_, row_length_, row_bytes, groups, kLeastWork},
+    for_each_band(s, {rows_, row_length_, 4 * layout_.in_blocks * layout_.pixel, groups, kLeastWork},
                   [&](int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) {
                     run_rows(image, row_begin, row_end, group_begin, group_end);
                   });

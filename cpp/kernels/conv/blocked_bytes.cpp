@@ -89,8 +89,7 @@ class Direct {
 
   void run() {
     const ConvShape& s = shape_;
-    const int64_t row_bytes = in_blocks_ * pixel_ * row_length_ * s.stride[0] * s.stride[1];
-    for_each_band(s, {rows_, row_length_, row_bytes, ceil_div(blocks_, kBytesTileFilters), kLeastWork},
+    for_each_band(s, {rows_, row_length_, in_blocks_ * pixel_, ceil_div(blocks_, kBytesTileFilters), kLeastWork},
                   [&](int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) {
                     run_band(image, row_begin, row_end, group_begin, group_end);
                   });
@@ -196,7 +195,8 @@ void depthwise(const BlockedBytesConv& problem, const ConvShape& s, Isa isa) {
       if (pixel >= 0 && pixel < s.in[1]) masks[i] |= static_cast<uint16_t>(0xf << (4 * k));
     }
   }
-  const int64_t band = std::clamp<int64_t>(kQuadBytes / (4 * quads_of_row * s.stride[0]), 1, s.out[0]);
+  const int64_t band =
+      std::clamp<int64_t>(kQuadBytes / checked_mul(checked_mul(4, quads_of_row), s.stride[0]), 1, s.out[0]);
   const int64_t bands = ceil_div(s.out[0], band);
   const int64_t weights = s.kernel[0] * shared.groups * kernel.parts * block;
   const int64_t work = band * s.out[1] * s.kernel_size() * block;

@@ -15,7 +15,10 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 void for_each_band(const ConvShape& s, const BlockedTasks& tasks,
                    FunctionRef<void(int64_t, int64_t, int64_t, int64_t, int64_t)> body) {
   const int64_t rows = tasks.rows, groups = tasks.groups;
-  const int64_t per_band = std::clamp<int64_t>(kBandBytes / tasks.row_bytes, 1, rows);
+  // Of input for a row of outputs; strides of a model may be so large that integers would overflow.
+  const double row_bytes = static_cast<double>(tasks.pixel_bytes * tasks.row_length) *
+                           static_cast<double>(s.stride[0]) * static_cast<double>(s.stride[1]);
+  const auto per_band = static_cast<int64_t>(std::clamp(kBandBytes / row_bytes, 1.0, static_cast<double>(rows)));
   const double work =
       static_cast<double>(s.batch * s.filters * s.channels) * static_cast<double>(s.kernel_size() * s.out_size());
   const auto wanted =

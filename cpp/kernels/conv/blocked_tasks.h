@@ -11,7 +11,7 @@ namespace sx {
 // Rows of outputs, which each task makes a band of, for one of the parts of the groups of filters.
 struct BlockedTasks {
   int64_t rows, row_length;
-  int64_t row_bytes;  // of input that a row of outputs reads
+  int64_t pixel_bytes;  // of input, over all channels
   int64_t groups;
   int64_t least_work;  // multiply-adds worth a task
 };
