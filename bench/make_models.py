@@ -103,7 +103,7 @@ class Recipe:
     symbols: dict[int, str]
 
 
-def _import_torchvision() -> Any:
+def import_torchvision() -> Any:
     """torchvision; its compiled operators, which none of these networks uses, may have been built for another torch."""
     try:
         return importlib.import_module("torchvision")
@@ -115,7 +115,7 @@ def _import_torchvision() -> Any:
 
 def _vision(name: str) -> Recipe:
     def make() -> nn.Module:
-        torchvision = _import_torchvision()
+        torchvision = import_torchvision()
         network: nn.Module = torchvision.models.get_model(name, weights=None)
         return network
 

@@ -18,7 +18,7 @@ Exports the networks of make_models.py first where --models is empty. Takes abou
 
 HERE = Path(__file__).parent
 OF_MODELS = ("models", "startup", "memory", "threads")
-OF_NOTHING = ("trees", "errors")
+OF_NOTHING = ("trees", "training", "errors")
 
 
 def run(script: str, *arguments: str) -> int:

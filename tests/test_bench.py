@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from sardonyx import cli, measure
 from sardonyx.measure import runtimes
 
 BENCH = pathlib.Path(__file__).parent.parent / "bench"
-SCRIPTS = ("errors", "models", "memory", "startup", "threads", "trees", "make_models", "run_all")
+SCRIPTS = ("errors", "models", "memory", "startup", "threads", "training", "trees", "make_models", "run_all")
 MODEL = """
     <ir_version: 8, opset_import: ["" : 17]>
     g (float[N, 3] x) => (float[N, 2] y)
@@ -30,8 +31,11 @@ def model(tmp_path: pathlib.Path) -> str:
     return str(tmp_path / "model.onnx")
 
 
-def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(BENCH / f"{name}.py"), *arguments], capture_output=True, text=True)
+def script(
+    name: str, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCH / f"{name}.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -139,3 +143,33 @@ def test_errors_are_within_what_is_promised(tmp_path: pathlib.Path) -> None:
     rows = json.loads((tmp_path / "errors.json").read_text())["tables"][0]["rows"]
     assert done.returncode == 0, [row for row in rows if row["holds"] != "yes"]
     assert len(rows) > 20 and all({"baseline", "avx2", "best", "bound", "plain"} <= set(row) for row in rows)
+
+
+def test_training_steps(tmp_path: pathlib.Path) -> None:
+    table = tmp_path / "table.json"
+    done = script("training", "--only", "mlp", "--against", "--seconds", "0", "--profile", "--json", str(table))
+    assert done.returncode == 0, done.stderr
+    times, means, profile = json.loads(table.read_text())["tables"]
+    assert [row["runtime"] for row in times["rows"]] == ["sardonyx"] and times["rows"][0]["peak_mib"] > 0
+    assert means["rows"] == []
+    assert {"Gemm"} <= {row["operator"].split()[0] for row in profile["rows"]}
+
+
+def test_training_beside_torch(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("torch")
+    table = tmp_path / "table.json"
+    options = ("--only", "mlp", "--against", "torch", "--seconds", "0", "--no-memory", "--json", str(table))
+    done = script("training", *options)
+    assert done.returncode == 0, done.stderr
+    times, means = json.loads(table.read_text())["tables"]
+    assert [row["runtime"] for row in times["rows"]] == ["sardonyx", "torch"]
+    assert means["rows"][0]["ratio"] == pytest.approx(times["rows"][1]["ratio"])
+
+
+def test_training_says_that_a_compiler_is_missing(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("torch")
+    environment = {**os.environ, "CXX": "/nowhere/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = script("training", "--only", "mlp", "--against", "torch.compile", "--seconds", "0", "--no-memory",
+                  environment=environment)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "C++ compiler" in done.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sardonyx.measure.fresh import measure_memory, measure_startup
 from sardonyx.measure.outputs import largest_difference
 from sardonyx.measure.report import Report, Table, machine
+from sardonyx.measure.resident import resident_growth
 from sardonyx.measure.rounds import Rounds, take_turns
 from sardonyx.measure.runtimes import RUNTIMES, Runner, Unavailable, installed, load, why_not
 
@@ -24,6 +25,7 @@ __all__ = [
     "machine",
     "measure_memory",
     "measure_startup",
+    "resident_growth",
     "take_turns",
     "why_not",
 ]

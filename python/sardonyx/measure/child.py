@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import importlib
 import json
 import pickle
@@ -12,10 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from sardonyx.measure.runtimes import load
+from sardonyx.measure.resident import resident_growth
+from sardonyx.measure.runtimes import Runner, load
 
 Feeds = dict[str, Any]
 
@@ -45,25 +43,17 @@ def startup(runtime: str, model: str, threads: int, feeds: list[Feeds]) -> dict[
     return result
 
 
-def _status(field: str) -> int:
-    """Bytes behind a field of /proc/self/status. (What getrusage says of a peak goes back to the parent's.)"""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(field)
-
-
 def memory(runtime: str, model: str, threads: int, feeds: list[Feeds]) -> dict[str, float]:
     """Bytes resident beyond those of the interpreter and the imported modules."""
     importlib.import_module(runtime)
-    gc.collect()
-    before = _status("VmRSS")
-    with contextlib.suppress(OSError):  # the peak begins anew, where the system allows that
-        Path("/proc/self/clear_refs").write_text("5")
-    run = load(runtime, model, threads)
-    for _ in range(3):
-        run(feeds[0])
-    return {"peak": _status("VmHWM") - before, "after": _status("VmRSS") - before}
+
+    def work() -> Runner:
+        run = load(runtime, model, threads)
+        for _ in range(3):
+            run(feeds[0])
+        return run
+
+    return resident_growth(work)
 
 
 def main() -> None:
