@@ -19,6 +19,13 @@ void quantize(const QuantizeArray& how, const float* x, uint8_t* y, int64_t n, I
 void quantize(const QuantizeArray& how, const float* x, int16_t* y, int64_t n, Isa isa = active_isa());
 void quantize(const QuantizeArray& how, const float* x, uint16_t* y, int64_t n, Isa isa = active_isa());
 
+// The least and the greatest of x and 0, leaving out NaN. Large arrays are split over the thread pool.
+struct ArrayRange {
+  float low = 0.0f, high = 0.0f;
+  bool has_nan = false;
+};
+ArrayRange range_with_zero(const float* x, int64_t n, Isa isa = active_isa());
+
 // y[i] = (x[i] - zero) * scale; runs on the calling thread.
 void dequantize(const int8_t* x, int zero, float scale, float* y, int64_t n, Isa isa = active_isa());
 void dequantize(const uint8_t* x, int zero, float scale, float* y, int64_t n, Isa isa = active_isa());

@@ -57,6 +57,33 @@ void quantize(const QuantizeArray& how, const float* x, T* y, int64_t n) {
   }
 }
 
+void widen(const float* x, int64_t n, ArrayRange& range) {
+  constexpr int kVectors = 4;
+  F low[kVectors], high[kVectors];
+  I nan = I{};
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) low[v] = high[v] = F{};
+  int64_t i = 0;
+  for (; i + kVectors * kLanes <= n; i += kVectors * kLanes) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const F value = load(x + i + v * kLanes);
+      low[v] = min(value, low[v]);
+      high[v] = max(value, high[v]);
+      nan = nan | (value != value);
+    }
+  }
+  for (; i < n; i += kLanes) {
+    const F value = n - i < kLanes ? load_n(x + i, static_cast<int>(n - i)) : load(x + i);
+    low[0] = min(value, low[0]);
+    high[0] = max(value, high[0]);
+    nan = nan | (value != value);
+  }
+  range.low = min_lanes(min(min(low[0], low[1]), min(low[2], low[3])));
+  range.high = max_lanes(max(max(high[0], high[1]), max(high[2], high[3])));
+  range.has_nan = any_lane(nan);
+}
+
 template <typename T>
 void dequantize(const T* x, int zero, float scale, float* y, int64_t n) {
   const F factor = splat(scale);
@@ -100,6 +127,7 @@ constexpr QuantizeTable kQuantize = {SX_PAIR(int8_t),
                                      SX_PAIR(uint8_t),
                                      SX_PAIR(int16_t),
                                      SX_PAIR(uint16_t),
+                                     arrays_quantized::widen,
                                      arrays_quantized::combine<int8_t>,
                                      arrays_quantized::combine<uint8_t>};
 #undef SX_PAIR

@@ -1,10 +1,9 @@
 // DynamicQuantizeLinear: x as u8 with the scale and zero point that its least and greatest element ask for.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
-#include "base/scratch.h"
 #include "kernels/quantize.h"
-#include "kernels/rows.h"
 #include "ops/elementwise.h"
 #include "ops/gradient.h"
 #include "ops/registry.h"
@@ -12,28 +11,11 @@
 namespace sx {
 namespace {
 
-constexpr int64_t kRow = 4096;
-
-float extreme(Reduction kind, const float* x, int64_t n) {
-  const int64_t rows = n / kRow;
-  float* found =
-      static_cast<float*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(rows + 2) * sizeof(float)));
-  // The range always holds zero.
-  int64_t count = 0;
-  found[count++] = 0.0f;
-  if (rows > 0) reduce_rows(kind, x, rows, kRow, found + count);
-  count += rows;
-  if (n % kRow != 0) reduce_rows(kind, x + rows * kRow, 1, n % kRow, found + count++);
-  float result = 0;
-  reduce_rows(kind, found, 1, count, &result);
-  return result;
-}
-
 Kernel make_dynamic_quantize(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
-    const float low = extreme(Reduction::kMin, x.data<float>(), x.size());
-    const float high = extreme(Reduction::kMax, x.data<float>(), x.size());
+    const ArrayRange range = range_with_zero(x.data<float>(), x.size());
+    const float low = range.low, high = range.has_nan ? std::numeric_limits<float>::quiet_NaN() : range.high;
     const float scale = low == high ? 1.0f : (high - low) / 255.0f;
     const float zero = std::nearbyint(std::min(255.0f, std::max(0.0f, -low / scale)));
     uint8_t* y = run.out(0, x.shape()).data<uint8_t>();

@@ -122,9 +122,8 @@ class QuantizedProducts : public RecurrentProducts<float> {
     g.a_zeros = zeros;
     g.epilogue.row_scales = scales;
     g.c = y, g.ldc = y_stride;
+    g.epilogue.addend = addend, g.epilogue.addend_stride = addend_stride;
     r_.multiply(direction, g);
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < g.n; ++j) y[i * y_stride + j] += addend[i * addend_stride + j];
   }
 
  private:

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/quantize.h"
+
 namespace sx {
 namespace {
 
@@ -90,24 +92,13 @@ void Int8Product::run(const MatMulShape& s, const Operands& operands, const Int8
 }
 
 Quantized quantize_dynamically(const float* x, int64_t n, uint8_t* y) {
-  float low = 0.0f, high = 0.0f;
-  for (int64_t i = 0; i < n; ++i) {
-    low = x[i] < low ? x[i] : low;
-    high = x[i] > high ? x[i] : high;
-  }
+  const ArrayRange range = range_with_zero(x, n);
+  const float low = range.low, high = range.high;
   Quantized q{high > low ? (high - low) / 255.0f : 1.0f, 0};
   if (!(q.scale > 0.0f) || std::isinf(q.scale)) q.scale = 1.0f;
   q.zero_point = static_cast<int32_t>(std::nearbyint(std::min(std::max(-low / q.scale, 0.0f), 255.0f)));
-  const float zero = static_cast<float>(q.zero_point);
-  // Adding and taking off 1.5 * 2^23 rounds to the nearest even integer.
-  constexpr float kRound = 12582912.0f;
-  parallel_for(n, 32768, [&](int64_t from, int64_t to) {
-    for (int64_t i = from; i < to; ++i) {
-      const float scaled = x[i] / q.scale;
-      const float clamped = scaled > -zero ? (scaled < 255.0f - zero ? scaled : 255.0f - zero) : -zero;
-      y[i] = static_cast<uint8_t>(static_cast<int32_t>((clamped + kRound) - kRound + zero));
-    }
-  });
+  const QuantizeArray how{q.scale, q.zero_point, 0, 255};
+  parallel_for(n, 32768, [&](int64_t from, int64_t to) { quantize(how, x + from, y + from, to - from); });
   return q;
 }
 

@@ -80,6 +80,14 @@ void check(const Case& c, Isa isa) {
       CHECK_EQ(floats[i * c.n + j], static_cast<float>(expected[i * c.n + j] + bias[j]) * scale + float_bias[j]);
     }
   }
+  const std::vector<float> addend = random_floats(c.m * (c.n + 3), 9);
+  const std::vector<float> without = floats;
+  g.epilogue.addend = addend.data();
+  g.epilogue.addend_stride = c.n + 3;
+  gemm_int8(g, isa);
+  for (int64_t i = 0; i < c.m; ++i)
+    for (int64_t j = 0; j < c.n; ++j) CHECK_EQ(floats[i * c.n + j], without[i * c.n + j] + addend[i * (c.n + 3) + j]);
+  g.epilogue.addend = nullptr;
   for (Int8Output output : {Int8Output::kUInt8, Int8Output::kInt8}) {
     const int low = output == Int8Output::kUInt8 ? 0 : -128;
     g.epilogue.output = output;
@@ -112,6 +120,15 @@ TEST(gemm_int8_values) {
                   isa);
           }
         }
+      }
+    }
+    // One row, which takes up to four panels at a time.
+    for (int64_t n = 1; n <= 300; n += 13) {
+      for (int bits = 0; bits < 128; ++bits) {
+        if (++count % 17 != 0) continue;
+        check({1, n, 1 + count % 70, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0,
+               (bits & 16) != 0, (bits & 32) != 0, (bits & 64) != 0},
+              isa);
       }
     }
     check({300, 90, 2000, false, true, false, false, true, false, false}, isa);

@@ -96,6 +96,15 @@ TEST(gemm_values) {
         }
       }
     }
+    // One row, which takes up to four panels at a time.
+    for (int64_t n = 1; n <= 300; n += 13) {
+      for (int64_t k : {1, 2, 37}) {
+        for (Precision precision : {Precision::kF32, Precision::kBf16}) {
+          check({1, n, k, n % 2 == 0, false, false, false, precision}, isa);
+          check({1, n, k, false, n % 2 == 0, false, true, precision}, isa);
+        }
+      }
+    }
     for (Precision precision : {Precision::kF32, Precision::kBf16}) {
       check({300, 70, 801, false, false, false, false, precision}, isa);
       check({61, 3200, 500, false, true, true, false, precision}, isa);

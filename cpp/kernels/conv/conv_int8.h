@@ -18,7 +18,7 @@ struct ConvInt8 {
   int32_t w_zero = 0;
   const int32_t* w_zeros = nullptr;  // one per filter, or null
   void* y = nullptr;
-  // `bias`, `float_bias` and `row_scales` hold one value per filter; column_scales must be null.
+  // `bias`, `float_bias` and `row_scales` hold one value per filter; column_scales and addend must be null.
   Int8Epilogue epilogue;
 };
 

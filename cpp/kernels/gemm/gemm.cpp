@@ -172,9 +172,12 @@ class Product {
     return std::min(shape_.k, (k0 + depth) * kernel_.step) - k0 * kernel_.step;
   }
 
-  // Rows [i, i + rows) x steps [k0, k0 + depth) of A as panels in scratch memory, or null where A came packed.
+  // Rows [i, i + rows) x steps [k0, k0 + depth) of A as panels in scratch memory, or null where A came packed. A single
+  // row is a panel as it stands.
   const float* block_of_a(int64_t i, int64_t rows, int64_t k0, int64_t depth) {
     if (operands_.packed_a) return nullptr;
+    const bool in_place = rows == 1 && !shape_.trans_a && kernel_.step == 1;
+    if (in_place) return operands_.a + i * shape_.lda + k0;
     const int64_t words = depth * kernel_.a_words;
     float* packed = scratch_floats(ScratchSlot::kPackA, rows * words);
     const int64_t first = k0 * kernel_.step, elements = elements_in(k0, depth);
@@ -225,12 +228,11 @@ class Product {
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t begin = (shape_.last_columns_first ? groups - 1 - group : group) * step;
       const int64_t end = std::min(begin + step, block.columns);
-      const bool whole = end - begin == step && (end <= direct || begin >= direct);
-      if (block.rows == 1 && whole) {
-        run_panels(block, begin, end, direct);
-      } else {
-        for (int64_t column = begin; column < end; column += kernel_.nr)
-          run_panels(block, column, std::min(column + kernel_.nr, end), direct);
+      for (int64_t column = begin; column < end;) {
+        int64_t width = std::min<int64_t>(kernel_.nr, end - column);
+        if (block.rows == 1 && width == kernel_.nr) width = (end - column) / kernel_.nr * kernel_.nr;
+        run_panels(block, column, column + width, direct);
+        column += width;
       }
     }
   }
@@ -269,7 +271,8 @@ class Product {
       tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
       tail_.residual =
           operands_.residual ? operands_.residual + at_row * epilogue.residual_stride + at_column : nullptr;
-      const TileFunction tile = wide ? kernel_.wide_tile : kernel_.tiles[height - 1][vectors - 1];
+      const TileFunction tile =
+          wide ? kernel_.wide_tiles[width / kernel_.nr - 2] : kernel_.tiles[height - 1][vectors - 1];
       tile(block.depth, a_panel, b_panel, b_step, panel_step, operands_.c + at_row * shape_.ldc + at_column, shape_.ldc,
            width, tail_);
     }

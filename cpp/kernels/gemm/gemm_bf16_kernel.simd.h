@@ -152,7 +152,7 @@ constexpr GemmKernel kGemmBf16Kernel = {gemm_tile::kRows,
                                         gemm_tile::kColumnBlock,
                                         gemm_tile::kTiles<gemm_bf16::Words>,
                                         gemm_tile::kWidePanels,
-                                        gemm_tile::kWideTile<gemm_bf16::Words>,
+                                        gemm_tile::kWideTiles<gemm_bf16::Words>,
                                         gemm_bf16::pack_a_panel,
                                         gemm_bf16::pack_b_panel};
 

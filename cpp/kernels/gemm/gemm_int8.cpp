@@ -138,13 +138,21 @@ void gemm_int8(const GemmInt8& problem, Isa isa) {
         }
       }
       const int64_t first = part * column_panels / column_parts, last = (part + 1) * column_panels / column_parts;
-      for (int64_t panel = first; panel < last; ++panel) {
+      for (int64_t panel = first; panel < last;) {
         const int64_t j = panel * kernel.nr;
-        const int columns = static_cast<int>(std::min<int64_t>(kernel.nr, n - j));
+        // One row has too few sums in a panel to hide the latency of a dot product.
+        const int64_t wide = rows == 1 ? std::min({kernel.wide_panels, last - panel, (n - j) / kernel.nr}) : 1;
+        const int64_t panels_here = std::max<int64_t>(wide, 1);
+        const int columns = static_cast<int>(std::min(panels_here * kernel.nr, n - j));
         const int vectors = static_cast<int>(ceil_div(columns, kernel.lanes));
+        panel += panels_here;
         for (int64_t i = 0; i < rows; i += kernel.mr) {
           const int height = static_cast<int>(std::min<int64_t>(kernel.mr, rows - i));
-          kernel.tiles[height - 1][vectors - 1](units, memory + i * units, panels + j * units, false, sums);
+          if (panels_here > 1) {
+            kernel.wide_tiles[panels_here - 2](units, memory, panels + j * units, kernel.nr * units, sums);
+          } else {
+            kernel.tiles[height - 1][vectors - 1](units, memory + i * units, panels + j * units, false, sums);
+          }
           Int8Tail tail;
           tail.row_factor = row_factor + i;
           tail.column_sums = column_sums + j;
@@ -154,6 +162,7 @@ void gemm_int8(const GemmInt8& problem, Isa isa) {
           Int8Epilogue& e = tail.epilogue;
           if (e.row_scales) e.row_scales += i0 + i;
           if (e.column_scales) e.column_scales += j;
+          if (e.addend) e.addend += (i0 + i) * e.addend_stride + j;
           if (e.bias) e.bias += e.per_row_bias ? i0 + i : j;
           if (e.float_bias) e.float_bias += e.per_row_bias ? i0 + i : j;
           uint8_t* c = static_cast<uint8_t*>(problem.c) + ((i0 + i) * problem.ldc + j) * element;

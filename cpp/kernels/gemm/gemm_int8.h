@@ -12,7 +12,7 @@ enum class Int8Output : uint8_t { kInt32, kFloat32, kUInt8, kInt8 };
 
 // What becomes of the sum s of element (i, j). With f = scale * row_scales[i] * column_scales[j] (absent: 1):
 //   kInt32:          s + bias[j]
-//   kFloat32:        (s + bias[j]) * f + float_bias[j]
+//   kFloat32:        (s + bias[j]) * f + float_bias[j] + addend[i * addend_stride + j]
 //   kUInt8, kInt8:   saturate(round_to_even((s + bias[j]) * f) + zero_point)
 // With per_row_bias, bias and float_bias are indexed by row. 32-bit sums wrap.
 struct Int8Epilogue {
@@ -23,6 +23,8 @@ struct Int8Epilogue {
   const int32_t* bias = nullptr;
   const float* float_bias = nullptr;
   bool per_row_bias = false;
+  const float* addend = nullptr;
+  int64_t addend_stride = 0;
   int32_t zero_point = 0;
 };
 

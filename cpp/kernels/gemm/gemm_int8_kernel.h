@@ -32,6 +32,9 @@ struct GemmInt8Kernel {
   int mr, nr, lanes, group;
   // sums[i * (vectors * lanes) + j] for tiles[rows - 1][vectors - 1]; b_unsigned: A is signed and B unsigned.
   void (*const (*tiles)[2])(int64_t units, const int32_t* a, const int32_t* b, bool b_unsigned, int32_t* sums);
+  // One row by p whole panels that stand panel_step apart, A unsigned: wide_tiles[p - 2] for 2 <= p <= wide_panels.
+  int64_t wide_panels;
+  void (*const* wide_tiles)(int64_t units, const int32_t* a, const int32_t* b, int64_t panel_step, int32_t* sums);
   void (*finish)(int rows, int columns, const int32_t* sums, int64_t sums_stride, const Int8Tail& tail, void* out,
                  int64_t stride);
   // One panel from `rows` rows, element k of row i at x[i * row_step + k * k_step]; each unit takes `width` values.

@@ -66,6 +66,32 @@ SX_INLINE void sum_units(int64_t units, const int32_t* a, const int32_t* b, int3
   }
 }
 
+// One row by kPanels whole panels that stand `panel_step` apart.
+template <int kPanels>
+void wide_tile(int64_t units, const int32_t* a, const int32_t* b, int64_t panel_step, int32_t* sums) {
+  I acc[kPanels][kVectors];
+#pragma GCC unroll 4
+  for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) acc[p][v] = I{};
+  }
+  for (int64_t unit = 0; unit < units; ++unit, b += kVectors * kLanes) {
+    const I av = splat(a[unit]);
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        acc[p][v] = dot<false>(acc[p][v], av, load(b + p * panel_step + v * kLanes));
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) store(sums + (p * kVectors + v) * kLanes, acc[p][v]);
+  }
+}
+
 template <int kM, int kV>
 void tile(int64_t units, const int32_t* a, const int32_t* b, bool b_unsigned, int32_t* sums) {
   // The sides matter to VNNI only: elsewhere both are 16-bit numbers.
@@ -237,6 +263,7 @@ void finish(int rows, int columns, const int32_t* sums, int64_t sums_stride, con
           value = value +
                   (epilogue.per_row_bias ? splat(epilogue.float_bias[i]) : load_lanes(epilogue.float_bias + j, count));
         }
+        if (epilogue.addend) value = value + load_lanes(epilogue.addend + i * epilogue.addend_stride + j, count);
         float* to = static_cast<float*>(out) + at;
         if (count == kLanes) {
           store(to, value);
@@ -261,12 +288,15 @@ constexpr Tile kTiles[kRows][2] = {
 #endif
 };
 #undef SX_ROW
+constexpr int kWidePanels = 4;
+using WideTile = void (*)(int64_t units, const int32_t* a, const int32_t* b, int64_t panel_step, int32_t* sums);
+constexpr WideTile kWideTiles[kWidePanels - 1] = {wide_tile<2>, wide_tile<3>, wide_tile<4>};
 
 }  // namespace gemm_s8
 
 constexpr GemmInt8Kernel kGemmInt8Kernel = {
-    gemm_s8::kRows,     gemm_s8::kVectors * kLanes, kLanes, gemm_s8::kGroup, gemm_s8::kTiles, gemm_s8::finish,
-    gemm_s8::pack_rows, gemm_s8::pack_columns};
+    gemm_s8::kRows,       gemm_s8::kVectors * kLanes, kLanes,          gemm_s8::kGroup,    gemm_s8::kTiles,
+    gemm_s8::kWidePanels, gemm_s8::kWideTiles,        gemm_s8::finish, gemm_s8::pack_rows, gemm_s8::pack_columns};
 
 }  // namespace SX_ISA
 }  // namespace sx

@@ -48,9 +48,9 @@ struct GemmKernel {
   int64_t kc, mc, nc;  // block sizes; kc in steps, mc a multiple of mr and nc of nr
   // tiles[rows - 1][vectors - 1] for 1 <= rows <= mr and 1 <= vectors <= nr / lanes.
   const TileFunction (*tiles)[2];
-  // One row by wide_panels whole panels.
+  // One row by p whole panels: wide_tiles[p - 2] for 2 <= p <= wide_panels.
   int64_t wide_panels;
-  TileFunction wide_tile;
+  const TileFunction* wide_tiles;
   // One panel of `rows` rows, k columns: element (i, k) at a[i * lda + k], or a[k * lda + i] when transposed.
   void (*pack_a_panel)(int64_t k, int rows, const float* a, int64_t lda, bool transposed, float* packed);
   // One panel of `columns` columns: element (k, j) at b[k * ldb + j], or b[j * ldb + k] when transposed.

@@ -61,7 +61,7 @@ constexpr GemmKernel kGemmKernel = {gemm_tile::kRows,
                                     gemm_tile::kColumnBlock,
                                     gemm_tile::kTiles<gemm_f32::Words>,
                                     gemm_tile::kWidePanels,
-                                    gemm_tile::kWideTile<gemm_f32::Words>,
+                                    gemm_tile::kWideTiles<gemm_f32::Words>,
                                     gemm_f32::pack_a_panel,
                                     gemm_f32::pack_b_panel};
 

@@ -173,7 +173,8 @@ constexpr TileFunction kTiles[kRows][2] = {
 // One row has too few sums in a panel to hide the latency of a multiply-add.
 constexpr int kWidePanels = 4;
 template <typename Words>
-constexpr TileFunction kWideTile = tile<Words, 1, kWidePanels * kVectors>;
+constexpr TileFunction kWideTiles[kWidePanels - 1] = {tile<Words, 1, 2 * kVectors>, tile<Words, 1, 3 * kVectors>,
+                                                      tile<Words, 1, 4 * kVectors>};
 
 #if SX_ISA_LEVEL >= 2
 constexpr int64_t kDepthBlock = 384, kRowBlock = 240, kColumnBlock = 3072;
