@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,9 +113,7 @@ def pictures(*shape: int) -> Callable[[np.random.Generator], Any]:
 CASES = {
     "cnn": Case(cnn, pictures(64, 1, 28, 28), 10, "SGD", {"lr": 0.01, "momentum": 0.9}),
     "resnet18": Case(resnet18, pictures(16, 3, 64, 64), 1000, "SGD", {"lr": 0.001, "momentum": 0.9}),
-    "bert_tiny": Case(
-        bert_tiny, lambda random: random.integers(0, VOCABULARY, (16, TOKENS)), 2, "AdamW", {"lr": 1e-4}
-    ),
+    "bert_tiny": Case(bert_tiny, lambda random: random.integers(0, VOCABULARY, (16, TOKENS)), 2, "AdamW", {"lr": 1e-4}),
     "mlp": Case(mlp, pictures(64, 784), 10, "SGD", {"lr": 0.01, "momentum": 0.9}),
 }
 

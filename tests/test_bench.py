@@ -31,9 +31,7 @@ def model(tmp_path: pathlib.Path) -> str:
     return str(tmp_path / "model.onnx")
 
 
-def script(
-    name: str, *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def script(name: str, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCH / f"{name}.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 

@@ -1,4 +1,4 @@
-"""The command line: `sardonyx run | inspect | check | convert | explain | bench | profile | demo`."""
+"""The command line: `sardonyx run | inspect | check | convert | explain | bench | profile | train | demo`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import sys
 from collections.abc import Sequence
 
 from sardonyx import __version__
-from sardonyx.cli import bench, check, convert, demo, explain, inspect, profile, run
+from sardonyx.cli import bench, check, convert, demo, explain, inspect, profile, run, train
 from sardonyx.cli.output import Output, UsageError
 from sardonyx.errors import Error
 
 __all__ = ["main"]
 
-_COMMANDS = (run, inspect, check, convert, explain, bench, profile, demo)
+_COMMANDS = (run, inspect, check, convert, explain, bench, profile, train, demo)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sardonyx",
-        description="Runs, looks into, converts and measures ONNX models.",
+        description="Runs, trains, looks into, converts and measures ONNX models.",
         epilog="Exit status: 0 good, 1 the check failed or the model cannot be run, 2 wrong use.",
     )
     parser.add_argument("--version", action="version", version=f"sardonyx {__version__}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from sardonyx.cli.output import UsageError
 from sardonyx.nodes import NodeArg
 from sardonyx.session import InferenceSession
 
-__all__ = ["add_dim_argument", "dims_from", "feeds_from", "random_feeds"]
+__all__ = ["PICTURES", "PictureLayout", "add_dim_argument", "dims_from", "feeds_from", "random_feeds", "read_picture"]
 
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _SESSION_TYPES = {
     "float": "float32", "double": "float64", "float16": "float16", "int8": "int8", "int16": "int16", "int32": "int32",
     "int64": "int64", "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64", "bool": "bool",
@@ -85,30 +86,69 @@ def random_feeds(session: InferenceSession, dims: Mapping[str, int], seed: int =
     return {port.name: _random(port, dims, random) for port in session.get_inputs()}
 
 
-def _picture(path: Path, port: NodeArg) -> npt.NDArray[Any]:
+@dataclass(frozen=True)
+class PictureLayout:
+    """How an input holds a picture. A height or width of None is that of the file."""
+
+    channels_first: bool
+    channels: int
+    height: int | None
+    width: int | None
+
+    @staticmethod
+    def of(name: str, shape: Sequence[int | str | None], size: Sequence[int] | None = None) -> PictureLayout:
+        """The layout of the input `name` with the extents `shape`; `size`: height and width where they are open.
+
+        Raises:
+            UsageError: it is not a picture's.
+        """
+        if len(shape) != 4 or (shape[1] not in (1, 3) and shape[3] not in (1, 3)):
+            raise UsageError(f"input '{name}' of shape {list(shape)} is not a picture (N,C,H,W or N,H,W,C)")
+        first = shape[1] in (1, 3)
+        channels, *extents = (shape[1], shape[2], shape[3]) if first else (shape[3], shape[1], shape[2])
+        height, width = (
+            extent if isinstance(extent, int) else wanted for extent, wanted in zip(extents, size or (None, None))
+        )
+        return PictureLayout(first, int(channels or 0), height, width)
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The shape of a picture. Raises UsageError where its size is open."""
+        if self.height is None or self.width is None:
+            raise UsageError("the model leaves the size of its pictures open; --size HEIGHT WIDTH says it")
+        size = (self.height, self.width)
+        return (self.channels, *size) if self.channels_first else (*size, self.channels)
+
+
+def read_picture(path: Path, layout: PictureLayout) -> npt.NDArray[np.uint8]:
+    """The pixels of a file, 0 to 255, resized to the layout's extents."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise UsageError(f"reading '{path}' needs Pillow: pip install pillow") from None
-    shape = port.shape
-    if len(shape) != 4 or (shape[1] not in (1, 3) and shape[3] not in (1, 3)):
-        raise UsageError(f"input '{port.name}' of shape {shape} is not a picture (N,C,H,W or N,H,W,C)")
-    channels_first = shape[1] in (1, 3)
-    channels, height, width = (shape[1], shape[2], shape[3]) if channels_first else (shape[3], shape[1], shape[2])
-    picture = Image.open(path).convert("RGB" if channels == 3 else "L")
-    if isinstance(height, int) and isinstance(width, int):
-        picture = picture.resize((width, height))
-    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
+    try:
+        picture = Image.open(path).convert("RGB" if layout.channels == 3 else "L")
+    except (UnidentifiedImageError, OSError) as error:
+        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
+            raise
+        raise UsageError(f"'{path}' is no picture that Pillow can read: {error}") from None
+    if layout.height is not None and layout.width is not None:
+        picture = picture.resize((layout.width, layout.height))
+    pixels = np.asarray(picture, np.uint8).reshape(picture.height, picture.width, -1)
+    return pixels.transpose(2, 0, 1) if layout.channels_first else pixels
+
+
+def _picture(path: Path, port: NodeArg) -> npt.NDArray[Any]:
+    pixels = read_picture(path, PictureLayout.of(port.name, port.shape))[np.newaxis]
     dtype = _dtype(port)
-    array = pixels.astype(dtype) if dtype.kind in "iu" else (pixels / np.float32(255)).astype(dtype)
-    return (array.transpose(2, 0, 1) if channels_first else array)[np.newaxis]
+    return pixels.astype(dtype) if dtype.kind in "iu" else (pixels / np.float32(255)).astype(dtype)
 
 
 def _value(text: str, port: NodeArg, dims: Mapping[str, int], seed: int) -> Any:
     if text == "random":
         return _random(port, dims, np.random.default_rng(seed))
     path = Path(text)
-    if path.suffix.lower() in _PICTURES:
+    if path.suffix.lower() in PICTURES:
         return _picture(path, port)
     if path.suffix == ".npy":
         return np.load(path, allow_pickle=False)

@@ -223,7 +223,6 @@ class Executor:
         self.steps += any(isinstance(fetch, Update) for fetch in compiled.fetches)
         return results
 
-
     def profile(
         self, feed_dict: Mapping[Tensor, Any] | None = None, name: str = "default", runs: int = 10
     ) -> list[_core.ProfileRow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -32,6 +32,7 @@ def export(
     dynamic_batch: str | None = None,
     external_data: bool = False,
     graph_name: str = "graph",
+    metadata: Mapping[str, str] | None = None,
 ) -> ModelProto:
     """Writes the graph that computes `outputs` for inference: variables become initializers, dropout does nothing.
 
@@ -43,6 +44,7 @@ def export(
         opset: the version of ONNX's operators, 7 to 28; None: the lowest from 20 on that needs no change of a node.
         dynamic_batch: a name for axis 0 of inputs and outputs, which may then have any extent.
         external_data: keep weights in `<path>.data`; large models do so by themselves.
+        metadata: texts by name that the file keeps beside the graph.
 
     Returns:
         The model.
@@ -66,6 +68,8 @@ def export(
         _rewrite(built.model, opset, dynamic_batch)
     if opset is None:
         lower_versions(built.model)
+    if metadata:
+        onnx.helper.set_model_props(built.model, dict(metadata))
     if path is not None:
         _save(built.model, Path(path), external_data)
     return built.model
