@@ -116,7 +116,7 @@ TEST(blocked_depthwise) {
     for (int64_t stride : {1, 2}) {
       for (int64_t width = 1; width < 22; ++width)
         check(conv_2d({1, 18, 18, 18}, {6, width}, {kernel, kernel}, {stride, stride}, {1, 1},
-                      {kernel / 2, width % (kernel - 1), kernel / 2, kernel / 2}));
+                      {kernel / 2, width % kernel, kernel / 2, kernel - 1}));
     }
   }
   check(conv_2d({1, 4, 4, 4}, {2, 3}, {5, 5}, {1, 1}, {3, 3}, {6, 6, 6, 6}));
