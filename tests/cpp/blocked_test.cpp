@@ -118,6 +118,16 @@ TEST(blocked_depthwise) {
   check(conv_2d({1, 4, 4, 4}, {20, 20}, {3, 3}, {1, 1}, {2, 2}, {2, 2, 2, 2}));
   check(conv_2d({1, 18, 18, 18}, {7, 7}, {7, 7}, {1, 1}, {1, 1}, {3, 3, 3, 3}));
   check(conv_2d({2, 18, 18, 18}, {40, 1}, {5, 1}, {1, 1}, {1, 1}, {2, 0, 2, 0}));
+  // Every number of columns that a row of tiles can leave over, and every border.
+  for (int64_t kernel : {3, 5}) {
+    for (int64_t stride : {1, 2}) {
+      for (int64_t width = 1; width < 22; ++width)
+        check(conv_2d({1, 18, 18, 18}, {6, width}, {kernel, kernel}, {stride, stride}, {1, 1},
+                      {kernel / 2, width % kernel, kernel / 2, kernel - 1}));
+    }
+  }
+  check(conv_2d({1, 4, 4, 4}, {2, 3}, {5, 5}, {1, 1}, {3, 3}, {6, 6, 6, 6}));
+  check(conv_2d({1, 4, 4, 4}, {1, 1}, {3, 3}, {1, 1}, {1, 1}, {4, 4, 4, 4}));
 }
 
 TEST(blocked_winograd) {

@@ -9,6 +9,7 @@
 #include "base/scratch.h"
 #include "base/shape.h"
 #include "base/thread_pool.h"
+#include "kernels/conv/blocked_depthwise.h"
 #include "kernels/conv/blocked_kernel.h"
 #include "kernels/conv/blocked_tasks.h"
 #include "kernels/conv/winograd.h"
@@ -36,15 +37,7 @@ Taps taps_of(const ConvShape& shape, int axis, int64_t output) {
   return {first, std::max(first, last)};
 }
 
-// The outputs [begin, end) along one axis whose windows lie within the data.
-void inner_outputs(const ConvShape& shape, int axis, int64_t* begin, int64_t* end) {
-  *begin = std::min(shape.out[axis], ceil_div(shape.pad_begin[axis], shape.stride[axis]));
-  const int64_t span = shape.dilation[axis] * (shape.kernel[axis] - 1);
-  const int64_t last_start = shape.in[axis] + shape.pad_begin[axis] - span - 1;
-  *end = last_start < 0 ? *begin : std::clamp(last_start / shape.stride[axis] + 1, *begin, shape.out[axis]);
-}
-
-// The geometry that direct and depthwise convolution share, with a 1 x 1 kernel seen as rows of any length.
+// The geometry of a direct convolution.
 struct Layout {
   ConvShape shape;
   int64_t block;
@@ -192,43 +185,6 @@ class Direct {
   int64_t flat_ = 0;  // all outputs, where rows do not matter
   int64_t row_length_, rows_;
 };
-
-void depthwise(const ConvShape& s, const float* x, const float* packed, float* y, const Epilogue& epilogue, Isa isa) {
-  const Layout layout(s, false, isa);
-  const BlockedKernel& kernel = blocked_kernel(isa);
-  const FilterTail tail = filter_tail(epilogue, isa);
-  const int64_t block = layout.block, taps_of_window = s.kernel_size();
-  const int64_t inner = layout.inner_end - layout.inner_begin;
-  const int64_t row_work = s.out[1] * taps_of_window * block;
-  parallel_for(
-      s.batch * layout.in_blocks * s.out[0], std::max<int64_t>(1, kLeastWork / row_work),
-      [&](int64_t begin, int64_t end) {
-        BlockedTile work;
-        work.x_step = s.stride[1] * block;
-        work.tail = &tail;
-        for (int64_t item = begin; item < end; ++item) {
-          const int64_t plane = item / s.out[0], row = item % s.out[0];
-          const int64_t channels = plane % layout.in_blocks;
-          const Taps rows = taps_of(s, 0, row);
-          work.bias = epilogue.row_bias ? epilogue.row_bias + channels * block : nullptr;
-          const auto outputs = [&](int64_t column, Taps columns, int64_t count) {
-            work.window = layout.window(rows, columns, 1);
-            const bool empty = work.window.rows == 0 || work.window.columns == 0;
-            work.x = x + plane * s.in_size() * block + (empty ? 0 : layout.first_tap(row, column, rows, columns));
-            work.weights = packed + (channels * taps_of_window + rows.first * s.kernel[1] + columns.first) * block;
-            const int64_t to = (item * s.out[1] + column) * block;
-            work.y = y + to;
-            work.residual = epilogue.residual ? epilogue.residual + to : nullptr;
-            kernel.depthwise(work, count);
-          };
-          if (inner > 0) outputs(layout.inner_begin, {0, s.kernel[1]}, inner);
-          for (int64_t column = 0; column < s.out[1]; ++column) {
-            if (column == layout.inner_begin) column += inner;
-            if (column < s.out[1]) outputs(column, taps_of(s, 1, column), 1);
-          }
-        }
-      });
-}
 
 }  // namespace
 
@@ -448,7 +404,7 @@ void blocked_conv(const ConvShape& given, BlockedMethod method, const float* x, 
   switch (method) {
     case BlockedMethod::kPlain: return Direct(shape, true, x, packed, y, epilogue, isa).run();
     case BlockedMethod::kDirect: return Direct(shape, false, x, packed, y, epilogue, isa).run();
-    case BlockedMethod::kDepthwise: return depthwise(shape, x, packed, y, epilogue, isa);
+    case BlockedMethod::kDepthwise: return blocked_depthwise(shape, x, packed, y, epilogue, isa);
     case BlockedMethod::kWinograd: return winograd(shape, x, packed, y, epilogue, isa);
   }
 }

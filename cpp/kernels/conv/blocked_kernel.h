@@ -30,7 +30,7 @@ struct BlockedTile {
   const float* weights = nullptr;  // of the first tap: [input][filters of the tile]
   float* y = nullptr;
   int64_t y_step = 0;               // between the two blocks of filters
-  int64_t y_pixel = 0;              // between neighbouring outputs; depthwise() takes them to follow one another
+  int64_t y_pixel = 0;              // between neighbouring outputs
   const float* bias = nullptr;      // a value for each filter, or null
   const float* residual = nullptr;  // laid out as y, or null
   const FilterTail* tail = nullptr;
@@ -44,8 +44,6 @@ struct BlockedKernel {
   int size_count;
   // tiles[i][blocks of filters - 1] computes sizes[i] outputs.
   const BlockedTileFunction (*tiles)[2];
-  // Outputs of a depthwise convolution, where a tap has a weight for each lane; lengths and y_step do not count.
-  void (*depthwise)(const BlockedTile& work, int64_t outputs);
   // y = tail(x * scale + shift) for n elements of one block of channels; shift may be null.
   void (*scale)(const float* x, const float* scale, const float* shift, float* y, int64_t n, const FilterTail& tail);
   // For each channel of a block of `pixels`: its mean, and the sum of the squares of what it differs by.

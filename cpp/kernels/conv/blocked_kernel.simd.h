@@ -114,51 +114,6 @@ void tile(const BlockedTile& t) {
   }
 }
 
-template <int kP>
-SX_INLINE void depthwise_tile(const BlockedTile& t, int64_t at) {
-  F acc[kP][1];
-#pragma GCC unroll 14
-  for (int p = 0; p < kP; ++p) acc[p][0] = F{};
-  const int64_t step = t.x_step;
-  for (int64_t i = 0; i < t.window.rows; ++i) {
-    const float* x = t.x + at * step + i * t.window.x_row;
-    const float* w = t.weights + i * t.window.w_row;
-    for (int64_t j = 0; j < t.window.columns; ++j) {
-      const F weight = load(w);
-#pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) acc[p][0] = fma(weight, load(x + p * step), acc[p][0]);
-      x += t.window.x_column;
-      w += kLanes;
-    }
-  }
-  finish<kP, 1>(acc, t.bias, t.residual ? t.residual + at * kLanes : nullptr, 0, kLanes, *t.tail);
-#pragma GCC unroll 14
-  for (int p = 0; p < kP; ++p) store(t.y + (at + p) * kLanes, acc[p][0]);
-}
-
-template <int kP>
-SX_INLINE void depthwise_tiles(const BlockedTile& work, int64_t outputs) {
-  for (int64_t at = 0; at + kP <= outputs; at += kP) depthwise_tile<kP>(work, at);
-  // What is computed twice comes out the same.
-  if (outputs % kP != 0) depthwise_tile<kP>(work, outputs - kP);
-}
-
-void depthwise(const BlockedTile& work, int64_t outputs) {
-  // A residual may be the output itself, and must not be added twice.
-  if (work.residual) {
-    int64_t at = 0;
-    for (; at + 7 <= outputs; at += 7) depthwise_tile<7>(work, at);
-    for (; at + 2 <= outputs; at += 2) depthwise_tile<2>(work, at);
-    for (; at < outputs; ++at) depthwise_tile<1>(work, at);
-  } else if (outputs >= 7) {
-    depthwise_tiles<7>(work, outputs);
-  } else if (outputs >= 4) {
-    depthwise_tiles<4>(work, outputs);
-  } else {
-    for (int64_t at = 0; at < outputs; ++at) depthwise_tile<1>(work, at);
-  }
-}
-
 void scale(const float* x, const float* factor, const float* shift, float* y, int64_t n, const FilterTail& tail) {
   const F by = load(factor), plus = shift ? load(shift) : F{};
   const F low = tail.clip ? splat(tail.low) : splat(-__builtin_inff());
@@ -247,7 +202,6 @@ constexpr BlockedKernel kBlockedKernel = {kLanes,
                                           blocked_f32::kSizes,
                                           blocked_f32::kSizeCount,
                                           blocked_f32::kTiles,
-                                          blocked_f32::depthwise,
                                           blocked_f32::scale,
                                           blocked_f32::moments,
                                           blocked_f32::to_block,

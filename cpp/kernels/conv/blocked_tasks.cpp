@@ -42,4 +42,11 @@ void for_each_band(const ConvShape& s, const BlockedTasks& tasks,
   });
 }
 
+void inner_outputs(const ConvShape& shape, int axis, int64_t* begin, int64_t* end) {
+  *begin = std::min(shape.out[axis], ceil_div(shape.pad_begin[axis], shape.stride[axis]));
+  const int64_t span = shape.dilation[axis] * (shape.kernel[axis] - 1);
+  const int64_t last_start = shape.in[axis] + shape.pad_begin[axis] - span - 1;
+  *end = last_start < 0 ? *begin : std::clamp(last_start / shape.stride[axis] + 1, *begin, shape.out[axis]);
+}
+
 }  // namespace sx

@@ -20,4 +20,7 @@ struct BlockedTasks {
 void for_each_band(const ConvShape& shape, const BlockedTasks& tasks,
                    FunctionRef<void(int64_t, int64_t, int64_t, int64_t, int64_t)> body);
 
+// The outputs [begin, end) along one axis whose windows lie within the data.
+void inner_outputs(const ConvShape& shape, int axis, int64_t* begin, int64_t* end);
+
 }  // namespace sx
