@@ -19,6 +19,7 @@ namespace {
 
 constexpr int64_t kStripBytes = 96 << 10;  // of what lies between the convolutions
 constexpr int64_t kBandsPerThread = 4;
+constexpr int64_t kActivatedTiles = 8;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -93,7 +94,7 @@ class Expand {
       BlockedTile strip = tile;
       strip.x += (from + kept) * row_;
       strip.y = between + kept * row_;
-      run_tiles(tiles_, strip, blocks, (to - from - kept) * s_.in[1]);
+      expand(strip, blocks, (to - from - kept) * s_.in[1]);
       made_begin = from;
       made_end = to;
       rows.x_begin = from;
@@ -105,6 +106,25 @@ class Expand {
         rows.y = y_ + ((image * blocks_ + channels) * s_.out[0] + row) * s_.out[1] * block_;
         rows_.rows(rows);
       }
+    }
+  }
+
+  // `pixels` from where the tile stands. An activation goes over many of them at a time, in the nearest cache still.
+  void expand(BlockedTile tile, int64_t blocks, int64_t pixels) const {
+    if (expand_tail_.activate == nullptr) return run_tiles(tiles_, tile, blocks, pixels);
+    FilterTail sums = expand_tail_;
+    sums.activate = nullptr;
+    tile.tail = &sums;
+    while (pixels > 0) {
+      const int64_t count = std::min(pixels, kActivatedTiles * tiles_.sizes[0]);
+      run_tiles(tiles_, tile, blocks, count);
+      for (int64_t b = 0; b < blocks; ++b) {
+        float* values = tile.y + b * tile.y_step;
+        expand_tail_.activate(values, values, count * block_, expand_tail_.alpha, expand_tail_.beta);
+      }
+      tile.x += count * block_;
+      tile.y += count * block_;
+      pixels -= count;
     }
   }
 
