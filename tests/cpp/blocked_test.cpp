@@ -127,6 +127,10 @@ TEST(blocked_depthwise) {
                       {kernel / 2, width % kernel, kernel / 2, kernel - 1}));
     }
   }
+  for (int64_t half : {1, 2}) {
+    for (int64_t width = 1; width < 12; ++width)
+      check(conv_2d({1, 18, 18, 18}, {4, width}, {3, 2 * half + 1}, {1, 1}, {1, 1}, {1, half, 1, half}));
+  }
   check(conv_2d({1, 4, 4, 4}, {2, 3}, {5, 5}, {1, 1}, {3, 3}, {6, 6, 6, 6}));
   check(conv_2d({1, 4, 4, 4}, {1, 1}, {3, 3}, {1, 1}, {1, 1}, {4, 4, 4, 4}));
 }
