@@ -55,11 +55,12 @@ struct FlatCut {
   }
 };
 
-FlatCut cut_of(const FlatTasks& t) {
+FlatCut find_cut(const FlatTasks& t, int64_t threads) {
   const int64_t tiles = ceil_div(t.pixels, t.tile_pixels), groups = ceil_div(t.filters, t.tile_filters);
   const int64_t per_band = std::clamp<int64_t>(kBandBytes / 4 / (t.tile_pixels * t.depth), 1, tiles);
-  const double work = static_cast<double>(t.batch * t.pixels * t.filters) * static_cast<double>(t.depth);
-  const int64_t threads = thread_count();
+  // A tile of few pixels takes as long as a whole one: it waits for weights.
+  const int64_t pixels = std::max(t.pixels, t.tile_pixels);
+  const double work = static_cast<double>(t.batch * pixels * t.filters) * static_cast<double>(t.depth);
   const auto wanted = static_cast<int64_t>(std::min(static_cast<double>(kTasksPerThread * threads),
                                                     std::max(1.0, work / static_cast<double>(kLeastFlatWork))));
   FlatCut best;
@@ -78,6 +79,26 @@ FlatCut cut_of(const FlatTasks& t) {
     }
   }
   return best;
+}
+
+// Shapes come again and again, and a search takes microseconds.
+FlatCut cut_of(const FlatTasks& t) {
+  struct Found {
+    FlatTasks tasks;
+    int64_t threads;
+    FlatCut cut;
+  };
+  constexpr size_t kFound = 64;
+  thread_local Found cache[kFound] = {};
+  const int64_t threads = thread_count();
+  const auto hash =
+      static_cast<uint64_t>(t.pixels) * 961 + static_cast<uint64_t>(t.filters) * 31 + static_cast<uint64_t>(t.depth);
+  Found& found = cache[hash * 0x9e3779b97f4a7c15u >> 58];
+  const FlatTasks& f = found.tasks;
+  if (found.threads != threads || f.batch != t.batch || f.pixels != t.pixels || f.tile_pixels != t.tile_pixels ||
+      f.filters != t.filters || f.tile_filters != t.tile_filters || f.depth != t.depth)
+    found = {t, threads, find_cut(t, threads)};
+  return found.cut;
 }
 
 }  // namespace
