@@ -159,6 +159,19 @@ def conv_bn(b: Builder) -> None:
     b.outputs.append(activation(b, t))
 
 
+def inverted_residual(b: Builder) -> None:
+    channels, expanded = b.pick(8, 17), b.pick(9, 32, 40)
+    x = b.input(b.pick("N", 2), channels, *b.rng.integers(3, 20, 2).tolist())
+    kernel = b.pick(3, 5)
+    edges = b.pick({"auto_pad": "SAME_UPPER"}, {"pads": [kernel // 2] * 4}, {"pads": [2, 1, 1, 2]})
+    t = b("Conv", x, b.const(b.values((expanded, channels, 1, 1))), b.const(b.values(expanded)))
+    t = b.maybe_output(activation(b, t))
+    windows = b.const(b.values((expanded, 1, kernel, kernel)))
+    t = activation(b, b("Conv", t, windows, group=expanded, strides=[b.pick(1, 2)] * 2, **edges))
+    b.outputs.append(b("Conv", t, b.const(b.values((channels, expanded, 1, 1)))))
+    b.terms += channels + kernel * kernel + expanded
+
+
 def pad_conv(b: Builder) -> None:
     rank, channels = b.pick(1, 2, 3), 2
     x = b.input(b.pick("N", 1), channels, *b.rng.integers(5, 8, rank).tolist())
@@ -356,6 +369,7 @@ def identities(b: Builder) -> None:
 
 FAMILIES = [
     conv_bn, pad_conv, transposes, activations, layer_norm, products, branches, loops, identities,
+    inverted_residual,
 ]  # fmt: skip
 
 

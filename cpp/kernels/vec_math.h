@@ -100,8 +100,31 @@ SX_INLINE F sigmoid(F x) {
   return (x < 0.0f ? e : splat(1.0f)) / (1.0f + e);
 }
 
+// exp as it may be where 1 is added to it: right to 1.2e-7 of its value.
+SX_INLINE F coarse_exp(F x) {
+  F k;
+  const F r = reduce_log2(max(splat(-104.0f), min(splat(89.0f), x)), &k);
+  F p = splat(0.00831247773f);
+  p = fma(p, r, splat(0.0418905504f));
+  p = fma(p, r, splat(0.166671157f));
+  p = fma(p, r, splat(0.499992281f));
+  p = fma(fma(p, r, splat(1.0f)), r, splat(1.0f));
+#if SX_ISA_LEVEL >= 2
+  return _mm512_maskz_scalef_ps(kAllLanes, p, k);
+#else
+  return scale_by_power(p, to_int_nearest(k));
+#endif
+}
+
 // x * sigmoid(t); where sigmoid(t) is below the normal numbers, 0.
-SX_INLINE F gated(F x, F t) { return x / (1.0f + exp(-t)); }
+SX_INLINE F gated(F x, F t) {
+  const F y = x / (1.0f + coarse_exp(-t));
+#if SX_ISA_LEVEL >= 2
+  return y;
+#else
+  return t != t ? t : y;
+#endif
+}
 
 // From m = exp(-2 |x|) - 1, found like expm1 without its cases for large and tiny arguments.
 SX_INLINE F tanh(F x) {

@@ -18,5 +18,6 @@ std::vector<Rule> byte_map_rules();         // 8-bit work that a table of 256 re
 std::vector<Rule> activation_rules();   // spelled-out Swish, HardSwish, Gelu, LayerNormalization, GroupNormalization
 std::vector<Rule> epilogue_rules();     // Conv, MatMul and Gemm with what follows them
 std::vector<Rule> activation_fusion();  // of those rules, the ones that also hold in blocks of channels
+std::vector<Rule> expansion_rules();    // a 1 x 1 convolution in front of a depthwise one, in blocks of channels
 
 }  // namespace sx

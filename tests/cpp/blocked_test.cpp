@@ -4,6 +4,7 @@
 #include "check.h"
 #include "conv_testing.h"
 #include "kernel_testing.h"
+#include "kernels/conv/blocked_expand.h"
 #include "kernels/conv/winograd.h"
 
 namespace sx {
@@ -126,8 +127,58 @@ TEST(blocked_depthwise) {
                       {kernel / 2, width % kernel, kernel / 2, kernel - 1}));
     }
   }
+  for (int64_t half : {1, 2}) {
+    for (int64_t width = 1; width < 12; ++width)
+      check(conv_2d({1, 18, 18, 18}, {4, width}, {3, 2 * half + 1}, {1, 1}, {1, 1}, {1, half, 1, half}));
+  }
   check(conv_2d({1, 4, 4, 4}, {2, 3}, {5, 5}, {1, 1}, {3, 3}, {6, 6, 6, 6}));
   check(conv_2d({1, 4, 4, 4}, {1, 1}, {3, 3}, {1, 1}, {1, 1}, {4, 4, 4, 4}));
+}
+
+// The expansion and the depthwise convolution in one have the bits of the two one after the other.
+void check_expansion(int64_t channels, const ConvShape& s, Activation first, Activation second) {
+  ConvShape expand = conv_2d({s.batch, channels, s.channels, 1}, {s.in[0], s.in[1]}, {1, 1}, {1, 1}, {1, 1}, {});
+  const std::vector<float> weights = random_floats(s.channels * channels, 2);
+  const std::vector<float> windows = random_floats(s.channels * s.kernel_size(), 3);
+  for (Isa isa : tested_isas()) {
+    const int64_t all = padded(s.channels, isa);
+    const std::vector<float> x = random_floats(s.batch * padded(channels, isa) * s.in_size(), 1);
+    const std::vector<float> bias = random_floats(all, 4);
+    AlignedVector<float> packed(packed_blocked_size(expand, BlockedMethod::kDirect, isa));
+    pack_blocked(expand, BlockedMethod::kDirect, weights.data(), packed.data(), isa);
+    AlignedVector<float> packed_windows(packed_blocked_size(s, BlockedMethod::kDepthwise, isa));
+    pack_blocked(s, BlockedMethod::kDepthwise, windows.data(), packed_windows.data(), isa);
+    Epilogue epilogue, last;
+    epilogue.row_bias = bias.data();
+    epilogue.activation = first;
+    last.activation = second;
+    epilogue.alpha = last.alpha = 0.5f;
+    last.beta = 2.0f;
+    std::vector<float> between(static_cast<size_t>(s.batch * all * s.in_size()));
+    std::vector<float> expected(static_cast<size_t>(s.batch * all * s.out_size())), y(expected.size());
+    blocked_conv(expand, BlockedMethod::kDirect, x.data(), packed.data(), between.data(), epilogue, isa);
+    blocked_conv(s, BlockedMethod::kDepthwise, between.data(), packed_windows.data(), expected.data(), last, isa);
+    for (int threads : {0, 1}) {
+      ThreadLimit limit(threads);
+      std::fill(y.begin(), y.end(), NAN);
+      blocked_expand({&expand, packed.data(), &epilogue}, {&s, packed_windows.data(), &last}, x.data(), y.data(), isa);
+      CHECK(same_bits(y, expected));
+    }
+  }
+}
+
+TEST(blocked_expansion) {
+  const auto check_all = [](int64_t channels, const ConvShape& s) {
+    check_expansion(channels, s, Activation::kSwish, Activation::kNone);
+    check_expansion(channels, s, Activation::kNone, Activation::kSwish);
+    check_expansion(channels, s, Activation::kRelu, Activation::kClip);
+  };
+  check_all(5, conv_2d({2, 40, 40, 40}, {9, 11}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}));
+  check_all(16, conv_2d({1, 96, 96, 96}, {112, 112}, {3, 3}, {2, 2}, {1, 1}, {0, 0, 1, 1}));
+  check_all(24, conv_2d({3, 18, 18, 18}, {57, 55}, {5, 5}, {2, 2}, {1, 1}, {2, 2, 2, 2}));
+  check_all(17, conv_2d({1, 33, 33, 33}, {60, 200}, {5, 3}, {1, 2}, {1, 1}, {4, 0, 1, 2}));
+  check_all(8, conv_2d({1, 16, 16, 16}, {2, 3000}, {3, 3}, {1, 1}, {1, 1}, {3, 1, 3, 1}));
+  check_all(8, conv_2d({1, 20, 20, 20}, {90, 1}, {3, 1}, {1, 1}, {1, 1}, {1, 0, 1, 0}));
 }
 
 TEST(blocked_winograd) {

@@ -19,7 +19,6 @@ namespace {
 
 constexpr int64_t kLeastWork = 200'000;  // multiply-adds worth a task
 constexpr int64_t kCopyGrain = 32768;    // elements of a copy worth a task
-constexpr int64_t kFlatTiles = 8;        // tiles in a row where rows do not matter
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -87,24 +86,26 @@ class Direct {
         packed_(packed),
         y_(y),
         epilogue_(epilogue),
-        tail_(filter_tail(epilogue, isa)) {
-    if (!plain && is_pointwise(shape)) {
-      // Rows of a 1 x 1 kernel may be cut anywhere.
-      flat_ = shape.out_size();
-      row_length_ = std::min<int64_t>(flat_, kFlatTiles * kernel_.sizes[0]);
-      rows_ = ceil_div(flat_, row_length_);
-    } else {
-      row_length_ = shape.out[1];
-      rows_ = shape.out[0];
-    }
-  }
+        tail_(filter_tail(epilogue, isa)) {}
 
   void run() {
     const ConvShape& s = layout_.shape;
-    const int64_t groups = ceil_div(ceil_div(s.filters, layout_.block), kTileFilters);
-    for_each_band(s, {rows_, row_length_, 4 * layout_.in_blocks * layout_.pixel, groups, kLeastWork},
-                  [&](int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) {
-                    run_rows(image, row_begin, row_end, group_begin, group_end);
+    const int64_t blocks = ceil_div(s.filters, layout_.block), width = kTileFilters * layout_.block;
+    if (!layout_.plain && is_pointwise(s)) {
+      // Rows of a 1 x 1 kernel may be cut anywhere.
+      const FlatTasks tasks = {s.batch, s.out_size(), kernel_.sizes[0], blocks * layout_.block, width, s.channels};
+      for_each_flat_band(tasks, [&](int64_t image, int64_t begin, int64_t end, int64_t group, int64_t group_end) {
+        for (; group < group_end; ++group) flat_outputs(rows_of(image, group), begin, end);
+      });
+      return;
+    }
+    const int64_t pixel_bytes = 4 * layout_.in_blocks * layout_.pixel;
+    for_each_band(s, {s.out[0], s.out[1], pixel_bytes, ceil_div(blocks, kTileFilters), kLeastWork},
+                  [&](int64_t image, int64_t row_begin, int64_t row_end, int64_t group, int64_t group_end) {
+                    for (; group < group_end; ++group) {
+                      Rows rows = rows_of(image, group);
+                      for (int64_t row = row_begin; row < row_end; ++row) window_row(rows, row);
+                    }
                   });
   }
 
@@ -118,31 +119,28 @@ class Direct {
     const float* x;
   };
 
-  void run_rows(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) const {
+  Rows rows_of(int64_t image, int64_t group) const {
     const ConvShape& s = layout_.shape;
-    const int64_t blocks = ceil_div(s.filters, layout_.block);
+    const int64_t blocks = ceil_div(s.filters, layout_.block), first = group * kTileFilters;
     const int64_t depth = round_up(s.channels, layout_.plain ? 1 : layout_.block) * s.kernel_size();
-    for (int64_t group = group_begin; group < group_end; ++group) {
-      const int64_t first = group * kTileFilters;
-      Rows rows;
-      rows.blocks = std::min(kTileFilters, blocks - first);
-      rows.weights = packed_ + first * layout_.block * depth;
-      rows.tile.bias = epilogue_.row_bias ? epilogue_.row_bias + first * layout_.block : nullptr;
-      rows.tile.tail = &tail_;
-      rows.tile.y_step = s.out_size() * layout_.block;
-      rows.tile.y_pixel = layout_.block;
-      rows.y = (image * blocks + first) * rows.tile.y_step;
-      rows.x = x_ + image * layout_.image();
-      for (int64_t row = row_begin; row < row_end; ++row) flat_ > 0 ? flat_row(rows, row) : window_row(rows, row);
-    }
+    Rows rows;
+    rows.blocks = std::min(kTileFilters, blocks - first);
+    rows.weights = packed_ + first * layout_.block * depth;
+    rows.tile.bias = epilogue_.row_bias ? epilogue_.row_bias + first * layout_.block : nullptr;
+    rows.tile.tail = &tail_;
+    rows.tile.y_step = s.out_size() * layout_.block;
+    rows.tile.y_pixel = layout_.block;
+    rows.y = (image * blocks + first) * rows.tile.y_step;
+    rows.x = x_ + image * layout_.image();
+    return rows;
   }
 
-  void flat_row(Rows& rows, int64_t row) const {
+  // Outputs [begin, end) of a 1 x 1 kernel.
+  void flat_outputs(Rows rows, int64_t begin, int64_t end) const {
     rows.tile.x_step = layout_.block;
     rows.tile.weights = rows.weights;
     rows.tile.window = layout_.window({0, 1}, {0, 1}, rows.blocks * layout_.block);
-    const int64_t first = row * row_length_;
-    outputs(rows, first * layout_.block, first, std::min(row_length_, flat_ - first));
+    outputs(rows, begin * layout_.block, begin, end - begin);
   }
 
   void window_row(Rows& rows, int64_t row) const {
@@ -182,8 +180,6 @@ class Direct {
   float* y_;
   const Epilogue& epilogue_;
   const FilterTail tail_;
-  int64_t flat_ = 0;  // all outputs, where rows do not matter
-  int64_t row_length_, rows_;
 };
 
 }  // namespace

@@ -124,6 +124,46 @@ SX_INLINE void edge(const DepthwiseRows& work, const Row& row, int64_t at) {
   finish<1>(acc, work, row, at);
 }
 
+// Whether as many outputs as half a kernel stick out on either side, and none on both.
+template <int kColumns>
+SX_INLINE bool even_edges(const DepthwiseRows& work) {
+  const ConvShape& s = *work.shape;
+  constexpr int64_t kEdges = kColumns / 2;
+  return s.pad_begin[1] == kEdges && s.out[1] == s.in[1] && s.in[1] >= 2 * kEdges && work.inner_begin == kEdges &&
+         work.inner_end == s.out[1] - kEdges;
+}
+
+// All of those of a row, windows moving by 1.
+template <int kColumns>
+SX_INLINE void both_edges(const DepthwiseRows& work, const Row& row) {
+  constexpr int kEdges = kColumns / 2;
+  const ConvShape& s = *work.shape;
+  F left[kEdges], right[kEdges];
+#pragma GCC unroll 2
+  for (int e = 0; e < kEdges; ++e) left[e] = right[e] = F{};
+  const float* begin = row.x;
+  const float* end = row.x + s.in[1] * kLanes;
+  const float* w = row.weights;
+  for (int64_t i = 0; i < row.taps; ++i) {
+    F weights[kColumns];
+#pragma GCC unroll 8
+    for (int j = 0; j < kColumns; ++j) weights[j] = load(w + j * kLanes);
+#pragma GCC unroll 2
+    for (int e = 0; e < kEdges; ++e) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kColumns; ++j) {
+        if (j >= kEdges - e) left[e] = fma(weights[j], load(begin + (e - kEdges + j) * kLanes), left[e]);
+        if (j < 2 * kEdges - e) right[e] = fma(weights[j], load(end + (e - 2 * kEdges + j) * kLanes), right[e]);
+      }
+    }
+    begin += row.x_row;
+    end += row.x_row;
+    w += kColumns * kLanes;
+  }
+  finish<kEdges>(left, work, row, 0);
+  finish<kEdges>(right, work, row, s.out[1] - kEdges);
+}
+
 template <int kColumns, int kStride>
 SX_INLINE void inner(const DepthwiseRows& work, const Row& row) {
   const ConvShape& s = *work.shape;
@@ -144,7 +184,8 @@ SX_INLINE void inner(const DepthwiseRows& work, const Row& row) {
   }
 }
 
-template <int kColumns, int kStride>
+// kEdges: those that even_edges() says there are, or 0 for any.
+template <int kColumns, int kStride, int kEdges>
 void rows(const DepthwiseRows& work) {
   const ConvShape& s = *work.shape;
   const FilterTail& tail = *work.tail;
@@ -164,9 +205,13 @@ void rows(const DepthwiseRows& work) {
     row.taps = last - first;
     row.x = row.taps > 0 ? work.x + (start + first * s.dilation[0] - work.x_begin) * s.in[1] * kLanes : work.x;
     row.weights = work.weights + first * row.columns * kLanes;
-    for (int64_t at = 0; at < work.inner_begin; ++at) edge(work, row, at);
+    if constexpr (kEdges > 0) {
+      both_edges<kColumns>(work, row);
+    } else {
+      for (int64_t at = 0; at < work.inner_begin; ++at) edge(work, row, at);
+      for (int64_t at = work.inner_end; at < s.out[1]; ++at) edge(work, row, at);
+    }
     inner<kColumns, kStride>(work, row);
-    for (int64_t at = work.inner_end; at < s.out[1]; ++at) edge(work, row, at);
     row.y += length;
     if (row.residual) row.residual += length;
     if (tail.activate && !(work.residual && tail.residual_last) &&
@@ -177,13 +222,18 @@ void rows(const DepthwiseRows& work) {
   }
 }
 
+template <int kColumns>
+void rows_of_kernel(const DepthwiseRows& work) {
+  if (work.shape->stride[1] == 2) return rows<kColumns, 2, 0>(work);
+  if (work.shape->stride[1] != 1) return rows<0, 0, 0>(work);
+  return even_edges<kColumns>(work) ? rows<kColumns, 1, kColumns / 2>(work) : rows<kColumns, 1, 0>(work);
+}
+
 void any_rows(const DepthwiseRows& work) {
-  const ConvShape& s = *work.shape;
-  if (s.dilation[1] == 1 && s.stride[1] == 1 && s.kernel[1] == 3) return rows<3, 1>(work);
-  if (s.dilation[1] == 1 && s.stride[1] == 2 && s.kernel[1] == 3) return rows<3, 2>(work);
-  if (s.dilation[1] == 1 && s.stride[1] == 1 && s.kernel[1] == 5) return rows<5, 1>(work);
-  if (s.dilation[1] == 1 && s.stride[1] == 2 && s.kernel[1] == 5) return rows<5, 2>(work);
-  return rows<0, 0>(work);
+  const bool dense = work.shape->dilation[1] == 1;
+  if (dense && work.shape->kernel[1] == 3) return rows_of_kernel<3>(work);
+  if (dense && work.shape->kernel[1] == 5) return rows_of_kernel<5>(work);
+  return rows<0, 0, 0>(work);
 }
 
 }  // namespace blocked_depthwise

@@ -20,6 +20,13 @@ struct BlockedTasks {
 void for_each_band(const ConvShape& shape, const BlockedTasks& tasks,
                    FunctionRef<void(int64_t, int64_t, int64_t, int64_t, int64_t)> body);
 
+// A product of `pixels` by `filters`, in tiles of so many, that may be cut anywhere between tiles.
+struct FlatTasks {
+  int64_t batch, pixels, tile_pixels, filters, tile_filters, depth;
+};
+// body(image, pixel_begin, pixel_end, tile_begin, tile_end) for all images, in parallel; tiles are those of filters.
+void for_each_flat_band(const FlatTasks& tasks, FunctionRef<void(int64_t, int64_t, int64_t, int64_t, int64_t)> body);
+
 // The outputs [begin, end) along one axis whose windows lie within the data.
 void inner_outputs(const ConvShape& shape, int axis, int64_t* begin, int64_t* end);
 
