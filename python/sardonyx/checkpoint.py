@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,21 +79,18 @@ def save(
 
 
 def _replace_file(path: Path, content: bytes) -> None:
-    draft = None
+    # Always the same name, so that processes that were killed while they wrote leave one such file, not many.
+    draft = path.with_name(path.name + ".part")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as file:
-            draft = file.name
+        with open(draft, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
-        draft = None
     except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise Fail(f"cannot save '{path}': {error.strerror or error}; what was there before is unchanged") from error
-    finally:
-        if draft is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(draft)
 
 
 def load(

@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 import abc
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -31,6 +32,8 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "Schedule",
+    "Slots",
+    "Values",
     "cosine",
     "exponential",
     "one_cycle",
@@ -40,6 +43,10 @@ __all__ = [
 
 # The learning rate at a step, which is an f32 scalar that counts from 0.
 Schedule: TypeAlias = "Callable[[Tensor], Tensor]"
+# Gives one of the variables that an optimizer keeps for another, by its name: zeros of the same shape at first.
+Slots: TypeAlias = "Callable[[str], Tensor]"
+# The next values of such variables.
+Values: TypeAlias = "Mapping[Tensor, Tensor]"
 
 
 def trainable_variables(y: Tensor) -> list[Tensor]:
@@ -82,7 +89,7 @@ class Optimizer(abc.ABC):
         self.state: dict[str, Tensor] = {}
 
     @abc.abstractmethod
-    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: _Slots) -> tuple[Tensor, _Values]:
+    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Values]:
         """The next value of x, and those of its slots.
 
         Args:
@@ -131,7 +138,7 @@ class Optimizer(abc.ABC):
             rate = apply("CheckFinite", loss, rate, domain="sardonyx")
         values[count] = next_count
         for x, name, gradient in zip(variables, names, grads, strict=True):
-            slots = _Slots(self, x, name)
+            slots = functools.partial(self._slot, x, name)
             new, states = self.step(x, gradient, rate.astype(x.dtype), (count + 1.0).astype(x.dtype), slots)
             for target, value in {x: new, **states}.items():
                 values[target] = value if turn is None else apply("Where", turn, value, target)
@@ -141,6 +148,9 @@ class Optimizer(abc.ABC):
         if name not in self.state:
             self.state[name] = variable(zero, name, trainable=False)
         return self.state[name]
+
+    def _slot(self, x: Tensor, name: str, slot: str) -> Tensor:
+        return self._variable(f"{name}.{slot}", np.zeros(_extents(x), x.dtype))
 
     def _accumulated(
         self, variables: Sequence[Tensor], names: Sequence[str], grads: Sequence[Tensor], values: dict[Tensor, Tensor]
@@ -167,21 +177,6 @@ class Optimizer(abc.ABC):
             factor = apply("Min", constant(1.0), constant(self.clip_norm) / (norm + 1e-6))
             clipped = [g * factor.astype(g.dtype) for g in clipped]
         return clipped
-
-
-class _Slots:
-    """The variables that an optimizer keeps for one variable."""
-
-    def __init__(self, optimizer: Optimizer, x: Tensor, name: str) -> None:
-        self._optimizer = optimizer
-        self._x = x
-        self._name = name
-
-    def __call__(self, slot: str) -> Tensor:
-        return self._optimizer._variable(f"{self._name}.{slot}", np.zeros(_extents(self._x), self._x.dtype))
-
-
-_Values: TypeAlias = "Mapping[Tensor, Tensor]"
 
 
 def _extents(x: Tensor) -> tuple[int, ...]:
@@ -217,7 +212,7 @@ class SGD(Optimizer):
         self.momentum, self.dampening = momentum, dampening
         self.weight_decay, self.nesterov = weight_decay, nesterov
 
-    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: _Slots) -> tuple[Tensor, _Values]:
+    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Values]:
         """See Optimizer.step."""
         if self.weight_decay:
             gradient = gradient + x * self.weight_decay
@@ -255,7 +250,7 @@ class Adam(Optimizer):
             raise InvalidArgument(f"betas are {betas}; numbers in [0, 1) expected")
         self.betas, self.eps, self.weight_decay, self.amsgrad = betas, eps, weight_decay, amsgrad
 
-    def moments(self, gradient: Tensor, count: Tensor, slot: _Slots) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
+    def moments(self, gradient: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
         """The corrected first moment, the root of the corrected second one, and the slots' next values."""
         first, second = self.betas
         mean, square = slot("mean"), slot("square")
@@ -269,7 +264,7 @@ class Adam(Optimizer):
         root = apply("Sqrt", largest / (1.0 - second**count))
         return new_mean / (1.0 - first**count), root, states
 
-    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: _Slots) -> tuple[Tensor, _Values]:
+    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Values]:
         """See Optimizer.step."""
         if self.weight_decay and not self.decoupled:
             gradient = gradient + x * self.weight_decay
@@ -309,7 +304,7 @@ class LAMB(Adam):
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay=weight_decay, **common)
 
-    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: _Slots) -> tuple[Tensor, _Values]:
+    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Values]:
         """See Optimizer.step."""
         mean, root, states = self.moments(gradient, count, slot)
         direction = mean / (root + self.eps)
@@ -337,7 +332,7 @@ class Adagrad(Optimizer):
         super().__init__(lr, **common)
         self.eps, self.lr_decay, self.weight_decay = eps, lr_decay, weight_decay
 
-    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: _Slots) -> tuple[Tensor, _Values]:
+    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Values]:
         """See Optimizer.step."""
         if self.weight_decay:
             gradient = gradient + x * self.weight_decay
@@ -364,7 +359,7 @@ class RMSprop(Optimizer):
         super().__init__(lr, **common)
         self.alpha, self.eps, self.momentum, self.weight_decay = alpha, eps, momentum, weight_decay
 
-    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: _Slots) -> tuple[Tensor, _Values]:
+    def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Values]:
         """See Optimizer.step."""
         if self.weight_decay:
             gradient = gradient + x * self.weight_decay

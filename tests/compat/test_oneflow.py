@@ -371,3 +371,203 @@ def test_compare():
     with pytest.raises(AssertionError):
         util.compare_result(np.ones(2), np.array([1, 1.1]))
     assert util.compare_result(np.ones(2), np.array([1, 1.001]), print_outlier=True).equal
+
+
+# --- training
+
+TRAINING = """
+import sardonyx.compat.oneflow as flow
+import sardonyx.compat.oneflow.nn as nn
+
+DEVICE = "cuda" if flow.cuda.is_available() else "cpu"
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).to(DEVICE)
+loss_fn = nn.CrossEntropyLoss().to(DEVICE)
+optimizer = flow.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+class GraphNet(nn.Graph):
+    def __init__(self):
+        super().__init__()
+        self.model = model
+        self.loss_fn = loss_fn
+        self.add_optimizer(optimizer)
+
+    def build(self, x, y):
+        y_pred = self.model(x)
+        loss = self.loss_fn(y_pred, y)
+        loss.backward()
+        return loss
+
+graph_model = GraphNet()
+graph_model.model.train()
+for epoch in range(3):
+    for batch in range(0, len(images), 50):
+        x = flow.tensor(images[batch:batch + 50]).to(DEVICE)
+        y = flow.tensor(labels[batch:batch + 50]).to(DEVICE)
+        loss = graph_model(x, y)
+        losses.append(loss.item())
+"""
+
+
+def torch_losses(model, make, images, labels, steps, schedule=None):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    theirs.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in model.state_dict().items()})
+    optimizer = make(torch.optim, theirs)
+    scheduler = schedule(torch.optim, optimizer) if schedule is not None else None
+    found = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(theirs(torch.from_numpy(images)), torch.from_numpy(labels))
+        loss.backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+        found.append(loss.item())
+    return found
+
+
+class Trained(nn.Graph):
+    def __init__(self, model, *optimizers, lr_sch=None):
+        super().__init__()
+        self.model = model
+        self.loss = nn.CrossEntropyLoss()
+        for optimizer in optimizers:
+            self.add_optimizer(optimizer, lr_sch=lr_sch)
+
+    def build(self, x, y):
+        logits = self.model(x)
+        loss = self.loss(logits, y)
+        loss.backward()
+        return loss, logits
+
+
+def small():
+    flow.manual_seed(3)
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    return model, rng.normal(size=(12, 6)).astype(np.float32), rng.integers(0, 3, 12)
+
+
+def test_usual_training_program():
+    datasets = pytest.importorskip("sklearn.datasets")
+    digits = datasets.load_digits()
+    images, labels = (digits.images[:500] / 16).astype(np.float32), digits.target[:500]
+    flow.manual_seed(0)
+    losses = []
+    exec(TRAINING, {"images": images, "labels": labels, "losses": losses})
+    assert len(losses) == 30 and losses[0] > 2 and losses[-1] < 1
+
+
+OPTIMIZERS = [
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+    ("Adam", {"lr": 0.02}),
+    ("AdamW", {"lr": 0.02, "weight_decay": 0.1}),
+    ("Adagrad", {"lr": 0.05}),
+    ("RMSprop", {"lr": 0.01, "momentum": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+def test_graphs_train_as_torch_does(name, options):
+    model, images, labels = small()
+    expected = torch_losses(
+        model, lambda library, net: getattr(library, name)(net.parameters(), **options), images, labels, 6
+    )
+    graph = Trained(model, getattr(flow.optim, name)(model.parameters(), **options))
+    results = [graph(flow.tensor(images), flow.tensor(labels)) for _ in range(6)]
+    np.testing.assert_allclose([loss.item() for loss, _ in results], expected, rtol=2e-5)
+    assert results[0][1].shape == (12, 3)
+    graph(flow.tensor(images[:5]), flow.tensor(labels[:5]))  # another shape goes on with the same state
+    assert len(graph.model.state_dict()) == 4
+
+
+SCHEDULES = [
+    ("StepLR", {"step_size": 2, "gamma": 0.5}),
+    ("ExponentialLR", {"gamma": 0.7}),
+    ("MultiStepLR", {"milestones": [1, 4], "gamma": 0.3}),
+    ("CosineAnnealingLR", {"T_max": 3, "eta_min": 0.01}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), SCHEDULES)
+def test_schedules_of_the_learning_rate(name, options):
+    model, images, labels = small()
+    expected = torch_losses(
+        model, lambda library, net: library.SGD(net.parameters(), lr=0.5), images, labels, 7,
+        lambda library, optimizer: getattr(library.lr_scheduler, name)(optimizer, **options),
+    )  # fmt: skip
+    optimizer = flow.optim.SGD(model.parameters(), lr=0.5)
+    graph = Trained(model, optimizer, lr_sch=getattr(flow.optim.lr_scheduler, name)(optimizer, **options))
+    found = [graph(flow.tensor(images), flow.tensor(labels))[0].item() for _ in range(7)]
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+
+
+def test_cosine_decay_stays_at_the_end():
+    model, images, labels = small()
+    optimizer = flow.optim.SGD(model.parameters(), lr=0.5)
+    graph = Trained(model, optimizer, lr_sch=flow.optim.lr_scheduler.CosineDecayLR(optimizer, 2, alpha=0.0))
+    states = []
+    for _ in range(4):
+        graph(flow.tensor(images), flow.tensor(labels))
+        states.append(model[0].weight.numpy())
+    assert (states[0] != states[1]).any() and (states[2] == states[3]).all()
+
+
+def test_groups_frozen_parameters_and_several_optimizers():
+    model, images, labels = small()
+    model.freeze("0.bias")
+    first = flow.optim.SGD([{"params": [model[0].weight, model[0].bias], "lr": 0.0, "clip_grad_max_norm": 1.0}], lr=1.0)
+    second = flow.optim.Adam(model[2].parameters(), lr=0.01)
+    before = model.state_dict()
+    Trained(model, first, second)(flow.tensor(images), flow.tensor(labels))
+    changed = {name for name, value in model.state_dict().items() if (value != before[name]).any()}
+    assert changed == {"2.weight", "2.bias"}
+
+
+def test_losses():
+    rng = np.random.default_rng(2)
+    torch = pytest.importorskip("torch")
+    x, y = rng.normal(size=(4, 3)).astype(np.float32), rng.random((4, 3), np.float32)
+    classes = np.array([0, -100, 2, 1])
+    for name, target in (
+        ("CrossEntropyLoss", classes), ("CrossEntropyLoss", y), ("MSELoss", y), ("L1Loss", y), ("SmoothL1Loss", y),
+        ("BCEWithLogitsLoss", y), ("NLLLoss", np.maximum(classes, 0)),
+    ):  # fmt: skip
+        for reduction in ("mean", "sum"):
+            expected = getattr(torch.nn, name)(reduction=reduction)(torch.from_numpy(x), torch.from_numpy(target))
+            found = getattr(nn, name)(reduction=reduction)(flow.tensor(x), flow.tensor(target))
+            np.testing.assert_allclose(found.item(), expected.item(), rtol=1e-5, err_msg=name)
+    beta = torch.nn.SmoothL1Loss(beta=0.3)(torch.from_numpy(x), torch.from_numpy(y))
+    np.testing.assert_allclose(nn.SmoothL1Loss(beta=0.3)(flow.tensor(x), flow.tensor(y)).item(), beta.item(), rtol=1e-5)
+
+
+def test_mistakes_in_training():
+    model, images, labels = small()
+    x, y = flow.tensor(images), flow.tensor(labels)
+    with pytest.raises(InvalidArgument, match=r"add_optimizer\(\) was not called"):
+        Trained(model)(x, y)
+    with pytest.raises(InvalidArgument, match=r"backward\(\) belongs into build\(\)"):
+        nn.CrossEntropyLoss()(model(images), y).backward()
+    with pytest.raises(InvalidArgument, match="got no parameters"):
+        flow.optim.SGD([], lr=0.1)
+    with pytest.raises(InvalidArgument, match="cannot be mixed"):
+        flow.optim.SGD([{"params": model[0].parameters()}, model[2].weight], lr=0.1)
+    with pytest.raises(InvalidArgument, match="none of the optimizer's parameters"):
+        Trained(model, flow.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1))(x, y)
+    with pytest.raises(InvalidArgument, match="device 'cuda' is not available"):
+        x.to("cuda")
+    optimizer = flow.optim.SGD(model.parameters(), lr=0.1)
+    other = flow.optim.lr_scheduler.StepLR(flow.optim.SGD(model.parameters()), 2)
+    with pytest.raises(InvalidArgument, match="schedule of another optimizer"):
+        Trained(model, optimizer, lr_sch=other)
+    graph = Trained(model, optimizer)
+    graph(x, y)
+    with pytest.raises(InvalidArgument, match="compiled already"):
+        graph.add_optimizer(optimizer)
+
+    class Silent(Trained):
+        def build(self, x, y):
+            return self.loss(self.model(x), y)
+
+    with pytest.raises(InvalidArgument, match=r"calls backward\(\) 0 times"):
+        Silent(model, optimizer)(x, y)

@@ -6,8 +6,10 @@ one whose leaves hold data. Both go the same way.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -24,6 +26,7 @@ __all__ = [
     "apply",
     "apply_all",
     "as_tensor",
+    "collect_losses",
     "constant",
     "data",
     "placeholder",
@@ -191,6 +194,30 @@ class Tensor:
         result: npt.NDArray[Any] = evaluate([self])[0]
         return result
 
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        return self.numpy().item()
+
+    def to(self, device: str) -> Tensor:
+        """The tensor itself, which is on the CPU. Raises InvalidArgument for any other device."""
+        if str(device).split(":")[0] != "cpu":
+            raise InvalidArgument(f"device '{device}' is not available; tensors are on 'cpu'")
+        return self
+
+    def backward(self) -> None:
+        """Says that this scalar is the loss of the graph that is being written (`compat.oneflow.nn.Graph`).
+
+        Raises:
+            InvalidArgument: no such graph is: gradients are kept nowhere else.
+        """
+        losses = _losses.get()
+        if losses is None:
+            raise InvalidArgument(
+                "backward() belongs into build() of a graph with an optimizer; elsewhere optim.SGD(...).minimize(loss) "
+                "gives the update that an Executor runs, and graph.gradients(loss, variables) the gradients"
+            )
+        losses.append(self)
+
     def assign(self, value: npt.ArrayLike) -> None:
         """Gives a variable new elements of the same shape."""
         if self.variable is None:
@@ -328,6 +355,21 @@ class Tensor:
     def argmax(self, axis: int = -1, keepdims: bool = False) -> Tensor:
         """The place of the largest element along an axis."""
         return apply("ArgMax", self, axis=axis, keepdims=int(keepdims))
+
+
+# The tensors whose backward() was called within `collect_losses`.
+_losses: ContextVar[list[Tensor] | None] = ContextVar("losses", default=None)
+
+
+@contextlib.contextmanager
+def collect_losses() -> Iterator[list[Tensor]]:
+    """Within the block, tensors whose `backward()` is called are added to the list that it gives."""
+    losses: list[Tensor] = []
+    token = _losses.set(losses)
+    try:
+        yield losses
+    finally:
+        _losses.reset(token)
 
 
 TensorLike: TypeAlias = "Tensor | npt.ArrayLike"

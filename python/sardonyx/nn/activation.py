@@ -118,24 +118,22 @@ class LeakyReLU(_Activation):
         self._attributes = {"alpha": negative_slope}
 
 
-class ELU(_Activation):
+class _WithAlpha(_Activation):
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self._attributes = {"alpha": alpha}
+
+
+class ELU(_WithAlpha):
     """x where x > 0, else alpha * (exp(x) - 1)."""
 
     op = "Elu"
 
-    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        super().__init__(inplace)
-        self._attributes = {"alpha": alpha}
 
-
-class CELU(_Activation):
+class CELU(_WithAlpha):
     """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
 
     op = "Celu"
-
-    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        super().__init__(inplace)
-        self._attributes = {"alpha": alpha}
 
 
 class GELU(_Activation):
@@ -148,24 +146,22 @@ class GELU(_Activation):
         self._attributes = {"approximate": approximate}
 
 
-class Softmax(_Activation):
+class _AlongAxis(_Activation):
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self._attributes = {"axis": dim}
+
+
+class Softmax(_AlongAxis):
     """exp(x) / sum(exp(x)) along an axis."""
 
     op = "Softmax"
 
-    def __init__(self, dim: int = -1) -> None:
-        super().__init__()
-        self._attributes = {"axis": dim}
 
-
-class LogSoftmax(_Activation):
+class LogSoftmax(_AlongAxis):
     """log(softmax(x)) along an axis."""
 
     op = "LogSoftmax"
-
-    def __init__(self, dim: int = -1) -> None:
-        super().__init__()
-        self._attributes = {"axis": dim}
 
 
 class SiLU(_Activation):

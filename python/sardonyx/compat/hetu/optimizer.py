@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import sardonyx.optim as _optim
 from sardonyx.graph.executor import Update, gradients
@@ -98,6 +99,8 @@ class AdaGradOptimizer(Optimizer):
 class AdamOptimizer(Optimizer):
     """Kingma and Ba 2015."""
 
+    _largest: ClassVar[bool] = False
+
     def __init__(
         self,
         learning_rate: float | Schedule = 0.01,
@@ -107,48 +110,38 @@ class AdamOptimizer(Optimizer):
         l2reg: float = 0,
         amsgrad: bool = False,
     ) -> None:
+        amsgrad = amsgrad or self._largest
         super().__init__(_optim.Adam(learning_rate, (beta1, beta2), epsilon, amsgrad=amsgrad), l2reg)
 
 
 class AMSGradOptimizer(AdamOptimizer):
     """Adam with the largest second moment so far (Reddi et al. 2018)."""
 
+    _largest = True
+
+
+class _DecayOptimizer(Optimizer):
+    _make: ClassVar[type[_optim.AdamW | _optim.LAMB]]
+
     def __init__(
         self,
         learning_rate: float | Schedule = 0.01,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
         l2reg: float = 0,
     ) -> None:
-        super().__init__(learning_rate, beta1, beta2, epsilon, l2reg, amsgrad=True)
+        super().__init__(self._make(learning_rate, (beta1, beta2), epsilon, weight_decay=weight_decay), l2reg)
 
 
-class AdamWOptimizer(Optimizer):
+class AdamWOptimizer(_DecayOptimizer):
     """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019)."""
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 0.01,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-7,
-        weight_decay: float = 0.0,
-        l2reg: float = 0,
-    ) -> None:
-        super().__init__(_optim.AdamW(learning_rate, (beta1, beta2), epsilon, weight_decay=weight_decay), l2reg)
+    _make = _optim.AdamW
 
 
-class LambOptimizer(Optimizer):
+class LambOptimizer(_DecayOptimizer):
     """You et al. 2020."""
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 0.01,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-7,
-        weight_decay: float = 0.0,
-        l2reg: float = 0,
-    ) -> None:
-        super().__init__(_optim.LAMB(learning_rate, (beta1, beta2), epsilon, weight_decay=weight_decay), l2reg)
+    _make = _optim.LAMB

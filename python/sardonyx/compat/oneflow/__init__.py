@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from sardonyx import weights
-from sardonyx.compat.oneflow import nn
+from sardonyx.compat.oneflow import cuda, nn, optim
 from sardonyx.compat.oneflow.creation import (
     arange,
     from_numpy,
@@ -46,6 +46,7 @@ __all__ = [
     "arange",
     "bfloat16",
     "bool",
+    "cuda",
     "device",
     "double",
     "float",
@@ -63,6 +64,7 @@ __all__ = [
     "nn",
     "no_grad",
     "ones",
+    "optim",
     "rand",
     "randint",
     "randn",

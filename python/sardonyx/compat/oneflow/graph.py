@@ -1,4 +1,4 @@
-"""Graphs: modules whose `build` is compiled once for each set of input shapes."""
+"""Graphs: modules whose `build` is compiled once for each set of input shapes, to infer or to train."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from sardonyx.compat.oneflow.optim import Optimizer
+from sardonyx.compat.oneflow.optim.lr_scheduler import LRScheduler
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph import Executor, Tensor, data, placeholder
+from sardonyx.graph import Executor, Tensor, Update, data, placeholder
+from sardonyx.graph.tensor import collect_losses
 from sardonyx.nn import Module
 
 __all__ = ["Graph", "Trace"]
@@ -32,8 +35,9 @@ class Trace:
     executor: Executor
 
     def run(self, arrays: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """The outputs for other inputs of those types and shapes."""
-        return self.executor.run(dict(zip(self.inputs, arrays, strict=True)))
+        """The outputs for other inputs of those types and shapes. In a graph that trains, parameters change."""
+        results = self.executor.run(dict(zip(self.inputs, arrays, strict=True)))
+        return results[: len(self.outputs)]
 
 
 def _structure(value: Any, leaves: list[Tensor]) -> Callable[[list[Any]], Any]:
@@ -57,12 +61,28 @@ class Graph(Module):
 
     Inputs are named `_<class>_<number>-input_<i>/out`, the number counting instances of the class.
 
+    A graph trains where `add_optimizer` was called and `build` calls `backward()` of the loss: a call then is a step.
+
     Example:
         >>> class Doubled(Graph):
         ...     def build(self, x):
         ...         return x + x
         >>> Doubled()(np.ones(2, np.float32)).numpy()
         array([2., 2.], dtype=float32)
+        >>> from sardonyx.compat.oneflow import nn, optim
+        >>> class Trained(Graph):
+        ...     def __init__(self, model):
+        ...         super().__init__()
+        ...         self.model = model
+        ...         self.add_optimizer(optim.SGD(model.parameters(), lr=0.1))
+        ...     def build(self, x, y):
+        ...         loss = nn.MSELoss()(self.model(x), y)
+        ...         loss.backward()
+        ...         return loss
+        >>> graph, x = Trained(nn.Linear(2, 1)), np.ones((4, 2), np.float32)
+        >>> first, second = (graph(x, x[:, :1]).item() for _ in range(2))
+        >>> second < first
+        True
     """
 
     _counts: ClassVar[dict[str, int]] = {}
@@ -74,6 +94,21 @@ class Graph(Module):
         Graph._counts[kind] = number + 1
         self._name = f"{kind}_{number}"
         self._traces: dict[Any, Trace] = {}
+        self._optimizers: list[Optimizer] = []
+
+    def add_optimizer(self, optim: Optimizer, *, lr_sch: LRScheduler | None = None) -> None:
+        """Makes the graph train: each call changes the optimizer's parameters once.
+
+        Args:
+            lr_sch: how the learning rate changes from call to call.
+        """
+        if self._traces:
+            raise InvalidArgument(f"{self.name} is compiled already; add optimizers in __init__, before it is called")
+        if lr_sch is not None:
+            if lr_sch.optimizer is not optim:
+                raise InvalidArgument("lr_sch is the schedule of another optimizer")
+            lr_sch.attach()
+        self._optimizers.append(optim)
 
     @property
     def name(self) -> str:
@@ -116,9 +151,23 @@ class Graph(Module):
         if key not in self._traces:
             leaves = [placeholder(f"_{self.name}-input_{i}/out", x.dtype, x.shape) for i, x in enumerate(arrays)]
             outputs: list[Tensor] = []
-            structure = _structure(super().__call__(*leaves), outputs)
-            self._traces[key] = Trace(leaves, outputs, arrays, structure, Executor(outputs))
+            with collect_losses() as losses:
+                structure = _structure(super().__call__(*leaves), outputs)
+            fetches: list[Tensor | Update] = [*outputs, *self._updates(losses)]
+            self._traces[key] = Trace(leaves, outputs, arrays, structure, Executor(fetches))
         return self._traces[key]
+
+    def _updates(self, losses: list[Tensor]) -> list[Update]:
+        if not self._optimizers:
+            if losses:
+                raise InvalidArgument(f"build() of {self.name} calls backward(), but add_optimizer() was not called")
+            return []
+        if len(losses) != 1:
+            raise InvalidArgument(
+                f"build() of {self.name} calls backward() {len(losses)} times; once, of the loss, expected in a graph "
+                "with an optimizer"
+            )
+        return [update for optimizer in self._optimizers for update in optimizer.updates(losses[0])]
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """The outputs of `build`, computed."""

@@ -11,39 +11,12 @@ import numpy.typing as npt
 from sardonyx import graph, losses
 from sardonyx.compat.singa import eager
 from sardonyx.compat.singa.eager import Operand, Tensor, as_float, call, call_all
-from sardonyx.compat.singa.layers import (
-    LSTM,
-    RNN,
-    AvgPool1d,
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Layer,
-    Linear,
-    MaxPool1d,
-    MaxPool2d,
-    Pooling2d,
-    SeparableConv2d,
-)
+from sardonyx.compat.singa.layers import *  # noqa: F403
+from sardonyx.compat.singa.layers import BatchNorm2d, Conv2d, Pooling2d
+from sardonyx.compat.singa.layers import __all__ as _layers
 from sardonyx.errors import InvalidArgument
 
-__all__ = [
-    "LSTM",
-    "RNN",
-    "AvgPool1d",
-    "AvgPool2d",
-    "BatchNorm2d",
-    "Conv2d",
-    "Layer",
-    "Linear",
-    "MaxPool1d",
-    "MaxPool2d",
-    "Pooling2d",
-    "SeparableConv2d",
-    "backward",
-    "gradients",
-    "training",
-]
+__all__ = [*_layers, "backward", "gradients", "training"]
 
 # Whether operations are a part of training: programs set it.
 training = False

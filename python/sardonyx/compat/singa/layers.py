@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -206,56 +206,52 @@ class Pooling2d(Layer):
         return call("MaxPool" if self.is_max else "AveragePool", x, **self.attributes)
 
 
-class MaxPool2d(Pooling2d):
+class _Pooling2d(Pooling2d):
+    largest: ClassVar[bool]
+
+    def __init__(
+        self,
+        kernel_size: _Pair,
+        stride: _Pair | None = None,
+        padding: _Pair = 0,
+        odd_padding: Sequence[int] = (0, 0, 0, 0),
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, self.largest, odd_padding=odd_padding)
+
+
+class _Pooling1d(_Pooling2d):
+    def __init__(
+        self,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: int = 0,
+        odd_padding: Sequence[int] = (0, 0, 0, 0),
+    ) -> None:
+        super().__init__((1, kernel_size), (1, stride or kernel_size), (0, padding), odd_padding)
+
+
+class MaxPool2d(_Pooling2d):
     """The largest elements of windows."""
 
-    def __init__(
-        self,
-        kernel_size: _Pair,
-        stride: _Pair | None = None,
-        padding: _Pair = 0,
-        odd_padding: Sequence[int] = (0, 0, 0, 0),
-    ) -> None:
-        super().__init__(kernel_size, stride, padding, True, odd_padding=odd_padding)
+    largest = True
 
 
-class AvgPool2d(Pooling2d):
+class AvgPool2d(_Pooling2d):
     """The means of windows."""
 
-    def __init__(
-        self,
-        kernel_size: _Pair,
-        stride: _Pair | None = None,
-        padding: _Pair = 0,
-        odd_padding: Sequence[int] = (0, 0, 0, 0),
-    ) -> None:
-        super().__init__(kernel_size, stride, padding, False, odd_padding=odd_padding)
+    largest = False
 
 
-class MaxPool1d(Pooling2d):
+class MaxPool1d(_Pooling1d):
     """The largest elements of windows of columns."""
 
-    def __init__(
-        self,
-        kernel_size: int,
-        stride: int | None = None,
-        padding: int = 0,
-        odd_padding: Sequence[int] = (0, 0, 0, 0),
-    ) -> None:
-        super().__init__((1, kernel_size), (1, stride or kernel_size), (0, padding), True, odd_padding=odd_padding)
+    largest = True
 
 
-class AvgPool1d(Pooling2d):
+class AvgPool1d(_Pooling1d):
     """The means of windows of columns."""
 
-    def __init__(
-        self,
-        kernel_size: int,
-        stride: int | None = None,
-        padding: int = 0,
-        odd_padding: Sequence[int] = (0, 0, 0, 0),
-    ) -> None:
-        super().__init__((1, kernel_size), (1, stride or kernel_size), (0, padding), False, odd_padding=odd_padding)
+    largest = False
 
 
 def _one_layer(num_layers: int, bidirectional: bool) -> None:

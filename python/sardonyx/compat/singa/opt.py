@@ -76,7 +76,7 @@ class Optimizer:
         x = param.parameter()
         rate, count = self._rate_and_count(x.dtype)
         slots = _Slots(self, x)
-        new, states = self._rule.step(x, grad.operand(), rate, count, slots)  # type: ignore[arg-type]
+        new, states = self._rule.step(x, grad.operand(), rate, count, slots)
         eager.queue(x, new)
         for slot, value in states.items():
             eager.queue(slot, value)

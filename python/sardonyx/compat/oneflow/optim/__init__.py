@@ -1,0 +1,101 @@
+"""OneFlow's optimizers, for `nn.Graph.add_optimizer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import sardonyx.optim as _optim
+from sardonyx.compat.oneflow.optim import lr_scheduler
+from sardonyx.errors import InvalidArgument
+from sardonyx.graph import Tensor, Update
+
+__all__ = ["LAMB", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+
+
+class Optimizer:
+    """What all share.
+
+    Args:
+        params: parameters, or dictionaries with some under "params" and options for those.
+        lr: the learning rate.
+        options: as the optimizer of that name in `sardonyx.optim` takes them; clip_grad_max_norm bounds the joint norm
+            of the gradients.
+
+    Attributes:
+        groups: parameters, with the optimizer of `sardonyx.optim` that changes them.
+
+    Example:
+        >>> model = Linear(4, 2)
+        >>> SGD([{"params": [model.weight], "lr": 0.1}, {"params": [model.bias]}], lr=0.2).groups[1][1].lr
+        0.2
+    """
+
+    make: ClassVar[Callable[..., _optim.Optimizer]]
+    usual: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, params: Iterable[Tensor | Mapping[str, Any]], lr: float = 1e-3, **options: Any) -> None:
+        common = {**self.usual, "lr": lr, **options}
+        given = list(params)
+        if not given:
+            raise InvalidArgument("the optimizer got no parameters")
+        groups = [dict(x) for x in given if isinstance(x, Mapping)]
+        if len(groups) not in (0, len(given)):
+            raise InvalidArgument("parameters and dictionaries of them cannot be mixed")
+        self.groups: list[tuple[list[Tensor], _optim.Optimizer]] = []
+        for group in groups or [{"params": given}]:
+            chosen = list(group.pop("params"))
+            settings = {**common, **group}
+            settings.pop("clip_grad_norm_type", None)
+            settings["clip_norm"] = settings.pop("clip_grad_max_norm", None)
+            self.groups.append((chosen, type(self).make(**settings)))
+
+    def updates(self, loss: Tensor) -> list[Update]:
+        """The updates of all groups. Parameters that are frozen, or that the loss does not depend on, stay."""
+        reached = set(_optim.trainable_variables(loss))
+        found = []
+        for params, rule in self.groups:
+            chosen = [x for x in params if x in reached]
+            if chosen:
+                found.append(rule.minimize(loss, chosen))
+        if not found:
+            raise InvalidArgument("the loss depends on none of the optimizer's parameters")
+        return found
+
+
+class SGD(Optimizer):
+    """See sardonyx.optim.SGD."""
+
+    make = _optim.SGD
+
+
+class Adam(Optimizer):
+    """See sardonyx.optim.Adam."""
+
+    make = _optim.Adam
+
+
+class AdamW(Optimizer):
+    """See sardonyx.optim.AdamW; without weight decay unless it is given."""
+
+    make = _optim.AdamW
+    usual: ClassVar[dict[str, Any]] = {"weight_decay": 0.0}
+
+
+class Adagrad(Optimizer):
+    """See sardonyx.optim.Adagrad."""
+
+    make = _optim.Adagrad
+
+
+class RMSprop(Optimizer):
+    """See sardonyx.optim.RMSprop."""
+
+    make = _optim.RMSprop
+
+
+class LAMB(Optimizer):
+    """See sardonyx.optim.LAMB."""
+
+    make = _optim.LAMB
+    usual: ClassVar[dict[str, Any]] = {"eps": 1e-8}
