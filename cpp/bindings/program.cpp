@@ -68,6 +68,7 @@ void bind_program(py::module_& module) {
       .def("inputs", [](const Program& self) { return ports_to_python(self.inputs()); })
       .def("outputs", [](const Program& self) { return ports_to_python(self.outputs()); })
       .def("run", &run_program, py::arg("feeds"))
+      .def("planned_bytes", &Program::planned_bytes)
       .def("explain", [](const Program& self) { return explain_to_python(self.explain()); })
       .def(
           "set_profiling", [](Program& self, bool on) { self.set_profiling(on); }, py::arg("on"))

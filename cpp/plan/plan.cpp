@@ -7,6 +7,7 @@
 #include "ops/named_error.h"
 #include "plan/late_kernel.h"
 #include "plan/memory_planner.h"
+#include "plan/schedule.h"
 
 namespace sx {
 namespace {
@@ -35,9 +36,10 @@ struct Plan::Planner {
   // Values that share memory form a block: views of one another, or written in place.
   std::vector<int> block_of;  // per slot; kNone: not planned
   std::vector<Lifetime> blocks;
-  std::vector<int> last_use;  // per slot
-  std::vector<bool> lasting;  // per slot: input, constant or output of the graph, or a view of one
-  std::vector<bool> donated;  // per slot: an input whose memory may be taken
+  std::vector<int> last_use;   // per slot
+  std::vector<int> last_read;  // per slot: the same, where more than the shape is read
+  std::vector<bool> lasting;   // per slot: input, constant or output of the graph, or a view of one
+  std::vector<bool> donated;   // per slot: an input whose memory may be taken
 
   Planner(const Graph& g, Plan& p) : graph(g), plan(p), facts(facts_of(g)), slot_of(g.value_limit(), kNone) {}
 
@@ -76,8 +78,8 @@ struct Plan::Planner {
     }
   }
 
-  // In order; notes who reads a value last.
-  std::vector<NodeId> needed_nodes() {
+  // In the order of their steps; notes who reads a value last.
+  std::vector<NodeId> needed_nodes(const std::vector<bool>& given_up) {
     std::vector<bool> wanted(graph.value_limit(), false);
     for (ValueId output : graph.outputs) wanted[static_cast<size_t>(output)] = true;
     std::vector<NodeId> needed;
@@ -92,12 +94,22 @@ struct Plan::Planner {
         if (read != kNone) wanted[static_cast<size_t>(read)] = true;
     }
     std::reverse(needed.begin(), needed.end());
+    if (std::find(given_up.begin(), given_up.end(), true) != given_up.end())
+      needed = update_early(graph, needed, value_bytes(), given_up);
     last_reader.assign(graph.value_limit(), kNone);
     for (NodeId id : needed)
       for (ValueId read : graph.reads(id))
         if (read != kNone) last_reader[static_cast<size_t>(read)] = id;
     for (ValueId output : graph.outputs) last_reader[static_cast<size_t>(output)] = kNone;
     return needed;
+  }
+
+  std::vector<size_t> value_bytes() const {
+    std::vector<size_t> bytes(graph.value_limit(), 0);
+    for (size_t id = 0; id < bytes.size(); ++id)
+      if (graph.has_value(static_cast<ValueId>(id)) && !known(static_cast<ValueId>(id)))
+        bytes[id] = planned_bytes(static_cast<ValueId>(id)).value_or(0);
+    return bytes;
   }
 
   // The sequence that output 0 of the node may take the place of, or kNone.
@@ -152,11 +164,21 @@ struct Plan::Planner {
 
   void find_lifetimes() {
     last_use.assign(plan.slots_, -1);
+    last_read.assign(plan.slots_, -1);
     for (size_t i = 0; i < plan.steps_.size(); ++i) {
-      for (int read : plan.steps_[i].inputs)
-        if (read != kNone) last_use[static_cast<size_t>(read)] = static_cast<int>(i);
-      for (const Step::Output& output : plan.steps_[i].outputs)
-        if (output.slot != kNone) last_use[static_cast<size_t>(output.slot)] = static_cast<int>(i);
+      const Step& step = plan.steps_[i];
+      const std::vector<int>& shape_only = step.node->op->shape_only_inputs();
+      for (size_t k = 0; k < step.inputs.size(); ++k) {
+        if (step.inputs[k] == kNone) continue;
+        const auto read = static_cast<size_t>(step.inputs[k]);
+        last_use[read] = static_cast<int>(i);
+        if (std::find(shape_only.begin(), shape_only.end(), static_cast<int>(k)) == shape_only.end())
+          last_read[read] = static_cast<int>(i);
+      }
+      for (const Step::Output& output : step.outputs)
+        if (output.slot != kNone)
+          last_use[static_cast<size_t>(output.slot)] = last_read[static_cast<size_t>(output.slot)] =
+              static_cast<int>(i);
     }
     lasting.assign(plan.slots_, false);
     for (const auto& constant : plan.constants_) lasting[static_cast<size_t>(constant.first)] = true;
@@ -177,8 +199,8 @@ struct Plan::Planner {
     }
   }
 
-  std::optional<size_t> planned_bytes(const Node& node, size_t output) const {
-    const Type& type = facts[static_cast<size_t>(node.outputs[output])].type;
+  std::optional<size_t> planned_bytes(ValueId value) const {
+    const Type& type = facts[static_cast<size_t>(value)].type;
     const auto shape = type.concrete_shape();
     if (!type.is_tensor() || type.dtype == DType::kString || !shape) return std::nullopt;
     return static_cast<size_t>(checked_mul(shape->size(), static_cast<int64_t>(size_of(type.dtype))));
@@ -192,6 +214,7 @@ struct Plan::Planner {
         for (int read : step.inputs)
           if (read != kNone) held[static_cast<size_t>(read)] = true;
     for_views_backwards([&](size_t viewed, size_t view) { held[viewed] = held[viewed] || held[view]; });
+    find_donors(held);
     block_of.assign(plan.slots_, kNone);
     for (size_t i = 0; i < plan.steps_.size(); ++i) {
       Step& step = plan.steps_[i];
@@ -206,21 +229,24 @@ struct Plan::Planner {
           const int block = block_of[static_cast<size_t>(from)];
           block_of[to] = block;
           if (block != kNone)
-            blocks[static_cast<size_t>(block)].last = std::max(blocks[static_cast<size_t>(block)].last, last_use[to]);
+            blocks[static_cast<size_t>(block)].last = std::max(blocks[static_cast<size_t>(block)].last, last_read[to]);
           continue;
         }
-        const auto bytes = planned_bytes(*step.node, k);
-        if (k == 0 && lasting[to] && !held[to]) output.donor = donor_of(step, at);
-        if (lasting[to] || held[to] || op.retains_inputs() || !bytes) continue;
+        const auto bytes = planned_bytes(step.node->outputs[k]);
+        const bool in_arena = !lasting[to] && !held[to] && !op.retains_inputs() && bytes && output.donor == kNone;
+        if (!in_arena) {
+          if (output.donor == kNone) plan.fresh_bytes_ += bytes.value_or(0);
+          continue;
+        }
         output.planned = true;
         output.capacity = *bytes;
         const int shared = k == 0 ? in_place_block(step, at, *bytes) : kNone;
         if (shared != kNone) {
           block_of[to] = shared;
-          blocks[static_cast<size_t>(shared)].last = std::max(at, last_use[to]);
+          blocks[static_cast<size_t>(shared)].last = std::max(at, last_read[to]);
         } else {
           block_of[to] = static_cast<int>(blocks.size());
-          blocks.push_back({at, std::max(at, last_use[to]), *bytes});
+          blocks.push_back({at, std::max(at, last_read[to]), *bytes});
         }
       }
     }
@@ -250,6 +276,50 @@ struct Plan::Planner {
       int reads = 0;  // of the block by this very step, views included
       for (int read : step.inputs) reads += read != kNone && block_of[static_cast<size_t>(read)] == block;
       if (reads == 1) return block;
+    }
+    return kNone;
+  }
+
+  // Lasting outputs that are computed in place of a donated input, in one step or a chain of them, take its memory.
+  void find_donors(const std::vector<bool>& held) {
+    std::vector<int> producer(plan.slots_, kNone);  // step that computes the slot as its output 0
+    std::vector<bool> viewed(plan.slots_, false);
+    for (size_t i = 0; i < plan.steps_.size(); ++i)
+      if (plan.steps_[i].outputs[0].slot != kNone)
+        producer[static_cast<size_t>(plan.steps_[i].outputs[0].slot)] = static_cast<int>(i);
+    for_views_backwards([&](size_t from, size_t) { viewed[from] = true; });
+    for (size_t i = 0; i < plan.steps_.size(); ++i) {
+      const int to = plan.steps_[i].outputs[0].slot;
+      if (to == kNone || !lasting[static_cast<size_t>(to)] || held[static_cast<size_t>(to)]) continue;
+      std::vector<std::pair<int, int>> chain;  // step, slot that it overwrites
+      int at = static_cast<int>(i);
+      while (at != kNone) {
+        const Step& step = plan.steps_[static_cast<size_t>(at)];
+        const int donor = donor_of(step, at);
+        if (donor != kNone) {
+          chain.emplace_back(at, donor);
+          for (const auto& [link, from] : chain) plan.steps_[static_cast<size_t>(link)].outputs[0].donor = from;
+          break;
+        }
+        const int from = link_of(step, at, held, viewed);
+        if (from == kNone) break;
+        chain.emplace_back(at, from);
+        at = producer[static_cast<size_t>(from)];
+      }
+    }
+  }
+
+  // The value that output 0 of step `at` may be written over, and that nothing else has anything to do with, or kNone.
+  int link_of(const Step& step, int at, const std::vector<bool>& held, const std::vector<bool>& viewed) const {
+    const auto bytes = planned_bytes(step.node->outputs[0]);
+    if (!bytes || step.node->op->aliased_input() != kNone) return kNone;
+    for (int i : step.node->op->in_place_inputs()) {
+      if (static_cast<size_t>(i) >= step.node->inputs.size() || step.inputs[static_cast<size_t>(i)] == kNone) continue;
+      const auto from = static_cast<size_t>(step.inputs[static_cast<size_t>(i)]);
+      if (!lasting[from] && !held[from] && !viewed[from] && last_use[from] == at &&
+          planned_bytes(step.node->inputs[static_cast<size_t>(i)]) == bytes &&
+          std::count(step.inputs.begin(), step.inputs.end(), static_cast<int>(from)) == 1)
+        return static_cast<int>(from);
     }
     return kNone;
   }
@@ -309,7 +379,7 @@ Plan::Plan(const Graph& graph, const std::vector<Type>& input_types, const std::
            PrepareHost& host) {
   Planner planner(graph, *this);
   planner.bind(input_types);
-  const std::vector<NodeId> needed = planner.needed_nodes();
+  const std::vector<NodeId> needed = planner.needed_nodes(donated);
   for (ValueId input : graph.inputs) input_slots_.push_back(planner.slot(input));
   steps_.reserve(needed.size());
   for (NodeId id : needed) planner.make_step(id, host);

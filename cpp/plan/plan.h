@@ -68,7 +68,7 @@ struct Step {
     bool planned = false;
     size_t offset = 0;
     size_t capacity = 0;
-    int donor = kNone;  // slot of a donated input that is read for the last time here
+    int donor = kNone;  // slot whose memory this takes: a donated input's, or what was written there in its place
   };
   std::vector<Output> outputs;
   std::vector<int> release;  // unplanned slots that nothing reads after this step
@@ -98,6 +98,8 @@ class Plan {
 
   const std::vector<Step>& steps() const { return steps_; }
   size_t arena_bytes() const { return arena_bytes_; }
+  // What a run takes beside its inputs, as far as sizes are known: the arena and outputs in memory of their own.
+  size_t planned_bytes() const { return arena_bytes_ + fresh_bytes_; }
 
  private:
   struct Planner;
@@ -112,6 +114,7 @@ class Plan {
   std::vector<bool> output_moves_;  // the value leaves the context: no constant, and no later output is the same
   std::vector<int> transient_;      // slots to clear after a run
   size_t arena_bytes_ = 0;
+  size_t fresh_bytes_ = 0;
   std::mutex mutex_;
   std::vector<std::unique_ptr<RunContext>> idle_;
 };

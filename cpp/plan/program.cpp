@@ -64,6 +64,11 @@ Program::Program(ImportedModel model, std::vector<Binding> bindings, const Sessi
   executable_ = std::make_unique<Executable>(graph, config_.plan_limit, config_.precision, std::move(donated));
 }
 
+size_t Program::planned_bytes() const {
+  const std::shared_ptr<Plan> plan = executable_->newest_plan();
+  return plan ? plan->planned_bytes() : 0;
+}
+
 std::vector<Datum> Program::run(const std::vector<std::pair<std::string, Datum>>& feeds, const RunConfig& config) {
   for (const auto& feed : feeds)
     SX_REQUIRE(

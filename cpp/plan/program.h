@@ -49,10 +49,13 @@ class Program {
   const std::vector<PortInfo>& outputs() const { return outputs_; }  // that a run returns: those that update nothing
 
   // Runs the graph once and then gives the variables their next values, in the memory of the old ones where the graph
-  // allows it. Where a run fails, variables are unchanged unless it failed in the midst of their updates. One run at a
+  // allows it. Where a run fails, variables are unchanged unless it failed in the midst of their updates, which begin as
+  // soon as the first gradients are there. One run at a
   // time; a variable must not be read by another program meanwhile.
   std::vector<Datum> run(const std::vector<std::pair<std::string, Datum>>& feeds, const RunConfig& config);
 
+  // Plan::planned_bytes() of the newest plan; 0 before the first run.
+  size_t planned_bytes() const;
   const std::vector<PassEvent>& explain() const { return log_.events(); }
   std::vector<ProfileEvent> take_profile() { return profile_.take(); }
   void set_profiling(bool on) { profiling_ = on; }
