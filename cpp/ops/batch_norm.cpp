@@ -292,9 +292,7 @@ void training_gradient(const T* dy, const T* x, const Extents& e, const double* 
                    dscale[c] = products * s;
                    dbias[c] = sum_dy;
                    const double by = scale[c] * s, by_x = s * s * products / count, mean_dy = sum_dy / count;
-                   each([&](int64_t at) {
-                     dx[at] = static_cast<T>(by * (dy[at] - mean_dy - (x[at] - mean) * by_x));
-                   });
+                   each([&](int64_t at) { dx[at] = static_cast<T>(by * (dy[at] - mean_dy - (x[at] - mean) * by_x)); });
                  }
                });
 }

@@ -140,8 +140,8 @@ Kernel make_input_gradient(Prepare& p) {
     Tensor& dx = run.out(0, stacked_shape(s.channels, s.in[0], s.in[1], s.batch));
     Epilogue epilogue;
     if (run.has(3)) {
-      SX_CHECK(run, run.in(3).shape() == dx.shape(), "the residual is ", run.in(3).shape().str(),
-               " but the result is ", dx.shape().str());
+      SX_CHECK(run, run.in(3).shape() == dx.shape(), "the residual is ", run.in(3).shape().str(), " but the result is ",
+               dx.shape().str());
       epilogue.residual = run.in(3).data<float>();
     }
     if (dx.size() == 0) return;
@@ -161,8 +161,7 @@ Kernel make_weight_gradient(Prepare& p) {
     SX_CHECK(run, can_stack(s) && dy.shape() == expected, "the gradient is ", dy.shape().str(), "; ", expected.str(),
              " expected");
     Tensor& dw = run.out(0, w);
-    if (dw.size() > 0)
-      stacked_weight_gradient(s, plain, data_of(x, plain), dy.data<float>(), dw.data<float>());
+    if (dw.size() > 0) stacked_weight_gradient(s, plain, data_of(x, plain), dy.data<float>(), dw.data<float>());
   };
 }
 
@@ -345,11 +344,8 @@ void define_stacked(OpList& ops) {
               .in_place({0, 1})
               .infer(same_as(0))
               .kernel(make_relu_gradient));
-  add_pool_attrs(ops.add(OpDef("StackedMaxPool", "sardonyx")
-                             .in("X", "", kF32)
-                             .out("Y")
-                             .infer(infer_max_pool)
-                             .kernel(make_max_pool)));
+  add_pool_attrs(ops.add(
+      OpDef("StackedMaxPool", "sardonyx").in("X", "", kF32).out("Y").infer(infer_max_pool).kernel(make_max_pool)));
   add_pool_attrs(ops.add(OpDef("StackedMaxPoolGradient", "sardonyx")
                              .in("dY", "", kF32)
                              .in("X", "", kF32)

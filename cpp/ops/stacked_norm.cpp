@@ -74,8 +74,7 @@ Kernel make_norm(Prepare& p) {
         const double found[2] = {mean[i], variance};
         for (int k = 0; k < 2; ++k)
           if (next[k])
-            next[k][c] =
-                static_cast<float>(run.in(3 + k).data<float>()[c] * momentum + found[k] * (1 - momentum));
+            next[k][c] = static_cast<float>(run.in(3 + k).data<float>()[c] * momentum + found[k] * (1 - momentum));
       }
       float* to = y.data<float>() + at;
       stacked_kernel().scale_add(x.data<float>() + at, factor, shift, residual ? residual + at : nullptr, low, high,
@@ -126,21 +125,21 @@ Kernel make_norm_gradient(Prepare& p) {
 void define_stacked_norm(OpList& ops) {
   constexpr DTypeSet kF32 = DType::kFloat32;
   ops.add(OpDef("StackedBatchNorm", "sardonyx")
-                            .attr("epsilon", 1e-5f)
-                            .attr("momentum", 0.9f)
-                            .attr("relu", 0)
-                            .in("X", "", kF32)
-                            .in("scale", "", kF32)
-                            .in("B", "", kF32)
-                            .in("input_mean", "", kF32)
-                            .in("input_var", "", kF32)
-                            .optional_in("residual", "", kF32)
-                            .out("Y")
-                            .optional_out("running_mean")
-                            .optional_out("running_var")
-                            .in_place({5})
-                            .infer(infer_norm)
-                            .kernel(make_norm));
+              .attr("epsilon", 1e-5f)
+              .attr("momentum", 0.9f)
+              .attr("relu", 0)
+              .in("X", "", kF32)
+              .in("scale", "", kF32)
+              .in("B", "", kF32)
+              .in("input_mean", "", kF32)
+              .in("input_var", "", kF32)
+              .optional_in("residual", "", kF32)
+              .out("Y")
+              .optional_out("running_mean")
+              .optional_out("running_var")
+              .in_place({5})
+              .infer(infer_norm)
+              .kernel(make_norm));
   ops.add(OpDef("StackedBatchNormGradient", "sardonyx")
               .attr("epsilon", 1e-5f)
               .in("dY", "", kF32)

@@ -44,7 +44,8 @@ void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_
   apply_rules(graph, epilogue_rules(), log, verify_each);
   // What became fusible in blocks takes its activation there.
   const bool stacked = stack_images(graph, log);
-  if (block_channels(graph, log, options.winograd) || stacked) apply_rules(graph, activation_fusion(), log, verify_each);
+  if (block_channels(graph, log, options.winograd) || stacked)
+    apply_rules(graph, activation_fusion(), log, verify_each);
   eliminate_dead_code(graph, log);
   infer_all(graph);
 }

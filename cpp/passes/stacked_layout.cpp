@@ -292,8 +292,7 @@ class Stacking {
 
   Outcome global_mean(NodeId id) {
     const ValueId axes = add_constant(graph_, "axes", Tensor::vector({1, 2}));
-    return replace_by(id, "ReduceMean", {stacked(graph_.node(id).inputs[0], id), axes}, {{"keepdims", int64_t{1}}},
-                      "");
+    return replace_by(id, "ReduceMean", {stacked(graph_.node(id).inputs[0], id), axes}, {{"keepdims", int64_t{1}}}, "");
   }
 
   // One tensor, perhaps with constants of one element (the bounds of Clip).

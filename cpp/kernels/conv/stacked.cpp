@@ -183,7 +183,7 @@ void to_stacked(const float* x, int64_t batch, int64_t channels, int64_t size, f
                    for (int64_t n = 0; n < batch; ++n) {
                      kernel.to_block(x + (n * channels + first) * size + at, size, given, count, turned);
                      for (int64_t i = 0; i < count; ++i)
-                       std::copy_n(turned + i * block, block, to + (i * batch + n) * block);
+                       copy_lanes(turned + i * block, block, to + (i * batch + n) * block);
                    }
                  }
                });
@@ -202,7 +202,7 @@ void from_stacked(const float* x, int64_t batch, int64_t channels, int64_t size,
                    const float* from = x + (first / block * size + at) * batch * block;
                    for (int64_t n = 0; n < batch; ++n) {
                      for (int64_t i = 0; i < count; ++i)
-                       std::copy_n(from + (i * batch + n) * block, block, gathered + i * block);
+                       copy_lanes(from + (i * batch + n) * block, block, gathered + i * block);
                      kernel.from_block(gathered, size, given, count, y + (n * channels + first) * size + at);
                    }
                  }
@@ -249,29 +249,32 @@ void stacked_conv(const ConvShape& shape, bool plain, const float* x, const floa
 
 int64_t packed_stacked_gradient_size(const ConvShape& shape, Isa isa) {
   const int64_t block = channel_block(isa);
-  return checked_mul(checked_mul(round_up(shape.filters, block), round_up(shape.channels, block)),
-                     shape.kernel_size());
+  return checked_mul(checked_mul(round_up(shape.filters, block), round_up(shape.channels, block)), shape.kernel_size());
 }
 
 void pack_stacked_gradient(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
   // [group of channels][block of filters][tap][filter][channel of the group]
-  const int64_t block = channel_block(isa), width = kTileFilters * block, taps = shape.kernel_size();
+  const BlockedKernel& kernel = blocked_kernel(isa);
+  const int64_t block = kernel.block, width = kTileFilters * block, taps = shape.kernel_size();
   const int64_t all = round_up(shape.channels, block), in_blocks = ceil_div(shape.filters, block);
-  const int64_t row = shape.channels * taps;
   parallel_for(ceil_div(all, width) * in_blocks, std::max<int64_t>(1, kCopyGrain / (width * block * taps)),
                [&](int64_t begin, int64_t end) {
+                 float turned[kPiece * kMaxBlock];
                  for (int64_t item = begin; item < end; ++item) {
                    const int64_t first = item / in_blocks * width, filters = item % in_blocks * block;
-                   const int64_t group = std::min(width, all - first), given = std::min(group, shape.channels - first);
+                   const int64_t group = std::min(width, all - first);
                    float* to = packed + (first * in_blocks * block + filters * group) * taps;
-                   for (int64_t f = 0; f < std::min(block, shape.filters - filters); ++f) {
-                     const float* from = weights + (filters + f) * row + first * taps;
-                     for (int64_t tap = 0; tap < taps; ++tap) {
-                       float* lanes = to + (tap * block + f) * group;
-                       for (int64_t c = 0; c < given; ++c) lanes[c] = from[c * taps + tap];
-                       std::fill(lanes + given, lanes + group, 0.0f);
+                   for (int64_t f = 0; f < std::min(block, shape.filters - filters); ++f)
+                     for (int64_t c = 0; c < group; c += block) {
+                       const float* from = weights + ((filters + f) * shape.channels + first + c) * taps;
+                       const auto given = static_cast<int>(std::min(block, shape.channels - first - c));
+                       for (int64_t tap = 0; tap < taps; tap += kPiece) {
+                         const int64_t count = std::min(kPiece, taps - tap);
+                         kernel.to_block(from + tap, taps, given, count, turned);
+                         for (int64_t i = 0; i < count; ++i)
+                           copy_lanes(turned + i * block, block, to + ((tap + i) * block + f) * group + c);
+                       }
                      }
-                   }
                  }
                });
 }

@@ -14,6 +14,7 @@ struct OuterSums {
   const float* dy = nullptr;
   const int64_t* spread = nullptr;  // where the inputs of a pixel stand (a block of offsets); null: one after another
   int inputs = 0;
+  int64_t sum_step = 0;  // between the sums of neighbouring inputs
   int64_t rows = 1, x_row = 0, dy_row = 0;
   int64_t columns = 1, x_column = 0, dy_column = 0;
   int64_t pixels = 0, x_pixel = 0;  // those of dy are a block apart
@@ -26,7 +27,8 @@ struct StackedMaxima {
 };
 
 struct StackedKernel {
-  // sums[i * block + lane] += the sum of x[i] * dy[lane], in one chain over the pixels.
+  // sums[i * sum_step + lane] += the sum of x[i] * dy[lane], in one chain over the pixels. There is
+  // memory for the sums of a block of inputs.
   void (*outer)(const OuterSums& work, float* sums);
   // y = the maximum of x under the window; NaN wins.
   void (*maximum)(const StackedMaxima& window, const float* x, float* y);

@@ -25,7 +25,7 @@ void outer_of(const OuterSums& w, float* sums) {
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < kInputs; ++i) store(sums + i * kLanes, load(sums + i * kLanes) + acc[i]);
+  for (int i = 0; i < kInputs; ++i) store(sums + i * w.sum_step, load(sums + i * w.sum_step) + acc[i]);
 }
 
 template <bool kSpread>
@@ -117,8 +117,7 @@ SX_INLINE void norm_sums_of(const float* dy, const float* mask, const float* x, 
       part_products[0] = fma(d, load(x + at) - mean, part_products[0]);
     }
     total = total + ((part[0] + part[1]) + (part[2] + part[3]));
-    total_products =
-        total_products + ((part_products[0] + part_products[1]) + (part_products[2] + part_products[3]));
+    total_products = total_products + ((part_products[0] + part_products[1]) + (part_products[2] + part_products[3]));
   }
   store(sum, total);
   store(products, total_products);
@@ -163,10 +162,9 @@ void relu_gradient(const float* dy, const float* y, int64_t n, float* dx) {
 
 }  // namespace stacked_f32
 
-constexpr StackedKernel kStackedKernel = {stacked_f32::outer,         stacked_f32::maximum,
-                                          stacked_f32::maximum_gradient, stacked_f32::scale_add, stacked_f32::norm_sums,
-                                          stacked_f32::norm_gradient, stacked_f32::channel_sums,
-                                          stacked_f32::relu_gradient};
+constexpr StackedKernel kStackedKernel = {
+    stacked_f32::outer,     stacked_f32::maximum,       stacked_f32::maximum_gradient, stacked_f32::scale_add,
+    stacked_f32::norm_sums, stacked_f32::norm_gradient, stacked_f32::channel_sums,     stacked_f32::relu_gradient};
 
 }  // namespace SX_ISA
 }  // namespace sx

@@ -46,20 +46,23 @@ void each_chain(const ConvShape& s, Body body) {
 
 void of_blocks(const ConvShape& s, const float* x, const float* dy, float* dw, Isa isa) {
   const StackedKernel& kernel = stacked_kernel(isa);
-  const int64_t block = channel_block(isa), taps = s.kernel_size(), pixel = s.batch * block;
+  const BlockedKernel& turns = blocked_kernel(isa);
+  const int64_t block = turns.block, taps = s.kernel_size(), pixel = s.batch * block;
   const int64_t channel_blocks = ceil_div(s.channels, block), filter_blocks = ceil_div(s.filters, block);
   const int64_t pairs = channel_blocks * filter_blocks;
   const int64_t parts = std::clamp<int64_t>(ceil_div(kTasks * thread_count(), pairs), 1, taps);
   parallel_for(pairs * parts, 1, [&](int64_t begin, int64_t end) {
+    // [channel][tap][filter]
     float* sums = scratch_floats(ScratchSlot::kTile, ceil_div(taps, parts) * block * block);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t part = task % parts, channels = task / parts % channel_blocks * block;
       const int64_t filters = task / parts / channel_blocks * block;
       const int64_t first_tap = part * taps / parts, last_tap = (part + 1) * taps / parts;
-      const int64_t given = std::min(block, s.channels - channels);
-      std::fill_n(sums, (last_tap - first_tap) * block * block, 0.0f);
+      const int64_t given = std::min(block, s.channels - channels), own = last_tap - first_tap;
+      std::fill_n(sums, own * block * block, 0.0f);
       OuterSums work;
       work.inputs = static_cast<int>(given);
+      work.sum_step = own * block;
       work.x_row = s.stride[0] * s.in[1] * pixel;
       work.dy_row = s.out[1] * pixel;
       work.x_pixel = block;
@@ -78,15 +81,14 @@ void of_blocks(const ConvShape& s, const float* x, const float* dy, float* dw, I
           work.pixels = s.stride[1] == 1 ? count * s.batch : s.batch;
           work.x_column = s.stride[1] * pixel;
           work.dy_column = pixel;
-          kernel.outer(work, sums + (tap - first_tap) * block * block);
+          kernel.outer(work, sums + (tap - first_tap) * block);
         }
       });
-      for (int64_t f = 0; f < std::min(block, s.filters - filters); ++f)
-        for (int64_t c = 0; c < given; ++c) {
-          float* to = dw + ((filters + f) * s.channels + channels + c) * taps;
-          for (int64_t tap = first_tap; tap < last_tap; ++tap)
-            to[tap] = sums[((tap - first_tap) * block + c) * block + f];
-        }
+      const auto count = static_cast<int>(std::min(block, s.filters - filters));
+      float* to = dw + (filters * s.channels + channels) * taps + first_tap;
+      const int64_t pieces = own == taps ? 1 : given;
+      for (int64_t c = 0; c < pieces; ++c)
+        turns.from_block(sums + c * own * block, s.channels * taps, count, own * given / pieces, to + c * taps);
     }
   });
 }
@@ -98,7 +100,9 @@ struct Padded {
 };
 Padded pad(const ConvShape& s, const float* x) {
   Padded p;
-  const auto reach = [&](int axis) { return (s.out[axis] - 1) * s.stride[axis] + (s.kernel[axis] - 1) * s.dilation[axis] + 1; };
+  const auto reach = [&](int axis) {
+    return (s.out[axis] - 1) * s.stride[axis] + (s.kernel[axis] - 1) * s.dilation[axis] + 1;
+  };
   p.height = reach(0);
   p.width = reach(1);
   float* to = scratch_floats(ScratchSlot::kImage, checked_mul(checked_mul(s.channels, s.batch), p.height * p.width));
@@ -143,6 +147,7 @@ void of_plain(const ConvShape& s, const float* x, const float* dy, float* dw, Is
       OuterSums work;
       work.spread = spread;
       work.inputs = static_cast<int>(given);
+      work.sum_step = block;
       work.x_row = s.stride[0] * padded.width * s.batch;
       work.dy_row = s.out[1] * s.batch * block;
       work.columns = s.stride[1] == 1 ? 1 : s.out[1];
