@@ -217,33 +217,126 @@ void upgrade_batch_norm(UpgradeContext& c) {
   }
 }
 
-// In training, with n the normalised data, s = 1 / sqrt(variance + epsilon) and g = dy scale over batch and space:
-// dx = s (g - mean(g) - n mean(g n)). Otherwise mean and variance are inputs: dx = g s.
+// --- gradients
+
+std::vector<int64_t> reduced_axes(const Expr& x) {
+  std::vector<int64_t> axes = {0};
+  for (int i = 2; i < x.rank(); ++i) axes.push_back(i);
+  return axes;
+}
+
+// A value for each channel in the type of x and so that it meets x.
+Expr along_channels(Emitter& e, const Expr& v, const Expr& x) {
+  std::vector<int64_t> behind;
+  for (int i = 2; i < x.rank(); ++i) behind.push_back(i - 1);
+  return e.unsqueeze(e.cast(v, x.dtype()), behind);
+}
+
+// n and s = 1 / sqrt(variance + epsilon) of x.
+std::pair<Expr, Expr> normalised(Emitter& e, const Expr& x, const Expr& mean, const Expr* variance, float epsilon) {
+  const Expr centred = x - mean;
+  const Expr spread = variance ? *variance : e.reduce_mean(centred * centred, reduced_axes(x));
+  const Expr s = e.op("Reciprocal", {e.op("Sqrt", {spread + static_cast<double>(epsilon)})});
+  return {centred * s, s};
+}
+
+// In training, with g = dy scale over batch and space: dx = s (g - mean(g) - n mean(g n)). Otherwise mean and variance
+// are inputs: dx = g s.
 void differentiate_batch_norm(GradientContext& c) {
   const Expr x = c.in(0);
   c.require(x.rank() >= 2, "has no gradient where the rank of its input is unknown");
-  std::vector<int64_t> axes = {0}, behind;
-  for (int i = 2; i < x.rank(); ++i) axes.push_back(i), behind.push_back(i - 1);
-  const DType dtype = x.dtype();
-  const auto channels = [&](const Expr& v) { return c.unsqueeze(c.cast(v, dtype), behind); };
-  const auto mean = [&](const Expr& v) { return c.op("ReduceMean", {v, c.ints(axes)}, {{"keepdims", int64_t{1}}}); };
-  const auto sum = [&](const Expr& v) { return c.reduce_sum(v, axes, false); };
-  const bool training = c.attr_int("training_mode") != 0;
-  const Expr centre = training ? mean(x) : channels(c.in(3));
-  const Expr centred = x - centre;
-  const Expr variance = training ? mean(centred * centred) : channels(c.in(4));
-  const Expr s = c.op("Reciprocal", {c.op("Sqrt", {variance + static_cast<double>(c.attr_float("epsilon"))})});
-  const Expr n = centred * s;
   const Expr dy = c.grad();
   c.require(static_cast<bool>(dy), "has no gradient through its running mean and variance");
-  const Expr g = dy * channels(c.in(1));
-  if (c.wants(0)) c.give(0, training ? s * (g - mean(g) - n * mean(g * n)) : g * s);
+  const float epsilon = c.attr_float("epsilon");
+  if (c.attr_int("training_mode") != 0) {
+    const std::vector<Expr> grads =
+        c.ops(3, "BatchNormalizationGradient", {dy, x, c.in(1)}, {{"epsilon", epsilon}}, "sardonyx");
+    c.give(0, grads[0]);
+    c.give(1, grads[1]);
+    if (c.wants(2)) c.give(2, c.cast(grads[2], c.in(2).dtype()));
+    return;
+  }
+  const std::vector<int64_t> axes = reduced_axes(x);
+  const auto sum = [&](const Expr& v) { return c.reduce_sum(v, axes, false); };
+  const Expr variance = along_channels(c, c.in(4), x);
+  const auto [n, s] = normalised(c, x, along_channels(c, c.in(3), x), &variance, epsilon);
+  const Expr g = dy * along_channels(c, c.in(1), x);
+  if (c.wants(0)) c.give(0, g * s);
   if (c.wants(1)) c.give(1, c.cast(sum(dy * n), c.in(1).dtype()));
   if (c.wants(2)) c.give(2, c.cast(sum(dy), c.in(2).dtype()));
-  if (training) return;
-  const Expr of_mean = sum(-(g * s));
-  if (c.wants(3)) c.give(3, c.cast(of_mean, c.in(3).dtype()));
+  if (c.wants(3)) c.give(3, c.cast(sum(-(g * s)), c.in(3).dtype()));
   if (c.wants(4)) c.give(4, c.cast(sum(g * n * s * s * -0.5), c.in(4).dtype()));
+}
+
+template <typename T>
+void training_gradient(const T* dy, const T* x, const Extents& e, const double* scale, double epsilon, T* dx,
+                       double* dscale, double* dbias) {
+  const double count = static_cast<double>(e.images * e.size);
+  parallel_for(e.channels, std::max<int64_t>(1, 4096 / std::max<int64_t>(1, e.images * e.size)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t c = begin; c < end; ++c) {
+                   const auto each = [&](auto body) {
+                     for (int64_t n = 0; n < e.images; ++n)
+                       for (int64_t i = 0; i < e.size; ++i) body((n * e.channels + c) * e.size + i);
+                   };
+                   double sum = 0, squares = 0, sum_dy = 0, products = 0;
+                   each([&](int64_t at) { sum += x[at]; });
+                   const double mean = count > 0 ? sum / count : 0.0;
+                   each([&](int64_t at) {
+                     const double off = x[at] - mean;
+                     squares += off * off;
+                     sum_dy += dy[at];
+                     products += dy[at] * off;
+                   });
+                   const double s = count > 0 ? 1 / std::sqrt(squares / count + epsilon) : 0.0;
+                   dscale[c] = products * s;
+                   dbias[c] = sum_dy;
+                   const double by = scale[c] * s, by_x = s * s * products / count, mean_dy = sum_dy / count;
+                   each([&](int64_t at) { dx[at] = static_cast<T>(by * (dy[at] - mean_dy - (x[at] - mean) * by_x)); });
+                 }
+               });
+}
+
+Kernel make_training_gradient(Prepare& p) {
+  const double epsilon = p.attr_float("epsilon");
+  return [epsilon](Run& run) {
+    const Tensor &dy = run.in(0), &x = run.in(1);
+    const Extents e{x.dim(0), x.dim(1), x.rank() > 2 ? x.shape().size(2, x.rank()) : 1};
+    run.require(dy.shape() == x.shape() && run.in(2).size() == e.channels, "the gradient is ", dy.shape().str(),
+                " and the scale ", run.in(2).shape().str(), " for data of shape ", x.shape().str());
+    const auto channels = static_cast<size_t>(e.channels);
+    double* scale = static_cast<double*>(thread_scratch(ScratchSlot::kOperator, 3 * channels * sizeof(double)));
+    double *dscale = scale + channels, *dbias = dscale + channels;
+    load_doubles(run.in(2), scale);
+    Tensor& dx = run.out(0, x.shape());
+    if (x.dtype() == DType::kFloat64) {
+      training_gradient(dy.data<double>(), x.data<double>(), e, scale, epsilon, dx.data<double>(), dscale, dbias);
+    } else {
+      const FloatIn given(dy), data(x);
+      const FloatOut out(dx);
+      training_gradient(given.data(), data.data(), e, scale, epsilon, out.data(), dscale, dbias);
+      out.store();
+    }
+    if (run.wants(1)) store_doubles(dscale, run.out(1, Shape{e.channels}));
+    if (run.wants(2)) store_doubles(dbias, run.out(2, Shape{e.channels}));
+  };
+}
+
+// Through what it computes, spelled out.
+void differentiate_training_gradient(GradientContext& c) {
+  const Expr dy = c.in(0), x = c.in(1), scale = c.in(2);
+  const std::vector<int64_t> axes = reduced_axes(x);
+  const auto [n, s] = normalised(c, x, c.reduce_mean(x, axes), nullptr, c.attr_float("epsilon"));
+  const auto mean = [&](const Expr& v) { return c.reduce_mean(v, axes); };
+  const auto sum = [&](const Expr& v) { return c.cast(c.reduce_sum(v, axes, false), scale.dtype()); };
+  std::vector<Expr> outputs(3);
+  if (c.grad(0)) {
+    const Expr g = dy * along_channels(c, scale, x);
+    outputs[0] = s * (g - mean(g) - n * mean(g * n));
+  }
+  if (c.grad(1)) outputs[1] = sum(dy * n);
+  if (c.grad(2)) outputs[2] = sum(dy);
+  c.give_through(outputs);
 }
 
 }  // namespace
@@ -267,6 +360,20 @@ void define_batch_norm(OpList& ops) {
               .kernel(make_batch_norm)
               .gradient(differentiate_batch_norm)
               .upgrade(14, upgrade_batch_norm));
+  ops.add(OpDef("BatchNormalizationGradient", "sardonyx")
+              .attr("epsilon", 1e-5f)
+              .in("dY", "T", kFloats)
+              .in("X", "T", kFloats)
+              .in("scale", "T1", kFloats)
+              .out("dX", "T")
+              .optional_out("dscale", "T1")
+              .optional_out("dB", "T1")
+              .infer([](InferContext& c) {
+                c.out(0, c.type(1));
+                for (int i = 1; i <= 2; ++i) c.out(i, c.type(2));
+              })
+              .kernel(make_training_gradient)
+              .gradient(differentiate_training_gradient));
 }
 
 }  // namespace sx

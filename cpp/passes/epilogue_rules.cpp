@@ -43,7 +43,7 @@ std::optional<Tail> tail_of(const Graph& graph, NodeId id) {
 NodeId lowered_producer(const Graph& graph, ValueId value) {
   return producer(graph, value,
                   {"sardonyx::Conv", "sardonyx::MatMul", "sardonyx::BlockedConv", "sardonyx::BlockedUpsample",
-                   "sardonyx::BlockedGroupNorm", "sardonyx::ScaleChannels"});
+                   "sardonyx::BlockedGroupNorm", "sardonyx::ScaleChannels", "sardonyx::StackedConv"});
 }
 
 // The lowered producer of `value` that may still take an epilogue, read by `reader` alone; kNone otherwise.

@@ -287,25 +287,29 @@ void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64
                           float* packed, Isa isa) {
   // [group of filters][block of channels][tap][channel][filter of the group]
   constexpr int64_t kPiece = 2048, kStrip = 64;  // weights of a filter: for a thread at a time, in the cache at a time
-  const int64_t block = channel_block(isa), width = kTileFilters * block;
+  const BlockedKernel& kernel = blocked_kernel(isa);
+  const int64_t block = kernel.block, width = kTileFilters * block;
   const int64_t padded = round_up(channels, depth);
   const int64_t all = round_up(filters, block);
   const int64_t row = channels * taps, pieces = std::max<int64_t>(1, ceil_div(row, kPiece));
   const auto place = [&](int64_t c, int64_t tap) { return (c / depth * taps + tap) * depth + c % depth; };
   parallel_for(ceil_div(filters, width) * pieces, 1, [&](int64_t begin, int64_t end) {
-    float strips[kTileFilters * kMaxBlock][kStrip + 1];
+    float turned[kStrip * kMaxBlock];
     for (int64_t item = begin; item < end; ++item) {
       const int64_t first = item / pieces * width, piece = item % pieces;
-      const int64_t group_width = std::min(width, all - first), given = std::min(group_width, filters - first);
+      const int64_t group_width = std::min(width, all - first);
       float* to = packed + first * padded * taps;
       const int64_t piece_end = std::min(row, (piece + 1) * kPiece);
       for (int64_t from = piece * kPiece; from < piece_end; from += kStrip) {
         const int64_t count = std::min(kStrip, piece_end - from);
-        for (int64_t f = 0; f < given; ++f) std::copy_n(weights + (first + f) * row + from, count, strips[f]);
-        for (int64_t i = 0; i < count; ++i) {
-          float* lanes = to + place((from + i) / taps, (from + i) % taps) * group_width;
-          for (int64_t f = 0; f < given; ++f) lanes[f] = strips[f][i];
-          std::fill(lanes + given, lanes + group_width, 0.0f);
+        for (int64_t f = 0; f < group_width; f += block) {
+          kernel.to_block(weights + (first + f) * row + from, row,
+                          static_cast<int>(std::min(block, filters - first - f)), count, turned);
+          int64_t c = from / taps, tap = from % taps;
+          for (int64_t i = 0; i < count; ++i) {
+            copy_lanes(turned + i * block, block, to + place(c, tap) * group_width + f);
+            if (++tap == taps) ++c, tap = 0;
+          }
         }
       }
       if (piece + 1 < pieces) continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "base/cpu.h"
 #include "kernels/conv/conv_kernel.h"
@@ -54,6 +55,11 @@ struct BlockedKernel {
 };
 
 const BlockedKernel& blocked_kernel(Isa isa);
+
+// y[i] = x[i] for a block of lanes, which come in fours.
+inline void copy_lanes(const float* x, int64_t block, float* y) {
+  for (int64_t i = 0; i < block; i += 4) std::memcpy(y + i, x + i, 4 * sizeof(float));
+}
 
 // `count` neighbouring outputs from where `tile` stands, for `blocks` blocks of filters.
 void run_tiles(const BlockedKernel& kernel, BlockedTile tile, int64_t blocks, int64_t count);
