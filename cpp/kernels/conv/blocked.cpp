@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
@@ -35,6 +36,17 @@ Taps taps_of(const ConvShape& shape, int axis, int64_t output) {
   const int64_t room = shape.in[axis] - start;
   const int64_t last = room <= 0 ? 0 : std::min(shape.kernel[axis], ceil_div(room, dilation));
   return {first, std::max(first, last)};
+}
+
+// Whether there is padding, and a copy that holds it stays about as large as the input.
+bool is_padded_little(const ConvShape& shape) {
+  int64_t most = 0;
+  for (int axis = 0; axis < 2; ++axis) {
+    const int64_t pads = shape.pad_begin[axis] + shape.pad_end[axis];
+    if (pads > shape.in[axis] + 16) return false;
+    most = std::max(most, pads);
+  }
+  return most > 0;
 }
 
 // The geometry of a direct convolution.
@@ -73,6 +85,11 @@ struct Layout {
     taps.w_block = shape.kernel[0] * taps.w_row;
     taps.length = plain ? 1 : block;
     taps.last_length = plain ? 1 : shape.channels - (in_blocks - 1) * block;
+    if (plain && shape.dilation[1] == 1 && taps.columns > 0) {
+      // A row of taps is one tap that reads several inputs.
+      taps.length = taps.last_length = taps.columns;
+      taps.columns = 1;
+    }
     return taps;
   }
 };
@@ -87,7 +104,9 @@ class Direct {
         packed_(packed),
         y_(y),
         epilogue_(epilogue),
-        tail_(filter_tail(epilogue, isa)) {
+        tail_(filter_tail(epilogue, isa)),
+        pads_(plain && is_padded_little(shape)),
+        isa_(isa) {
     if (!plain && is_pointwise(shape)) {
       // Rows of a 1 x 1 kernel may be cut anywhere.
       flat_ = shape.out_size();
@@ -118,9 +137,46 @@ class Direct {
     const float* x;
   };
 
+  // The plain rows under the windows of some rows of outputs with their padding, so that all windows are whole: most
+  // of the short rows of small images would be borders.
+  struct Padded {
+    const float* x;    // [channel][row][column]
+    int64_t row_step;  // between outputs
+    Layout layout;
+  };
+  Padded pad_rows(int64_t image, int64_t row_begin, int64_t row_end) const {
+    ConvShape part = layout_.shape;
+    part.out[0] = row_end - row_begin;
+    for (int axis = 0; axis < 2; ++axis) {
+      part.in[axis] = (part.out[axis] - 1) * part.stride[axis] + (part.kernel[axis] - 1) * part.dilation[axis] + 1;
+      part.pad_begin[axis] = part.pad_end[axis] = 0;
+    }
+    const ConvShape& s = layout_.shape;
+    const int64_t width = part.in[1], left = std::min(s.pad_begin[1], width), inside = std::min(s.in[1], width - left);
+    const int64_t top = row_begin * s.stride[0] - s.pad_begin[0];
+    auto* copy = static_cast<float*>(
+        thread_scratch(ScratchSlot::kPackB, static_cast<size_t>(s.channels * part.in_size()) * sizeof(float)));
+    float* to = copy;
+    for (int64_t c = 0; c < s.channels; ++c) {
+      const float* from = x_ + (image * s.channels + c) * s.in_size();
+      for (int64_t row = top; row < top + part.in[0]; ++row, to += width) {
+        if (row < 0 || row >= s.in[0]) {
+          std::fill_n(to, width, 0.0f);
+          continue;
+        }
+        std::fill_n(to, left, 0.0f);
+        std::copy_n(from + row * s.in[1], inside, to + left);
+        std::fill(to + left + inside, to + width, 0.0f);
+      }
+    }
+    return {copy, s.stride[0] * width, Layout(part, true, isa_)};
+  }
+
   void run_rows(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) const {
     const ConvShape& s = layout_.shape;
     const int64_t blocks = ceil_div(s.filters, layout_.block);
+    std::optional<Padded> padded;
+    if (pads_) padded.emplace(pad_rows(image, row_begin, row_end));
     const int64_t depth = round_up(s.channels, layout_.plain ? 1 : layout_.block) * s.kernel_size();
     for (int64_t group = group_begin; group < group_end; ++group) {
       const int64_t first = group * kTileFilters;
@@ -133,6 +189,15 @@ class Direct {
       rows.tile.y_pixel = layout_.block;
       rows.y = (image * blocks + first) * rows.tile.y_step;
       rows.x = x_ + image * layout_.image();
+      if (pads_) {
+        rows.x = padded->x;
+        rows.tile.x_step = s.stride[1];
+        rows.tile.weights = rows.weights;
+        rows.tile.window = padded->layout.window({0, s.kernel[0]}, {0, s.kernel[1]}, rows.blocks * layout_.block);
+        for (int64_t row = row_begin; row < row_end; ++row)
+          outputs(rows, (row - row_begin) * padded->row_step, row * s.out[1], s.out[1]);
+        continue;
+      }
       for (int64_t row = row_begin; row < row_end; ++row) flat_ > 0 ? flat_row(rows, row) : window_row(rows, row);
     }
   }
@@ -184,6 +249,8 @@ class Direct {
   const FilterTail tail_;
   int64_t flat_ = 0;  // all outputs, where rows do not matter
   int64_t row_length_, rows_;
+  const bool pads_;
+  const Isa isa_;
 };
 
 }  // namespace
