@@ -111,6 +111,11 @@ TEST(blocked_plain_input) {
   check(conv_2d({2, 3, 34, 1}, {29, 31}, {7, 7}, {2, 2}, {1, 1}, {3, 3, 3, 3}), true);
   check(conv_2d({1, 1, 8, 1}, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), true);
   check(conv_2d({1, 3, 20, 1}, {16, 16}, {4, 4}, {4, 4}, {1, 1}, {0, 0, 0, 0}), true);
+  check(conv_2d({3, 2, 50, 1}, {13, 17}, {3, 5}, {1, 2}, {2, 1}, {4, 0, 1, 3}), true);
+  check(conv_2d({1, 2, 16, 1}, {13, 17}, {3, 3}, {1, 2}, {1, 3}, {1, 3, 1, 3}), true);
+  // Windows in the padding alone, and padding too large to be written out.
+  check(conv_2d({1, 2, 16, 1}, {3, 4}, {2, 3}, {1, 1}, {1, 1}, {8, 9, 7, 9}), true);
+  check(conv_2d({1, 2, 16, 1}, {3, 4}, {2, 3}, {9, 11}, {1, 1}, {40, 50, 41, 50}), true);
 }
 
 TEST(blocked_depthwise) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
@@ -34,6 +35,17 @@ Taps taps_of(const ConvShape& shape, int axis, int64_t output) {
   const int64_t room = shape.in[axis] - start;
   const int64_t last = room <= 0 ? 0 : std::min(shape.kernel[axis], ceil_div(room, dilation));
   return {first, std::max(first, last)};
+}
+
+// Whether there is padding, and a copy that holds it stays about as large as the input.
+bool is_padded_little(const ConvShape& shape) {
+  int64_t most = 0;
+  for (int axis = 0; axis < 2; ++axis) {
+    const int64_t pads = shape.pad_begin[axis] + shape.pad_end[axis];
+    if (pads > shape.in[axis] + 16) return false;
+    most = std::max(most, pads);
+  }
+  return most > 0;
 }
 
 // The geometry of a direct convolution.
@@ -72,6 +84,11 @@ struct Layout {
     taps.w_block = shape.kernel[0] * taps.w_row;
     taps.length = plain ? 1 : block;
     taps.last_length = plain ? 1 : shape.channels - (in_blocks - 1) * block;
+    if (plain && shape.dilation[1] == 1 && taps.columns > 0) {
+      // A row of taps is one tap that reads several inputs.
+      taps.length = taps.last_length = taps.columns;
+      taps.columns = 1;
+    }
     return taps;
   }
 };
@@ -86,7 +103,9 @@ class Direct {
         packed_(packed),
         y_(y),
         epilogue_(epilogue),
-        tail_(filter_tail(epilogue, isa)) {}
+        tail_(filter_tail(epilogue, isa)),
+        pads_(plain && is_padded_little(shape)),
+        isa_(isa) {}
 
   void run() {
     const ConvShape& s = layout_.shape;
@@ -102,10 +121,7 @@ class Direct {
     const int64_t pixel_bytes = 4 * layout_.in_blocks * layout_.pixel;
     for_each_band(s, {s.out[0], s.out[1], pixel_bytes, ceil_div(blocks, kTileFilters), kLeastWork},
                   [&](int64_t image, int64_t row_begin, int64_t row_end, int64_t group, int64_t group_end) {
-                    for (; group < group_end; ++group) {
-                      Rows rows = rows_of(image, group);
-                      for (int64_t row = row_begin; row < row_end; ++row) window_row(rows, row);
-                    }
+                    run_rows(image, row_begin, row_end, group, group_end);
                   });
   }
 
@@ -133,6 +149,60 @@ class Direct {
     rows.y = (image * blocks + first) * rows.tile.y_step;
     rows.x = x_ + image * layout_.image();
     return rows;
+  }
+
+  // The plain rows under the windows of some rows of outputs with their padding, so that all windows are whole: most
+  // of the short rows of small images would be borders.
+  struct Padded {
+    const float* x;    // [channel][row][column]
+    int64_t row_step;  // between outputs
+    Layout layout;
+  };
+  Padded pad_rows(int64_t image, int64_t row_begin, int64_t row_end) const {
+    ConvShape part = layout_.shape;
+    part.out[0] = row_end - row_begin;
+    for (int axis = 0; axis < 2; ++axis) {
+      part.in[axis] = (part.out[axis] - 1) * part.stride[axis] + (part.kernel[axis] - 1) * part.dilation[axis] + 1;
+      part.pad_begin[axis] = part.pad_end[axis] = 0;
+    }
+    const ConvShape& s = layout_.shape;
+    const int64_t width = part.in[1], left = std::min(s.pad_begin[1], width), inside = std::min(s.in[1], width - left);
+    const int64_t top = row_begin * s.stride[0] - s.pad_begin[0];
+    auto* copy = static_cast<float*>(
+        thread_scratch(ScratchSlot::kPackB, static_cast<size_t>(s.channels * part.in_size()) * sizeof(float)));
+    float* to = copy;
+    for (int64_t c = 0; c < s.channels; ++c) {
+      const float* from = x_ + (image * s.channels + c) * s.in_size();
+      for (int64_t row = top; row < top + part.in[0]; ++row, to += width) {
+        if (row < 0 || row >= s.in[0]) {
+          std::fill_n(to, width, 0.0f);
+          continue;
+        }
+        std::fill_n(to, left, 0.0f);
+        std::copy_n(from + row * s.in[1], inside, to + left);
+        std::fill(to + left + inside, to + width, 0.0f);
+      }
+    }
+    return {copy, s.stride[0] * width, Layout(part, true, isa_)};
+  }
+
+  void run_rows(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) const {
+    const ConvShape& s = layout_.shape;
+    std::optional<Padded> padded;
+    if (pads_) padded.emplace(pad_rows(image, row_begin, row_end));
+    for (int64_t group = group_begin; group < group_end; ++group) {
+      Rows rows = rows_of(image, group);
+      if (pads_) {
+        rows.x = padded->x;
+        rows.tile.x_step = s.stride[1];
+        rows.tile.weights = rows.weights;
+        rows.tile.window = padded->layout.window({0, s.kernel[0]}, {0, s.kernel[1]}, rows.blocks * layout_.block);
+        for (int64_t row = row_begin; row < row_end; ++row)
+          outputs(rows, (row - row_begin) * padded->row_step, row * s.out[1], s.out[1]);
+        continue;
+      }
+      for (int64_t row = row_begin; row < row_end; ++row) window_row(rows, row);
+    }
   }
 
   // Outputs [begin, end) of a 1 x 1 kernel.
@@ -180,6 +250,8 @@ class Direct {
   float* y_;
   const Epilogue& epilogue_;
   const FilterTail tail_;
+  const bool pads_;
+  const Isa isa_;
 };
 
 }  // namespace

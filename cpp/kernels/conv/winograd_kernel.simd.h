@@ -76,20 +76,6 @@ void transform_input(const WinogradInput& in, float* v, int64_t v_step) {
   }
 }
 
-SX_INLINE F finish(F v, const float* residual, const FilterTail& tail) {
-  if (residual && !tail.residual_last) v = v + splat(tail.residual_scale) * load(residual);
-  if (tail.clip) {
-    v = min(splat(tail.high), max(splat(tail.low), v));
-  } else if (tail.activate) {
-    float values[kLanes];
-    store(values, v);
-    tail.activate(values, values, kLanes, tail.alpha, tail.beta);
-    v = load(values);
-  }
-  if (residual && tail.residual_last) v = v + splat(tail.residual_scale) * load(residual);
-  return v;
-}
-
 template <int kOut>
 void transform_output(const float* m, int64_t m_step, const WinogradOutput& out, const FilterTail& tail) {
   constexpr int kIn = kOut + 2;
@@ -101,16 +87,37 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput& out,
     times_at<kOut>(d + j, kIn);
   }
   const F bias = out.bias ? load(out.bias) : F{};
+  const F low = splat(tail.low), high = splat(tail.high), by = splat(tail.residual_scale);
+  // An activation is called for all results at once.
+  float values[kOut * kOut * kLanes];
 #pragma GCC unroll 4
   for (int i = 0; i < kOut; ++i) {
-    if (i >= out.rows) return;
+    if (i >= out.rows) break;
     times_at<kOut>(d + i * kIn, 1);
     float* y = out.y + i * out.row_step;
     const float* residual = out.residual ? out.residual + i * out.row_step : nullptr;
 #pragma GCC unroll 4
     for (int j = 0; j < kOut; ++j) {
-      if (j < out.columns)
-        store(y + j * kLanes, finish(d[i * kIn + j] + bias, residual ? residual + j * kLanes : nullptr, tail));
+      F v = d[i * kIn + j] + bias;
+      if (j < out.columns && residual && !tail.residual_last) v = v + by * load(residual + j * kLanes);
+      if (tail.clip) {
+        v = min(high, max(low, v));
+      } else if (tail.activate) {
+        store(values + (i * kOut + j) * kLanes, v);
+        continue;
+      }
+      if (j >= out.columns) continue;
+      if (residual && tail.residual_last) v = v + by * load(residual + j * kLanes);
+      store(y + j * kLanes, v);
+    }
+  }
+  if (!tail.activate || tail.clip) return;
+  tail.activate(values, values, static_cast<int64_t>(out.rows) * kOut * kLanes, tail.alpha, tail.beta);
+  for (int i = 0; i < out.rows; ++i) {
+    for (int j = 0; j < out.columns; ++j) {
+      F v = load(values + (i * kOut + j) * kLanes);
+      if (out.residual && tail.residual_last) v = v + by * load(out.residual + i * out.row_step + j * kLanes);
+      store(out.y + i * out.row_step + j * kLanes, v);
     }
   }
 }
