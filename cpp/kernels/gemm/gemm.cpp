@@ -260,6 +260,11 @@ class Product {
     } else {
       b_panel = block.b + (begin - direct) * block.depth;
     }
+    // Where the next panel of B comes from far memory, it does so while all rows are multiplied by this one. A single
+    // panel of A reads B as a stream, which comes unasked.
+    const bool ahead = operands_.packed_b && block.rows > kernel_.mr && width == kernel_.nr &&
+                       !shape_.last_columns_first && end + kernel_.nr <= block.columns;
+    tail_.next_step = b_step / ceil_div(block.rows, kernel_.mr);
     tail_.column_bias = epilogue.column_bias ? epilogue.column_bias + at_column : nullptr;
     tail_.partial_stride = block.partial_stride;
     for (int64_t row = 0; row < block.rows; row += kernel_.mr) {
@@ -267,6 +272,7 @@ class Product {
       const int64_t at_row = block.i + row;
       const float* a_panel = block.a ? block.a + row * block.depth * kernel_.a_words
                                      : operands_.packed_a + (at_row * steps_ + block.k0 * height) * kernel_.a_words;
+      tail_.next_b = ahead ? b_panel + panel_step + row / kernel_.mr * tail_.next_step * block.depth : nullptr;
       tail_.partial = block.partial + row * block.partial_stride + begin;
       tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
       tail_.residual =
