@@ -76,18 +76,20 @@ def test_groups_stay_plain(groups: int) -> None:
     assert not any("Stacked" in name for name in ops)
 
 
+def normalized(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    zeros = constant(np.zeros(scale.shape, x.dtype))
+    return op.BatchNormalization(x, scale, bias, zeros, zeros, training_mode=1, outputs=3)[0]
+
+
 @pytest.mark.parametrize("channels", [8, 16, 37])
 def test_residual_block(channels: int) -> None:
     def block(v: list[Tensor]) -> list[Tensor]:
-        x, first, second, scale, bias, mean, variance, stem = v
+        x, first, second, scale, bias, stem = v
         x = op.Conv(x, stem, strides=[2, 2], pads=[1, 1, 1, 1])
         x = op.MaxPool(op.Relu(x), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-        y, m, s = op.BatchNormalization(
-            op.Conv(x, first, pads=[1, 1, 1, 1]), scale, bias, mean, variance, training_mode=1, outputs=3
-        )
-        y = op.Conv(op.Relu(y), second, pads=[1, 1, 1, 1])
-        z = op.BatchNormalization(y, bias, scale, mean, variance, training_mode=1, outputs=3)[0]
-        return [op.Relu(z + x), m, s]
+        y = op.Relu(normalized(op.Conv(x, first, pads=[1, 1, 1, 1]), scale, bias))
+        y = op.Conv(y, second, pads=[1, 1, 1, 1])
+        return [op.Relu(normalized(y, bias, scale) + x)]
 
     c = channels
     ops = compare(
@@ -98,8 +100,6 @@ def test_residual_block(channels: int) -> None:
             normal(c, c, 3, 3, seed=1) / c,
             normal(c, seed=2),
             normal(c, seed=3),
-            normal(c, seed=4),
-            normal(c, seed=5) ** 2,
             normal(c, 3, 3, 3),
         ],
         tolerance=1e-4,
@@ -108,7 +108,8 @@ def test_residual_block(channels: int) -> None:
     # The gradient of the inner Relu is a part of that of the normalization; those of the sum and the stem are not.
     assert counts == {"StackedConv": 3, "StackedBatchNorm": 2, "ReluGradient": 2}
     assert ops.count("sardonyx::StackedBatchNormGradient") == 2
-    assert "Add" not in ops and "Relu" not in ops
+    # What is added up is gradients of scale and bias, each used twice.
+    assert ops.count("Add") <= 2 and "Relu" not in ops
 
 
 @pytest.mark.parametrize("name", ["Sigmoid", "Tanh", "LeakyRelu", "HardSwish", "Gelu", "Swish"])
@@ -148,7 +149,7 @@ def test_maxima_of_equals_and_nan() -> None:
 
 def test_second_derivatives() -> None:
     def net(v: list[Tensor]) -> list[Tensor]:
-        y = op.BatchNormalization(op.Conv(v[0], v[1]), v[2], v[2], v[2], v[2], training_mode=1, outputs=3)[0]
+        y = normalized(op.Conv(v[0], v[1]), v[2], v[2])
         return gradients(op.ReduceSum(y * y * y), [v[0]])
 
     compare(net, [normal(3, 8, 6, 5), normal(9, 8, 3, 3) / 4, normal(9) ** 2], tolerance=1e-3)
