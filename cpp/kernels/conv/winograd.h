@@ -1,4 +1,4 @@
-// f32 convolution of channel-blocked data with 3 x 3 kernels by Winograd's F(2x2, 3x3) and F(4x4, 3x3).
+// f32 convolution of channel-blocked and of stacked data with 3 x 3 kernels by Winograd's F(2x2, 3x3) and F(4x4, 3x3).
 #pragma once
 
 #include "base/cpu.h"
@@ -17,5 +17,11 @@ int winograd_tile(const ConvShape& shape);
 int64_t packed_winograd_size(const ConvShape& shape, Isa isa);
 void pack_winograd(const ConvShape& shape, const float* weights, float* packed, Isa isa);
 void winograd(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue, Isa isa);
+
+// The same for stacked data (stacked.h) and weights that differ from run to run, for a tile that suits batches. With
+// `transposed`, the shape is that of the convolution whose weights these are, and x is the gradient of its result.
+int stacked_winograd_tile(const ConvShape& shape, bool transposed);
+void stacked_winograd(const ConvShape& shape, bool transposed, const float* x, const float* weights, float* y,
+                      const Epilogue& epilogue, Isa isa);
 
 }  // namespace sx

@@ -55,7 +55,7 @@ void transform_input(const WinogradInput& in, float* v, int64_t v_step) {
 #pragma GCC unroll 6
     for (int i = 0; i < kIn; ++i) {
 #pragma GCC unroll 6
-      for (int j = 0; j < kIn; ++j) d[i * kIn + j] = load(in.x + i * in.row_step + j * kLanes);
+      for (int j = 0; j < kIn; ++j) d[i * kIn + j] = load(in.x + i * in.row_step + j * in.column_step);
     }
   } else {
     // Addresses of the part that holds data only: the others may lie outside of any object.
@@ -63,7 +63,8 @@ void transform_input(const WinogradInput& in, float* v, int64_t v_step) {
     for (int i = in.row_begin; i < in.row_end; ++i) {
       const uintptr_t row = reinterpret_cast<uintptr_t>(in.x) + static_cast<uintptr_t>(i * in.row_step) * sizeof(float);
       for (int j = in.column_begin; j < in.column_end; ++j)
-        d[i * kIn + j] = load(reinterpret_cast<const float*>(row + static_cast<uintptr_t>(j * kLanes) * sizeof(float)));
+        d[i * kIn + j] =
+            load(reinterpret_cast<const float*>(row + static_cast<uintptr_t>(j * in.column_step) * sizeof(float)));
     }
   }
 #pragma GCC unroll 6
@@ -99,7 +100,7 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput& out,
 #pragma GCC unroll 4
     for (int j = 0; j < kOut; ++j) {
       F v = d[i * kIn + j] + bias;
-      if (j < out.columns && residual && !tail.residual_last) v = v + by * load(residual + j * kLanes);
+      if (j < out.columns && residual && !tail.residual_last) v = v + by * load(residual + j * out.column_step);
       if (tail.clip) {
         v = min(high, max(low, v));
       } else if (tail.activate) {
@@ -107,8 +108,8 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput& out,
         continue;
       }
       if (j >= out.columns) continue;
-      if (residual && tail.residual_last) v = v + by * load(residual + j * kLanes);
-      store(y + j * kLanes, v);
+      if (residual && tail.residual_last) v = v + by * load(residual + j * out.column_step);
+      store(y + j * out.column_step, v);
     }
   }
   if (!tail.activate || tail.clip) return;
@@ -116,16 +117,56 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput& out,
   for (int i = 0; i < out.rows; ++i) {
     for (int j = 0; j < out.columns; ++j) {
       F v = load(values + (i * kOut + j) * kLanes);
-      if (out.residual && tail.residual_last) v = v + by * load(out.residual + i * out.row_step + j * kLanes);
-      store(out.y + i * out.row_step + j * kLanes, v);
+      if (out.residual && tail.residual_last) v = v + by * load(out.residual + i * out.row_step + j * out.column_step);
+      store(out.y + i * out.row_step + j * out.column_step, v);
     }
   }
 }
 
+// Three weights along one axis times G.
+template <int kOut>
+SX_INLINE void times_g(F a, F b, F c, F (&u)[kOut + 2]) {
+  if constexpr (kOut == 2) {
+    const F even = (a + c) * 0.5f, odd = b * 0.5f;
+    u[0] = -a;
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = c;
+  } else {
+    constexpr float kOfA = 1 / (2 * kA2 * (kA2 - kB2)), kOfB = 1 / (2 * kB2 * (kB2 - kA2));
+    const F even_a = fma(splat(kA2), c, a) * kOfA, odd_a = b * (kA * kOfA);
+    const F even_b = fma(splat(kB2), c, a) * kOfB, odd_b = b * (kB * kOfB);
+    u[0] = a * (1 / (kA2 * kB2));
+    u[1] = even_a + odd_a;
+    u[2] = even_a - odd_a;
+    u[3] = even_b + odd_b;
+    u[4] = even_b - odd_b;
+    u[5] = c;
+  }
+}
+
+template <int kOut>
+void transform_weights(const float* w, int64_t w_step, float* u, int64_t u_step) {
+  constexpr int kIn = kOut + 2;
+  F half[3][kIn];  // columns of the weights, times G
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; ++j)
+    times_g<kOut>(load(w + j * w_step), load(w + (3 + j) * w_step), load(w + (6 + j) * w_step), half[j]);
+#pragma GCC unroll 6
+  for (int i = 0; i < kIn; ++i) {
+    F row[kIn];
+    times_g<kOut>(half[0][i], half[1][i], half[2][i], row);
+#pragma GCC unroll 6
+    for (int j = 0; j < kIn; ++j) store(u + (i * kIn + j) * u_step, row[j]);
+  }
+}
+
+template <int kOut>
+constexpr WinogradKernel kTransforms = {transform_input<kOut>, transform_output<kOut>, transform_weights<kOut>};
+
 }  // namespace winograd_f32
 
-constexpr WinogradKernels kWinogradKernels = {{winograd_f32::transform_input<2>, winograd_f32::transform_output<2>},
-                                              {winograd_f32::transform_input<4>, winograd_f32::transform_output<4>}};
+constexpr WinogradKernels kWinogradKernels = {winograd_f32::kTransforms<2>, winograd_f32::kTransforms<4>};
 
 }  // namespace SX_ISA
 }  // namespace sx
