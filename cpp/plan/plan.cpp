@@ -3,29 +3,13 @@
 
 #include <algorithm>
 
-#include "ops/evaluate.h"
 #include "ops/named_error.h"
+#include "plan/bound_facts.h"
 #include "plan/late_kernel.h"
 #include "plan/memory_planner.h"
 #include "plan/schedule.h"
 
 namespace sx {
-namespace {
-
-// Larger known values are computed in each run rather than kept by every plan.
-constexpr int64_t kMaxKnownBytes = int64_t{64} << 10;
-
-bool small_outputs(const Graph& graph, NodeId id, const FactTable& facts) {
-  for (ValueId output : graph.node(id).outputs) {
-    if (output == kNone) continue;
-    const Type& type = facts[static_cast<size_t>(output)].type;
-    const auto shape = type.concrete_shape();
-    if (!shape || shape->size() > kMaxKnownBytes / static_cast<int64_t>(size_of(type.dtype))) return false;
-  }
-  return true;
-}
-
-}  // namespace
 
 struct Plan::Planner {
   const Graph& graph;
@@ -41,7 +25,8 @@ struct Plan::Planner {
   std::vector<bool> lasting;   // per slot: input, constant or output of the graph, or a view of one
   std::vector<bool> donated;   // per slot: an input whose memory may be taken
 
-  Planner(const Graph& g, Plan& p) : graph(g), plan(p), facts(facts_of(g)), slot_of(g.value_limit(), kNone) {}
+  Planner(const Graph& g, Plan& p, const std::vector<Type>& input_types)
+      : graph(g), plan(p), facts(bound_facts(g, input_types)), slot_of(g.value_limit(), kNone) {}
 
   bool known(ValueId id) const { return facts[static_cast<size_t>(id)].constant.defined(); }
 
@@ -52,30 +37,6 @@ struct Plan::Planner {
       if (known(id)) plan.constants_.emplace_back(found, facts[static_cast<size_t>(id)].constant);
     }
     return found;
-  }
-
-  void bind(const std::vector<Type>& input_types) {
-    for (NodeId id : graph.order())
-      for (ValueId output : graph.node(id).outputs)
-        if (output != kNone) {
-          Facts& fact = facts[static_cast<size_t>(output)];
-          fact.type.shape.reset();  // declared shapes of inner values are the author's word only
-          fact.elements.reset();
-        }
-    for (size_t i = 0; i < graph.inputs.size(); ++i) {
-      Facts& fact = facts[static_cast<size_t>(graph.inputs[i])];
-      fact.elements.reset();
-      if (input_types[i].kind != Type::Kind::kUnknown) fact.type = input_types[i];
-    }
-    for (NodeId id : graph.order()) {
-      infer_node(graph, id, facts);
-      if (settle_elements(graph, id, facts)) continue;
-      if (!can_evaluate(graph, id, facts) || !small_outputs(graph, id, facts)) continue;
-      const std::vector<Tensor> results = evaluate(graph, id, facts);
-      const Node& node = graph.node(id);
-      for (size_t i = 0; i < results.size(); ++i)
-        if (node.outputs[i] != kNone) facts[static_cast<size_t>(node.outputs[i])].constant = results[i];
-    }
   }
 
   // In the order of their steps; notes who reads a value last.
@@ -199,12 +160,7 @@ struct Plan::Planner {
     }
   }
 
-  std::optional<size_t> planned_bytes(ValueId value) const {
-    const Type& type = facts[static_cast<size_t>(value)].type;
-    const auto shape = type.concrete_shape();
-    if (!type.is_tensor() || type.dtype == DType::kString || !shape) return std::nullopt;
-    return static_cast<size_t>(checked_mul(shape->size(), static_cast<int64_t>(size_of(type.dtype))));
-  }
+  std::optional<size_t> planned_bytes(ValueId value) const { return bytes_of(facts[static_cast<size_t>(value)].type); }
 
   void place() {
     find_lifetimes();
@@ -377,8 +333,7 @@ struct Plan::Planner {
 
 Plan::Plan(const Graph& graph, const std::vector<Type>& input_types, const std::vector<bool>& donated,
            PrepareHost& host) {
-  Planner planner(graph, *this);
-  planner.bind(input_types);
+  Planner planner(graph, *this, input_types);
   const std::vector<NodeId> needed = planner.needed_nodes(donated);
   for (ValueId input : graph.inputs) input_slots_.push_back(planner.slot(input));
   steps_.reserve(needed.size());
