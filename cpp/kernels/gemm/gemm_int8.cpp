@@ -113,7 +113,9 @@ void gemm_int8(const GemmInt8& problem, Isa isa) {
   const int threads = thread_count();
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(std::max<int64_t>(k, 16));
   if (threads > 1) {
-    const int64_t wanted = std::min<int64_t>(4 * threads, static_cast<int64_t>(work / kLeastWork) + 1);
+    // Each task copies its rows, unless they are read in place.
+    const int64_t wanted =
+        std::min<int64_t>((in_place ? 16 : 4) * threads, static_cast<int64_t>(work / kLeastWork) + 1);
     const int64_t row_blocks = ceil_div(m, block);
     if (row_blocks < wanted) column_parts = std::min(column_panels, ceil_div(wanted, row_blocks));
   }
@@ -167,7 +169,7 @@ void gemm_int8(const GemmInt8& problem, Isa isa) {
           const int height = static_cast<int>((t + 1) * rows / tiles - i);
           operands.a = first_row + i * operands.a_step;
           // The first tiles fetch the next panel.
-          operands.ahead = panel < last && tiles >= kTilesToFetch && t < 2
+          operands.ahead = panel < column_panels && tiles >= kTilesToFetch && t < 2
                                ? panels + (j + kernel.nr) * units + t * 16 * units
                                : nullptr;
           Int8Tail tail;

@@ -22,7 +22,7 @@ class Codes {
   static constexpr int kPerWord = 32 / kBits;
 
   SX_INLINE explicit Codes(const NBitsMatrix& b) {
-    constexpr float center = static_cast<float>(1 << (kBits - 1));
+    const float center = b.zero;
     if constexpr (kTable) {
       for (int i = 0; i < 16; ++i) table_[i] = b.table[i];
     } else if constexpr (kLooksUp && kBits <= 4) {
