@@ -14,8 +14,8 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-// A packed block of A should stay in the second-level cache.
-constexpr int64_t kBlockBytes = 256 * 1024;
+// A block of rows of A should stay in the second-level cache.
+constexpr int64_t kBlockBytes = 512 * 1024;
 constexpr int64_t kLeastWork = 500'000;
 // Rows this many bytes apart share few sets of the first-level cache.
 constexpr int64_t kSameLines = 2048;
@@ -107,7 +107,7 @@ void gemm_int8(const GemmInt8& problem, Isa isa) {
   const int64_t row_bytes = std::max<int64_t>(1, units * 4);
   const int64_t copy_step = row_bytes % kSameLines == 0 ? row_bytes + 64 : row_bytes;
   const int64_t most_rows = std::clamp<int64_t>(kBlockBytes / row_bytes, 1, 256);
-  int64_t block = std::min(round_up(m, kernel.mr), round_up(most_rows, kernel.mr));
+  const int64_t block = ceil_div(m, ceil_div(m, most_rows));
   int64_t column_parts = 1;
   const int64_t column_panels = ceil_div(n, kernel.nr);
   const int threads = thread_count();

@@ -340,6 +340,36 @@ void finish(int rows, int columns, const int32_t* sums, int64_t sums_stride, con
   }
 }
 
+template <int kM, int kV, bool kBias>
+SX_INLINE void store_floats(const I (&acc)[kM][kV], const F (&scale)[kV], const float* bias, float* out,
+                            int64_t stride) {
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) {
+    const F addend = kBias ? load(bias + v * kLanes) : F{};
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+      const F value = __builtin_convertvector(acc[i][v], F) * scale[v];
+      store(out + i * stride + v * kLanes, kBias ? value + addend : value);
+    }
+  }
+}
+
+template <int kM, int kV, bool kSum>
+SX_INLINE void store_tile_bytes(const I (&acc)[kM][kV], const F (&scale)[kV], const Int8Epilogue& epilogue,
+                                uint8_t* out, int64_t stride) {
+  const ByteEnd end = byte_end(epilogue);
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) {
+    const F addend = kSum ? load(epilogue.addends + v * kLanes) : F{};
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+      const I quantized = byte_of<kSum>(__builtin_convertvector(acc[i][v], F) * scale[v], addend, end);
+      const Bytes bytes = __builtin_convertvector(quantized, Bytes);
+      __builtin_memcpy(out + i * stride + v * kLanes, &bytes, kLanes);
+    }
+  }
+}
+
 // Stores the sums of a tile, which nothing is to be added to any more.
 template <int kM, int kV>
 SX_INLINE void store_tile(const I (&acc)[kM][kV], const Int8Epilogue& epilogue, void* out, int64_t stride) {
@@ -358,29 +388,14 @@ SX_INLINE void store_tile(const I (&acc)[kM][kV], const Int8Epilogue& epilogue, 
     if (epilogue.column_scales) scale[v] = scale[v] * load(epilogue.column_scales + v * kLanes);
   }
   if (epilogue.output == Int8Output::kFloat32) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kV; ++v) {
-      const F bias = epilogue.float_bias ? load(epilogue.float_bias + v * kLanes) : F{};
-#pragma GCC unroll 16
-      for (int i = 0; i < kM; ++i) {
-        const F value = __builtin_convertvector(acc[i][v], F) * scale[v];
-        store(static_cast<float*>(out) + i * stride + v * kLanes, epilogue.float_bias ? value + bias : value);
-      }
-    }
+    float* floats = static_cast<float*>(out);
+    if (epilogue.float_bias) store_floats<kM, kV, true>(acc, scale, epilogue.float_bias, floats, stride);
+    else store_floats<kM, kV, false>(acc, scale, nullptr, floats, stride);
     return;
   }
-  const ByteEnd end = byte_end(epilogue);
-#pragma GCC unroll 4
-  for (int v = 0; v < kV; ++v) {
-    const F addend = epilogue.addends ? load(epilogue.addends + v * kLanes) : F{};
-#pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) {
-      const F value = __builtin_convertvector(acc[i][v], F) * scale[v];
-      const I quantized = epilogue.addends ? byte_of<true>(value, addend, end) : byte_of<false>(value, addend, end);
-      const Bytes bytes = __builtin_convertvector(quantized, Bytes);
-      __builtin_memcpy(static_cast<uint8_t*>(out) + i * stride + v * kLanes, &bytes, kLanes);
-    }
-  }
+  uint8_t* bytes = static_cast<uint8_t*>(out);
+  if (epilogue.addends) store_tile_bytes<kM, kV, true>(acc, scale, epilogue, bytes, stride);
+  else store_tile_bytes<kM, kV, false>(acc, scale, epilogue, bytes, stride);
 }
 
 template <int kM, int kV>
