@@ -19,6 +19,8 @@ constexpr int64_t kOwnFloats = 192 << 10;
 constexpr int64_t kSharedFloats = 4 << 20;
 // See winograd_tile.
 constexpr double kReadCost = 15, kTransformCost = 10;
+// Tiles of 4 take 2.25 times the memory of tiles of 2 for weights, which less than this part of their cost is worth.
+constexpr double kWorthMemory = 0.86;
 // Weights beyond this many floats are not read anew for each thread's own tiles.
 constexpr int64_t kNearWeights = 1 << 20;
 
@@ -208,7 +210,7 @@ int winograd_tile(const ConvShape& shape) {
     const double taps = (out + 2) * (out + 2);
     const double cost = taps * (channels * filters * (static_cast<double>(tiles) + kReadCost) +
                                 kTransformCost * (channels + filters) * static_cast<double>(tiles));
-    if (cost >= least) continue;
+    if (cost >= (best == 2 ? kWorthMemory * least : least)) continue;
     least = cost;
     best = out;
   }
