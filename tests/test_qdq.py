@@ -132,6 +132,7 @@ def total(n: Network) -> bytes:
 CASES: list[tuple[Callable[..., bytes], tuple, tuple[int, ...], str]] = [
     (convolution, (20, 12, 1, 3, 1, False), (2, 12, 9, 11), "sardonyx::BlockedQLinearConv"),
     (convolution, (20, 12, 1, 1, 2, True), (2, 12, 9, 11), "sardonyx::BlockedQLinearConv"),
+    (convolution, (20, 40, 1, 1, 2, False), (2, 40, 5, 6), "sardonyx::BlockedQLinearConv"),
     (convolution, (12, 12, 12, 3, 1, True), (2, 12, 7, 7), "sardonyx::BlockedQLinearConv"),
     (convolution, (12, 12, 12, 5, 1, False), (1, 12, 14, 30), "sardonyx::BlockedQLinearConv"),
     (convolution, (24, 12, 12, 3, 2, False), (2, 12, 14, 13), "QLinearConv"),
