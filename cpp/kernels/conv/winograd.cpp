@@ -19,6 +19,8 @@ constexpr int64_t kOwnFloats = 192 << 10;
 constexpr int64_t kSharedFloats = 4 << 20;
 // See cheapest_tile. Weights that are packed for every run are so for a batch.
 constexpr double kReadCost = 15, kPackCost = 6, kTransformCost = 10;
+// Tiles of 4 take 2.25 times the memory of tiles of 2 for weights, which less than this part of their cost is worth.
+constexpr double kWorthMemory = 0.86;
 // Weights beyond this many floats are not read anew for each thread's own tiles.
 constexpr int64_t kNearWeights = 1 << 20;
 
@@ -221,7 +223,7 @@ int cheapest_tile(const ConvShape& shape, double read, double direct_taps) {
     const double taps = (out + 2) * (out + 2);
     const double cost = taps * (channels * filters * (static_cast<double>(tiles) + read) +
                                 kTransformCost * (channels + filters) * static_cast<double>(tiles));
-    if (cost >= least) continue;
+    if (cost >= (best == 2 ? kWorthMemory * least : least)) continue;
     least = cost;
     best = out;
   }
