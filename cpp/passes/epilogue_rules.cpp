@@ -1,6 +1,5 @@
 // Makes bias, residual and activation the epilogue of the Conv, MatMul or Gemm that they follow.
 #include <algorithm>
-#include <limits>
 
 #include "ops/op_def.h"
 #include "passes/match.h"
@@ -10,35 +9,6 @@ namespace sx {
 namespace {
 
 constexpr DTypeSet kComputed = kHalfFloats | DType::kFloat32;
-
-struct Tail {
-  std::string activation;
-  float alpha = 0.0f;
-  float beta = 0.0f;
-};
-
-// The activation that a node computes of its first input, when an epilogue can.
-std::optional<Tail> tail_of(const Graph& graph, NodeId id) {
-  const Node& node = graph.node(id);
-  const std::string& name = node.op->name();
-  if (!node.op->domain().empty()) return std::nullopt;
-  for (const char* plain : {"Relu", "Sigmoid", "Tanh", "HardSwish", "Mish", "Softplus", "Softsign"})
-    if (name == plain) return Tail{name};
-  for (const char* scaled : {"LeakyRelu", "Elu", "Swish", "Celu"})
-    if (name == scaled) return Tail{name, attribute<float>(graph, id, "alpha")};
-  if (name == "HardSigmoid")
-    return Tail{name, attribute<float>(graph, id, "alpha"), attribute<float>(graph, id, "beta")};
-  if (name == "Gelu") return Tail{attribute<std::string>(graph, id, "approximate") == "tanh" ? "GeluTanh" : "Gelu"};
-  if (name != "Clip") return std::nullopt;
-  float bounds[2] = {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
-  for (size_t i = 0; i < 2; ++i) {
-    if (node.inputs.size() <= i + 1 || node.inputs[i + 1] == kNone) continue;
-    const auto bound = scalar(graph, node.inputs[i + 1]);
-    if (!bound) return std::nullopt;
-    bounds[i] = static_cast<float>(*bound);
-  }
-  return Tail{"Clip", bounds[0], bounds[1]};
-}
 
 NodeId lowered_producer(const Graph& graph, ValueId value) {
   return producer(graph, value,
@@ -165,20 +135,20 @@ Outcome fuse_residual(Graph& graph, NodeId id) {
 }
 
 Outcome fuse_activation(Graph& graph, NodeId id) {
-  const std::optional<Tail> tail = tail_of(graph, id);
+  const std::optional<NamedActivation> tail = activation_of(graph, id);
   const NodeId product = lowered_producer(graph, graph.node(id).inputs[0]);
   if (product == kNone) return Outcome::no_match();
   if (!tail) return Outcome::missed("its bounds are not constant");
   if (open_producer(graph, graph.node(id).inputs[0], id) == kNone)
     return Outcome::missed("the product has other readers or an activation already");
   Attributes attributes = graph.node(product).attributes;
-  attributes["activation"] = tail->activation;
+  attributes["activation"] = tail->name;
   attributes["activation_alpha"] = tail->alpha;
   attributes["activation_beta"] = tail->beta;
   const std::string op = graph.node(product).op->name();
   const std::vector<ValueId> operands = graph.node(product).inputs;
   replace(graph, id, op, operands, attributes, "sardonyx");
-  return Outcome::fired(tail->activation);
+  return Outcome::fired(tail->name);
 }
 
 }  // namespace
