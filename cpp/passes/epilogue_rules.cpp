@@ -82,6 +82,36 @@ Outcome unflatten_product(Graph& graph, NodeId id) {
   return Outcome::fired();
 }
 
+// Operands whose last two axes are swapped: the product reads them as they lie.
+Outcome transpose_operand(Graph& graph, NodeId id) {
+  for (size_t i = 0; i < 2; ++i) {
+    std::vector<ValueId> operands = graph.node(id).inputs;
+    const NodeId transpose = producer(graph, operands[i], {"Transpose"});
+    if (transpose == kNone) continue;
+    const ValueId from = graph.node(transpose).inputs[0];
+    const int rank = graph.type(from).rank();
+    if (rank < 2) continue;
+    const auto perm = graph.node(transpose).attributes.find("perm");
+    bool swaps = perm != graph.node(transpose).attributes.end() || rank == 2;
+    if (perm != graph.node(transpose).attributes.end()) {
+      const auto& order = std::get<std::vector<int64_t>>(perm->second);
+      for (int axis = 0; axis < rank; ++axis) {
+        const int64_t source = order[static_cast<size_t>(axis)];
+        const int expected = axis < rank - 2 ? axis : axis == rank - 1 ? rank - 2 : rank - 1;
+        swaps = swaps && (source < 0 ? source + rank : source) == expected;
+      }
+    }
+    if (!swaps) continue;
+    operands[i] = from;
+    Attributes attributes = graph.node(id).attributes;
+    const char* name = i == 0 ? "transA" : "transB";
+    attributes[name] = int64_t{attribute<int64_t>(graph, id, name) == 0};
+    replace(graph, id, "MatMul", operands, attributes, "sardonyx");
+    return Outcome::fired(name);
+  }
+  return Outcome::no_match();
+}
+
 // MatMul + a constant vector as long as its rows.
 Outcome fuse_bias(Graph& graph, NodeId id) {
   const std::vector<ValueId> inputs = graph.node(id).inputs;
@@ -163,6 +193,7 @@ std::vector<Rule> activation_fusion() {
 std::vector<Rule> epilogue_rules() {
   std::vector<Rule> rules = {
       {"lower_product", {"Conv", "MatMul", "Gemm"}, lower_product},
+      {"transpose_operand", {"sardonyx::MatMul"}, transpose_operand},
       {"unflatten_product", {"Reshape"}, unflatten_product},
       {"fuse_bias", {"Add"}, fuse_bias},
       {"fuse_residual", {"Add"}, fuse_residual},
