@@ -126,9 +126,7 @@ class Chain:
         self.feeds = {value.name: self.feeds[value.name] for value in used}
         infos = [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs]
         graph = helper.make_graph(self.nodes, "chain", used, infos, self.constants)
-        return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10
-        ).SerializeToString()
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10).SerializeToString()
 
 
 def run(model: bytes, feeds: dict[str, Any], level: Any, threads: int) -> list[np.ndarray[Any, Any]]:

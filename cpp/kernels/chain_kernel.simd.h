@@ -108,8 +108,8 @@ inline void to_bytes(const int32_t* x, uint8_t* y, int64_t n) {
 
 }  // namespace chains
 
-#define SX_FORMS(op)                                                                   \
-  {chains::compare_array<op, false, false>, chains::compare_array<op, false, true>,    \
+#define SX_FORMS(op)                                                                \
+  {chains::compare_array<op, false, false>, chains::compare_array<op, false, true>, \
    chains::compare_array<op, true, false>, chains::compare_array<op, true, true>}
 constexpr ChainKernel kChainKernel = {
     {SX_FORMS(Comparison::kEqual), SX_FORMS(Comparison::kLess), SX_FORMS(Comparison::kLessOrEqual),

@@ -68,8 +68,7 @@ void reduce_middle(Reduction kind, const float* x, int64_t outer, int64_t n, int
                    Isa isa = active_isa());
 
 // The gradients of rows. Softmax, of its result y: dx = (dy - sum(dy y)) y. dx may be dy.
-void softmax_gradient_rows(const float* y, const float* dy, float* dx, int64_t rows, int64_t n,
-                           Isa isa = active_isa());
+void softmax_gradient_rows(const float* y, const float* dy, float* dx, int64_t rows, int64_t n, Isa isa = active_isa());
 
 // Normalization (NormRows without a sum): with h = (x - mean) / std and g = dy scale,
 // dx = (g - mean(g) - h mean(g h)) / std and product = dy h. dx and product may be x and dy, in any order.

@@ -28,6 +28,12 @@ bool has_input(const Graph& graph, NodeId id, size_t i) {
   return node.inputs.size() > i && node.inputs[i] != kNone;
 }
 
+// Whether `value` is known to be a vector as long as the rows of `matrix`.
+bool is_row(const Graph& graph, ValueId value, ValueId matrix) {
+  const auto &row = graph.type(value).shape, &shape = graph.type(matrix).shape;
+  return row && row->size() == 1 && shape && !shape->empty() && shape->back() == row->back();
+}
+
 // Conv, MatMul and Gemm in the form that takes epilogues.
 Outcome lower_product(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
@@ -43,11 +49,9 @@ Outcome lower_product(Graph& graph, NodeId id) {
   }
   const bool has_c = has_input(graph, id, 2);
   if (has_c) {
-    const Tensor* c = constant(graph, inputs[2]);
-    const auto& shape = graph.type(node.outputs[0]).shape;
     if (attribute<float>(graph, id, "beta") != 1.0f) return Outcome::missed("beta is not 1");
-    if (c == nullptr || c->rank() != 1 || !shape || shape->back() != Dim(c->dim(0)))
-      return Outcome::missed("C is not a constant vector of one value for each column");
+    if (!is_row(graph, inputs[2], node.outputs[0]))
+      return Outcome::missed("C is not known to be a vector of one value for each column");
   }
   const Attributes attributes = {{"transA", attribute<int64_t>(graph, id, "transA")},
                                  {"transB", attribute<int64_t>(graph, id, "transB")},
@@ -112,20 +116,19 @@ Outcome transpose_operand(Graph& graph, NodeId id) {
   return Outcome::no_match();
 }
 
-// MatMul + a constant vector as long as its rows.
+// MatMul + a vector as long as its rows.
 Outcome fuse_bias(Graph& graph, NodeId id) {
   const std::vector<ValueId> inputs = graph.node(id).inputs;
   for (size_t side = 0; side < 2; ++side) {
     const NodeId product = open_producer(graph, inputs[side], id);
-    const Tensor* bias = constant(graph, inputs[1 - side]);
-    if (product == kNone || bias == nullptr || !is(graph, product, "sardonyx::MatMul")) continue;
-    const auto& shape = graph.type(inputs[side]).shape;
+    if (product == kNone || !is(graph, product, "sardonyx::MatMul")) continue;
+    if (constant(graph, inputs[1 - side]) == nullptr && graph.type(inputs[1 - side]).rank() > 1) continue;
     if (has_input(graph, product, 2) || has_input(graph, product, 3))
       return Outcome::missed("the product has a bias or residual already");
     // A product with a vector on its right has rows, but no columns.
     const bool columns = graph.type(graph.node(product).inputs[1]).rank() >= 2;
-    if (!columns || bias->rank() != 1 || !shape || shape->empty() || shape->back() != Dim(bias->dim(0)))
-      return Outcome::missed("the constant is not a vector of one value for each column");
+    if (!columns || !is_row(graph, inputs[1 - side], inputs[side]))
+      return Outcome::missed("the other operand is not known to be a vector of one value for each column");
     const std::vector<ValueId> operands = {graph.node(product).inputs[0], graph.node(product).inputs[1],
                                            inputs[1 - side]};
     const Attributes attributes = graph.node(product).attributes;
