@@ -50,6 +50,7 @@ void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_
   if (blocked) apply_rules(graph, expansion_rules(), log, verify_each);
   eliminate_dead_code(graph, log);
   infer_all(graph);
+  if (chain_elementwise(graph, log)) graph.verify();
 }
 
 }  // namespace sx

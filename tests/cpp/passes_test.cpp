@@ -54,6 +54,7 @@ std::map<std::string, Transform> transforms() {
   named["eliminate_dead_code"] = [](Graph& graph, PassLog& log) { eliminate_dead_code(graph, log); };
   named["sink_constants"] = [](Graph& graph, PassLog& log) { sink_constants(graph, log); };
   named["widen_halves"] = [](Graph& graph, PassLog& log) { widen_halves(graph, log); };
+  named["chain_elementwise"] = [](Graph& graph, PassLog& log) { chain_elementwise(graph, log); };
   named["block_channels"] = [](Graph& graph, PassLog& log) { block_channels(graph, log); };
   named["stack_images"] = [](Graph& graph, PassLog& log) { stack_images(graph, log); };
   named["simplify"] = [](Graph& graph, PassLog& log) { simplify(graph, log, true); };
