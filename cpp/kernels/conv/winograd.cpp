@@ -19,7 +19,8 @@ constexpr int64_t kOwnFloats = 192 << 10;
 constexpr int64_t kSharedFloats = 4 << 20;
 // See cheapest_tile. Weights that are packed for every run are so for a batch.
 constexpr double kReadCost = 15, kPackCost = 6, kTransformCost = 10;
-// Tiles of 4 take 2.25 times the memory of tiles of 2 for weights, which less than this part of their cost is worth.
+// Tiles of 4 take 2.25 times the memory of tiles of 2 for weights that are kept, which less than this part of their
+// cost is worth.
 constexpr double kWorthMemory = 0.86;
 // Weights beyond this many floats are not read anew for each thread's own tiles.
 constexpr int64_t kNearWeights = 1 << 20;
@@ -212,8 +213,9 @@ bool fits(const ConvShape& shape) {
 }
 
 // The tile that costs least in multiply-adds, for one image: the products; the transforms; and the reading of the
-// weights, of which one takes as long as about `read` multiply-adds. A direct sum takes `taps` for each output.
-int cheapest_tile(const ConvShape& shape, double read, double direct_taps) {
+// weights, of which one takes as long as about `read` multiply-adds. A direct sum takes `direct_taps` for each output.
+// Tiles of 4 have to cost less than the part `worth` of what tiles of 2 do.
+int cheapest_tile(const ConvShape& shape, double read, double direct_taps, double worth) {
   const auto channels = static_cast<double>(shape.channels), filters = static_cast<double>(shape.filters);
   const double direct = channels * filters * (direct_taps * static_cast<double>(shape.out_size()) + 9 * read);
   double least = direct;
@@ -223,7 +225,7 @@ int cheapest_tile(const ConvShape& shape, double read, double direct_taps) {
     const double taps = (out + 2) * (out + 2);
     const double cost = taps * (channels * filters * (static_cast<double>(tiles) + read) +
                                 kTransformCost * (channels + filters) * static_cast<double>(tiles));
-    if (cost >= (best == 2 ? kWorthMemory * least : least)) continue;
+    if (cost >= (best == 2 ? worth * least : least)) continue;
     least = cost;
     best = out;
   }
@@ -252,7 +254,7 @@ ConvShape shape_in(const ConvShape& shape, bool transposed) { return transposed 
 
 }  // namespace
 
-int winograd_tile(const ConvShape& shape) { return fits(shape) ? cheapest_tile(shape, kReadCost, 9) : 0; }
+int winograd_tile(const ConvShape& shape) { return fits(shape) ? cheapest_tile(shape, kReadCost, 9, kWorthMemory) : 0; }
 
 int64_t packed_winograd_size(const ConvShape& shape, Isa isa) { return packed_size(shape, winograd_tile(shape), isa); }
 
@@ -315,7 +317,7 @@ int stacked_winograd_tile(const ConvShape& given, bool transposed) {
     }
     taps *= static_cast<double>(met) / static_cast<double>(std::max<int64_t>(1, shape.out[axis]));
   }
-  return cheapest_tile(shape, kPackCost, taps);
+  return cheapest_tile(shape, kPackCost, taps, 1.0);
 }
 
 namespace {
