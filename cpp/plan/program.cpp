@@ -67,7 +67,9 @@ Program::Program(ImportedModel model, std::vector<Binding> bindings, const Sessi
 void Program::make_executable(const std::vector<Datum>& inputs) {
   if (recompute_) {
     std::vector<Type> types;
-    for (const Datum& input : inputs) types.push_back(Type::tensor(input.tensor.dtype(), input.tensor.shape()));
+    for (const Datum& input : inputs)
+      types.push_back(input.kind == Datum::Kind::kTensor ? Type::tensor(input.tensor.dtype(), input.tensor.shape())
+                                                         : Type());
     recompute_backward(*model_.graph, types, donated_, *recompute_, kept_);
   }
   executable_ = std::make_unique<Executable>(*model_.graph, config_.plan_limit, config_.precision, donated_);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_gradients_die_early() -> None:
     sizes = [512] * 9
     x = placeholder("x", shape=("n", sizes[0]))
     y = x
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         y = op.Relu(y @ variable(np.zeros((a, b), np.float32)))
     for optimizer in (optim.SGD(0.1), optim.SGD(0.1, 0.9, weight_decay=0.1), optim.AdamW(0.1), optim.RMSprop(0.1)):
         executor = Executor([optimizer.minimize(op.ReduceMean(y, keepdims=0))])
