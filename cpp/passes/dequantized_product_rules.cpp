@@ -103,6 +103,7 @@ Outcome keep_codes(Graph& graph, NodeId id) {
   const Attributes attributes = {{"transB", inner}, {"block_size", block}};
   std::vector<ValueId> inputs = {product->a, from.inputs[0], from.inputs[1], has(from, 2) ? from.inputs[2] : kNone};
   if (product->bias != kNone) inputs.push_back(product->bias);
+  while (inputs.back() == kNone) inputs.pop_back();
   replace(graph, id, "MatMulDequantized", inputs, attributes, "sardonyx");
   return Outcome::fired();
 }
