@@ -3,6 +3,8 @@
 // Step s is functions[s] of the values operands[3 s ...] (-1: none), where inputs are numbered first and then the
 // results of steps; numbers[2 s ...] are alpha and beta of an activation. Output k is the result of step results[k].
 // All have the broadcast shape of the inputs.
+#include "ops/elementwise_chain.h"
+
 #include <algorithm>
 
 #include "kernels/chain.h"
@@ -13,6 +15,8 @@
 
 namespace sx {
 namespace {
+
+static_assert(kMostChainInputs == Chain::kMaxInputs && kMostChainFunctions == Chain::kMaxSteps);
 
 struct Named {
   const char* name;

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/chain.h"
+#include "ops/elementwise_chain.h"
 #include "ops/infer.h"
 #include "ops/registry.h"
 #include "passes/match.h"
@@ -137,7 +137,7 @@ class Grouping {
         if (producer == kNone || (!is_in(producer, from) && !is_in(producer, to))) reads.push_back(value);
       }
     both.inputs = unique(reads);
-    if (both.functions > Chain::kMaxSteps || both.inputs.size() > Chain::kMaxInputs) return;
+    if (both.functions > kMostChainFunctions || both.inputs.size() > kMostChainInputs) return;
     for (NodeId node : source.nodes) group_of_[static_cast<size_t>(node)] = to;
     target = std::move(both);
     source = Group();
