@@ -3,6 +3,7 @@ namespace sx {
 namespace SX_ISA {
 
 #include "kernels/vec.h"
+#include "kernels/vec_bf16.h"
 
 namespace pool_f32 {
 
@@ -47,7 +48,8 @@ SX_INLINE void taps_of(const BlockedPool& pool, int axis, int64_t output, int64_
   *last = i;
 }
 
-void blocked_row(const BlockedPool& pool, const float* x, int64_t row, float* y) {
+template <typename T>
+void blocked_row(const BlockedPool& pool, const T* x, int64_t row, T* y) {
   int64_t row_first, row_last, counted_first, counted_last;
   taps_of(pool, 0, row, 0, 0, &row_first, &row_last);
   taps_of(pool, 0, row, pool.pad_begin[0], pool.pad_end[0], &counted_first, &counted_last);
@@ -59,7 +61,7 @@ void blocked_row(const BlockedPool& pool, const float* x, int64_t row, float* y)
     const int64_t left = column * pool.stride[1] - pool.pad_begin[1];
     F joined = splat(pool.mean ? 0.0f : -__builtin_inff());
     for (int64_t i = row_first; i < row_last; ++i) {
-      const float* from = x + ((top + i * pool.dilation[0]) * pool.in[1] + left) * kLanes;
+      const T* from = x + ((top + i * pool.dilation[0]) * pool.in[1] + left) * kLanes;
       for (int64_t j = first; j < last; ++j) {
         const F v = load(from + j * pool.dilation[1] * kLanes);
         joined = pool.mean ? joined + v : Maximum()(joined, v);
@@ -77,7 +79,7 @@ void blocked_row(const BlockedPool& pool, const float* x, int64_t row, float* y)
 }  // namespace pool_f32
 
 constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>, pool_f32::join<pool_f32::Sum>,
-                                    pool_f32::blocked_row};
+                                    pool_f32::blocked_row<float>, pool_f32::blocked_row<BFloat16>};
 
 }  // namespace SX_ISA
 }  // namespace sx

@@ -61,7 +61,7 @@ Program::Program(ImportedModel model, std::vector<Binding> bindings, const Sessi
   }
   if (config_.optimization != Optimization::kNone) simplify(graph, log_);
   if (config_.optimization == Optimization::kLower) lower(graph, log_, config_.lower);
-  executable_ = std::make_unique<Executable>(graph, config_.plan_limit, config_.precision, std::move(donated));
+  executable_ = std::make_unique<Executable>(graph, config_.plan_limit, config_.lower.precision, std::move(donated));
 }
 
 size_t Program::planned_bytes() const {

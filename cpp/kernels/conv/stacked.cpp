@@ -236,8 +236,7 @@ int64_t packed_stacked_size(const ConvShape& shape, bool plain, Isa isa) {
 }
 
 void pack_stacked(const ConvShape& shape, bool plain, const float* weights, float* packed, Isa isa) {
-  pack_blocked_filters(shape.filters, shape.channels, shape.kernel_size(), plain ? 1 : channel_block(isa), weights,
-                       packed, isa);
+  pack_blocked(shape, plain ? BlockedMethod::kPlain : BlockedMethod::kDirect, Precision::kF32, weights, packed, isa);
 }
 
 void stacked_conv(const ConvShape& shape, bool plain, const float* x, const float* packed, float* y,

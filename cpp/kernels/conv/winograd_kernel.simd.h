@@ -1,10 +1,17 @@
-// The Winograd transforms for one ISA; every lane is a channel.
+// The Winograd transforms for one ISA, of f32 data or of bf16 where blocks hold it; every lane is a channel.
 namespace sx {
 namespace SX_ISA {
 
 #include "kernels/vec.h"
+#include "kernels/vec_bf16.h"
 
-namespace winograd_f32 {
+namespace winograd {
+
+#if SX_ISA_LEVEL >= 4
+using Element = BFloat16;
+#else
+using Element = float;
+#endif
 
 constexpr float kA = kWinogradA, kB = kWinogradB;
 constexpr float kA2 = kA * kA, kB2 = kB * kB, kA3 = kA2 * kA, kB3 = kB2 * kB;
@@ -48,7 +55,8 @@ SX_INLINE void times_at(F* m, int step) {
 }
 
 template <int kOut>
-void transform_input(const WinogradInput& in, float* v, int64_t v_step) {
+void transform_input(const WinogradInput<Element>& in, void* to, int64_t v_step) {
+  auto* v = static_cast<WinogradFactor<Element, kOut>*>(to);
   constexpr int kIn = kOut + 2;
   F d[kIn * kIn];
   if (in.row_begin == 0 && in.row_end == kIn && in.column_begin == 0 && in.column_end == kIn) {
@@ -61,9 +69,11 @@ void transform_input(const WinogradInput& in, float* v, int64_t v_step) {
     // Addresses of the part that holds data only: the others may lie outside of any object.
     for (int i = 0; i < kIn * kIn; ++i) d[i] = F{};
     for (int i = in.row_begin; i < in.row_end; ++i) {
-      const uintptr_t row = reinterpret_cast<uintptr_t>(in.x) + static_cast<uintptr_t>(i * in.row_step) * sizeof(float);
+      const uintptr_t row =
+          reinterpret_cast<uintptr_t>(in.x) + static_cast<uintptr_t>(i * in.row_step) * sizeof(Element);
       for (int j = in.column_begin; j < in.column_end; ++j)
-        d[i * kIn + j] = load(reinterpret_cast<const float*>(row + static_cast<uintptr_t>(j * kLanes) * sizeof(float)));
+        d[i * kIn + j] =
+            load(reinterpret_cast<const Element*>(row + static_cast<uintptr_t>(j * kLanes) * sizeof(Element)));
     }
   }
 #pragma GCC unroll 6
@@ -76,7 +86,7 @@ void transform_input(const WinogradInput& in, float* v, int64_t v_step) {
   }
 }
 
-SX_INLINE F finish(F v, const float* residual, const FilterTail& tail) {
+SX_INLINE F finish(F v, const Element* residual, const FilterTail& tail) {
   if (residual && !tail.residual_last) v = v + splat(tail.residual_scale) * load(residual);
   if (tail.clip) {
     v = min(splat(tail.high), max(splat(tail.low), v));
@@ -91,7 +101,7 @@ SX_INLINE F finish(F v, const float* residual, const FilterTail& tail) {
 }
 
 template <int kOut>
-void transform_output(const float* m, int64_t m_step, const WinogradOutput& out, const FilterTail& tail) {
+void transform_output(const float* m, int64_t m_step, const WinogradOutput<Element>& out, const FilterTail& tail) {
   constexpr int kIn = kOut + 2;
   F d[kIn * kIn];
 #pragma GCC unroll 6
@@ -105,8 +115,8 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput& out,
   for (int i = 0; i < kOut; ++i) {
     if (i >= out.rows) return;
     times_at<kOut>(d + i * kIn, 1);
-    float* y = out.y + i * out.row_step;
-    const float* residual = out.residual ? out.residual + i * out.row_step : nullptr;
+    Element* y = out.y + i * out.row_step;
+    const Element* residual = out.residual ? out.residual + i * out.row_step : nullptr;
 #pragma GCC unroll 4
     for (int j = 0; j < kOut; ++j) {
       if (j < out.columns)
@@ -115,10 +125,17 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput& out,
   }
 }
 
-}  // namespace winograd_f32
+constexpr WinogradKernels<Element> kKernels = {{transform_input<2>, transform_output<2>},
+                                               {transform_input<4>, transform_output<4>}};
 
-constexpr WinogradKernels kWinogradKernels = {{winograd_f32::transform_input<2>, winograd_f32::transform_output<2>},
-                                              {winograd_f32::transform_input<4>, winograd_f32::transform_output<4>}};
+}  // namespace winograd
+
+#if SX_ISA_LEVEL >= 4
+constexpr const WinogradKernels<BFloat16>& kWinogradBf16Kernels = winograd::kKernels;
+using avx512::kWinogradKernels;
+#else
+constexpr const WinogradKernels<float>& kWinogradKernels = winograd::kKernels;
+#endif
 
 }  // namespace SX_ISA
 }  // namespace sx
