@@ -22,6 +22,7 @@ namespace sx {
 
 int64_t block_of_channels() { return channel_block(); }
 int64_t blocks_of_channels(int64_t channels) { return (channels + channel_block() - 1) / channel_block(); }
+bool bf16_in_blocks() { return has_bf16_blocks(); }
 
 Tensor pad_channels(const float* values, int64_t channels) {
   Tensor padded(DType::kFloat32, Shape{1, blocks_of_channels(channels), 1, 1, channel_block()});

@@ -11,6 +11,8 @@ namespace sx {
 // The channels that are kept together, and how many blocks so many channels take.
 int64_t block_of_channels();
 int64_t blocks_of_channels(int64_t channels);
+// Whether the CPU computes on bf16 in blocks.
+bool bf16_in_blocks();
 
 // What floats are kept as in blocks, and f(T()) with the C++ type of one of them.
 constexpr DTypeSet kBlockedFloats = DTypeSet(DType::kFloat32) | DType::kBFloat16;

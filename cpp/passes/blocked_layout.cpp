@@ -3,7 +3,6 @@
 #include <cmath>
 #include <unordered_map>
 
-#include "kernels/conv/blocked.h"
 #include "ops/blocked.h"
 #include "ops/conv.h"
 #include "ops/infer.h"
@@ -28,7 +27,7 @@ class Blocking {
       : graph_(graph),
         block_(block_of_channels()),
         winograd_(winograd),
-        bf16_(precision == Precision::kBf16 && has_bf16_blocks()) {}
+        bf16_(precision == Precision::kBf16 && bf16_in_blocks()) {}
 
   bool run(PassLog& log) {
     const std::vector<NodeId> order = graph_.order();
