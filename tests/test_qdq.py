@@ -107,6 +107,19 @@ def scaled_product(n: Network) -> bytes:
     return n.model(n.operator("QuantizeLinear", [n.operator("MatMul", [x, w]), *n.parameters(0.3)]), ["n", 33])
 
 
+def product_with_bias(n: Network, columns: int) -> bytes:
+    x = n.dequantize("x", *n.parameters(0.05))
+    q = n.constant(n.rng.integers(-127, 128, (33, columns)).astype(np.int8))
+    w = n.dequantize(q, n.constant(np.float32(0.01)), n.constant(np.int8(0)))
+    scale, zero = n.parameters(0.3)
+    product = n.operator("QuantizeLinear", [n.operator("MatMul", [x, w]), scale, zero])
+    limits = np.iinfo(n.dtype)
+    bias = n.constant(n.rng.integers(limits.min, limits.max + 1, columns).astype(n.dtype))
+    b = n.dequantize(bias, *n.parameters(0.1))
+    y = n.operator("Add", [b, n.dequantize(product, scale, zero)])
+    return n.model(n.operator("QuantizeLinear", [y, *n.parameters(0.35)]), ["n", 33])
+
+
 def total(n: Network) -> bytes:
     scale, zero = n.parameters(0.05)
     backwards = [n.constant(np.array([at])) for at in (-1, -1000, 0, -1)]
@@ -119,12 +132,15 @@ def total(n: Network) -> bytes:
 CASES: list[tuple[Callable[..., bytes], tuple, tuple[int, ...], str]] = [
     (convolution, (20, 12, 1, 3, 1, False), (2, 12, 9, 11), "sardonyx::BlockedQLinearConv"),
     (convolution, (20, 12, 1, 1, 2, True), (2, 12, 9, 11), "sardonyx::BlockedQLinearConv"),
+    (convolution, (20, 40, 1, 1, 2, False), (2, 40, 5, 6), "sardonyx::BlockedQLinearConv"),
     (convolution, (12, 12, 12, 3, 1, True), (2, 12, 7, 7), "sardonyx::BlockedQLinearConv"),
     (convolution, (12, 12, 12, 5, 1, False), (1, 12, 14, 30), "sardonyx::BlockedQLinearConv"),
     (convolution, (24, 12, 12, 3, 2, False), (2, 12, 14, 13), "QLinearConv"),
     (gemm, (), (5, 33), "com.microsoft::QGemm"),
     (product, (), (5, 33), "QLinearMatMul"),
     (scaled_product, (), (5, 33), "QLinearMatMul"),
+    (product_with_bias, (9,), (5, 33), "sardonyx::QLinearMatMulAdd"),
+    (product_with_bias, (64,), (70, 33), "sardonyx::QLinearMatMulAdd"),
     (total, (), (5, 33), "com.microsoft::QLinearAdd"),
 ]
 

@@ -4,8 +4,11 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "bindings/bindings.h"
@@ -17,13 +20,17 @@ namespace {
 
 using Bindings = std::vector<std::tuple<std::string, std::shared_ptr<Variable>, std::string>>;
 
-std::unique_ptr<Program> make_program(const py::bytes& model, const Bindings& bindings, const py::dict& options) {
+std::unique_ptr<Program> make_program(const py::bytes& model, const Bindings& bindings, const py::dict& options,
+                                      const std::optional<std::vector<std::string>>& differentiated,
+                                      const std::optional<std::vector<std::string>>& kept) {
   const SessionConfig config = config_from(options);
+  std::optional<Recompute> recompute;
+  if (differentiated) recompute = Recompute{*differentiated, !kept, kept.value_or(std::vector<std::string>())};
   std::vector<Binding> bound;
   for (const auto& [input, variable, update] : bindings) bound.push_back({input, variable, update});
   const auto view = static_cast<std::string_view>(model);
   const py::gil_scoped_release release;
-  return std::make_unique<Program>(import_bytes(view, config.import), std::move(bound), config);
+  return std::make_unique<Program>(import_bytes(view, config.import), std::move(bound), config, std::move(recompute));
 }
 
 // `feeds` are in the order of inputs().
@@ -64,7 +71,8 @@ void bind_program(py::module_& module) {
         return extents;
       });
   py::class_<Program>(module, "Program")
-      .def(py::init(&make_program), py::arg("model"), py::arg("bindings"), py::arg("options"))
+      .def(py::init(&make_program), py::arg("model"), py::arg("bindings"), py::arg("options"),
+           py::arg("differentiated") = py::none(), py::arg("kept") = py::none())
       .def("inputs", [](const Program& self) { return ports_to_python(self.inputs()); })
       .def("outputs", [](const Program& self) { return ports_to_python(self.outputs()); })
       .def("run", &run_program, py::arg("feeds"))

@@ -48,31 +48,61 @@ SX_INLINE void taps_of(const BlockedPool& pool, int axis, int64_t output, int64_
   *last = i;
 }
 
+// kP neighbouring outputs whose windows have the same taps, the first of them at x.
+template <int kP, typename T>
+SX_INLINE void blocked_outputs(const BlockedPool& pool, const T* x, int64_t rows, int64_t columns, int64_t count,
+                               T* y) {
+  const int64_t step = pool.stride[1] * kLanes;
+  F joined[kP];
+#pragma GCC unroll 4
+  for (int p = 0; p < kP; ++p) joined[p] = splat(pool.mean ? 0.0f : -__builtin_inff());
+  for (int64_t i = 0; i < rows; ++i) {
+    const T* from = x + i * pool.dilation[0] * pool.in[1] * kLanes;
+    for (int64_t j = 0; j < columns; ++j, from += pool.dilation[1] * kLanes) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kP; ++p) {
+        const F v = load(from + p * step);
+        joined[p] = pool.mean ? joined[p] + v : Maximum()(joined[p], v);
+      }
+    }
+  }
+  const F by = splat(static_cast<float>(count));
+#pragma GCC unroll 4
+  for (int p = 0; p < kP; ++p) {
+    if (pool.mean) joined[p] = count == 0 ? F{} : joined[p] / by;
+    store(y + p * kLanes, joined[p]);
+  }
+}
+
 template <typename T>
 void blocked_row(const BlockedPool& pool, const T* x, int64_t row, T* y) {
   int64_t row_first, row_last, counted_first, counted_last;
   taps_of(pool, 0, row, 0, 0, &row_first, &row_last);
   taps_of(pool, 0, row, pool.pad_begin[0], pool.pad_end[0], &counted_first, &counted_last);
-  const int64_t top = row * pool.stride[0] - pool.pad_begin[0];
-  const int64_t counted_rows = pool.count_padding ? counted_last - counted_first : row_last - row_first;
-  for (int64_t column = 0; column < pool.out[1]; ++column) {
+  const int64_t top = row * pool.stride[0] - pool.pad_begin[0] + row_first * pool.dilation[0];
+  const int64_t rows = row_last - row_first;
+  const int64_t counted_rows = pool.count_padding ? counted_last - counted_first : rows;
+  const int64_t span = (pool.kernel[1] - 1) * pool.dilation[1];
+  for (int64_t column = 0; column < pool.out[1];) {
+    const int64_t left = column * pool.stride[1] - pool.pad_begin[1];
+    T* to = y + column * kLanes;
+    if (left >= 0 && left + span < pool.in[1]) {
+      const T* from = rows > 0 ? x + (top * pool.in[1] + left) * kLanes : x;
+      const int64_t count = counted_rows * pool.kernel[1];
+      const bool several = column + 4 <= pool.out[1] && left + 3 * pool.stride[1] + span < pool.in[1];
+      if (several) blocked_outputs<4>(pool, from, rows, pool.kernel[1], count, to);
+      else blocked_outputs<1>(pool, from, rows, pool.kernel[1], count, to);
+      column += several ? 4 : 1;
+      continue;
+    }
     int64_t first, last;
     taps_of(pool, 1, column, 0, 0, &first, &last);
-    const int64_t left = column * pool.stride[1] - pool.pad_begin[1];
-    F joined = splat(pool.mean ? 0.0f : -__builtin_inff());
-    for (int64_t i = row_first; i < row_last; ++i) {
-      const T* from = x + ((top + i * pool.dilation[0]) * pool.in[1] + left) * kLanes;
-      for (int64_t j = first; j < last; ++j) {
-        const F v = load(from + j * pool.dilation[1] * kLanes);
-        joined = pool.mean ? joined + v : Maximum()(joined, v);
-      }
-    }
-    if (pool.mean) {
-      taps_of(pool, 1, column, pool.pad_begin[1], pool.pad_end[1], &counted_first, &counted_last);
-      const int64_t count = counted_rows * (pool.count_padding ? counted_last - counted_first : last - first);
-      joined = count == 0 ? F{} : joined / splat(static_cast<float>(count));
-    }
-    store(y + column * kLanes, joined);
+    taps_of(pool, 1, column, pool.pad_begin[1], pool.pad_end[1], &counted_first, &counted_last);
+    const int64_t count = counted_rows * (pool.count_padding ? counted_last - counted_first : last - first);
+    const bool empty = rows <= 0 || first >= last;
+    blocked_outputs<1>(pool, empty ? x : x + (top * pool.in[1] + left + first * pool.dilation[1]) * kLanes,
+                       empty ? 0 : rows, last - first, count, to);
+    ++column;
   }
 }
 

@@ -95,4 +95,25 @@ void reduce_middle(Reduction kind, const float* x, int64_t outer, int64_t n, int
   });
 }
 
+void softmax_gradient_rows(const float* y, const float* dy, float* dx, int64_t rows, int64_t n, Isa isa) {
+  const RowsKernel& kernel = for_isa(isa);
+  parallel_for(rows, row_grain(n, 16384), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) kernel.softmax_gradient(y + row * n, dy + row * n, dx + row * n, n);
+  });
+}
+
+void normalize_gradient_rows(const NormGradientRows& problem, Isa isa) {
+  const RowsKernel& kernel = for_isa(isa);
+  const int64_t n = problem.n;
+  const float count = static_cast<float>(n);
+  parallel_for(problem.rows, row_grain(n, 8192), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* x = problem.x + row * n;
+      const float mean = kernel.sum(x, n) / count;
+      const float inv_std = 1.0f / std::sqrt(kernel.sum_square(x, n, mean) / count + problem.epsilon);
+      kernel.normalize_gradient(problem, row, mean, inv_std);
+    }
+  });
+}
+
 }  // namespace sx

@@ -67,4 +67,20 @@ void reduce_rows(Reduction kind, const float* x, int64_t rows, int64_t n, float*
 void reduce_middle(Reduction kind, const float* x, int64_t outer, int64_t n, int64_t inner, float* y,
                    Isa isa = active_isa());
 
+// The gradients of rows. Softmax, of its result y: dx = (dy - sum(dy y)) y. dx may be dy.
+void softmax_gradient_rows(const float* y, const float* dy, float* dx, int64_t rows, int64_t n, Isa isa = active_isa());
+
+// Normalization (NormRows without a sum): with h = (x - mean) / std and g = dy scale,
+// dx = (g - mean(g) - h mean(g h)) / std and product = dy h. dx and product may be x and dy, in any order.
+struct NormGradientRows {
+  int64_t rows = 0, n = 0;
+  const float* x = nullptr;
+  const float* scale = nullptr;  // n values
+  const float* dy = nullptr;
+  float* dx = nullptr;
+  float* product = nullptr;
+  float epsilon = 0.0f;
+};
+void normalize_gradient_rows(const NormGradientRows& problem, Isa isa = active_isa());
+
 }  // namespace sx

@@ -21,6 +21,8 @@ struct RowsKernel {
                     const float* bias);
   // y = x * scale + bias
   void (*affine)(const float* x, float* y, int64_t n, float scale, float bias);
+  void (*softmax_gradient)(const float* y, const float* dy, float* dx, int64_t n);
+  void (*normalize_gradient)(const NormGradientRows& problem, int64_t row, float mean, float inv_std);
   float (*reduce[kReductionCount])(const float* x, int64_t n);
   // y[i] = reduction over j of x[j * stride + i] for i < columns.
   void (*reduce_columns[kReductionCount])(const float* x, int64_t n, int64_t stride, int64_t columns, float* y);

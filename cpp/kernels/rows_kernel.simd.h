@@ -255,6 +255,52 @@ void affine(const float* x, float* y, int64_t n, float scale, float bias) {
   }
 }
 
+struct Products {
+  const float* a;
+  const float* b;
+  SX_INLINE F at(int64_t i, int count) const { return load_or(a + i, count, 0.0f) * load_or(b + i, count, 0.0f); }
+};
+
+void softmax_gradient(const float* y, const float* dy, float* dx, int64_t n) {
+  const F total = splat(sum_terms(n, Products{y, dy}));
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = lanes_left(n, i);
+    store_some(dx + i, (load_or(dy + i, count, 0.0f) - total) * load_or(y + i, count, 0.0f), count);
+  }
+}
+
+// dy scale (x - mean) inv_std
+struct ScaledProducts {
+  const float* x;
+  const float* scale;
+  const float* dy;
+  float mean, inv_std;
+  SX_INLINE F at(int64_t i, int count) const {
+    const F h = (load_or(x + i, count, mean) - splat(mean)) * splat(inv_std);
+    return load_or(dy + i, count, 0.0f) * load_or(scale + i, count, 0.0f) * h;
+  }
+};
+
+void normalize_gradient(const NormGradientRows& p, int64_t row, float mean, float inv_std) {
+  const int64_t n = p.n;
+  const float* x = p.x + row * n;
+  const float* dy = p.dy + row * n;
+  float* dx = p.dx + row * n;
+  float* product = p.product + row * n;
+  const float count = static_cast<float>(n);
+  const F mean_g = splat(sum_terms(n, Products{dy, p.scale}) / count);
+  const F mean_gh = splat(sum_terms(n, ScaledProducts{x, p.scale, dy, mean, inv_std}) / count);
+  const F m = splat(mean), s = splat(inv_std);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int lanes = lanes_left(n, i);
+    const F h = (load_or(x + i, lanes, 0.0f) - m) * s;
+    const F d = load_or(dy + i, lanes, 0.0f);
+    const F g = d * load_or(p.scale + i, lanes, 0.0f);
+    store_some(dx + i, s * (g - mean_g - h * mean_gh), lanes);
+    store_some(product + i, d * h, lanes);
+  }
+}
+
 template <int... kKind>
 constexpr RowsKernel make_table(std::integer_sequence<int, kKind...>) {
   return {softmax,
@@ -263,6 +309,8 @@ constexpr RowsKernel make_table(std::integer_sequence<int, kKind...>) {
           sum_square,
           normalize,
           affine,
+          softmax_gradient,
+          normalize_gradient,
           {reduce<static_cast<Reduction>(kKind)>...},
           {reduce_columns<static_cast<Reduction>(kKind)>...}};
 }

@@ -21,6 +21,8 @@ constexpr int64_t kConvertGrain = 32768;
 
 }  // namespace
 
+const UnaryKernel& unary_kernel(Isa isa) { return for_isa(isa); }
+
 void apply(Activation function, const float* x, float* y, int64_t n, float alpha, float beta, Isa isa) {
   const ActivationFunction run = activation_function(function, isa);
   parallel_for(n, kGrain, [&](int64_t begin, int64_t end) { run(x + begin, y + begin, end - begin, alpha, beta); });

@@ -21,5 +21,6 @@ struct UnaryKernel {
   void (*to_f16)(const float* x, Float16* y, int64_t n);
   void (*to_bf16)(const float* x, BFloat16* y, int64_t n);
 };
+const UnaryKernel& unary_kernel(Isa isa);
 
 }  // namespace sx

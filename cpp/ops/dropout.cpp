@@ -49,36 +49,65 @@ class MaskSource {
   std::unique_ptr<Mersenne> sequence_;
 };
 
+double ratio_of(Run& run) {
+  double ratio = 0.5;
+  if (run.has(1)) {
+    run.require(run.in(1).size() == 1, "ratio has the shape ", run.in(1).shape().str(), "; a scalar expected");
+    convert_elements(run.in(1).dtype(), DType::kFloat64, run.in(1).raw(), &ratio, 1);
+  }
+  return ratio;
+}
+
+bool drops(Run& run, double ratio) {
+  run.require(!run.has(2) || run.in(2).size() == 1, "training_mode has more than one element");
+  const bool training = run.has(2) && run.in(2).data<bool>()[0];
+  if (!training || ratio == 0) return false;
+  run.require(ratio > 0 && ratio < 1, "ratio is ", ratio, "; a number from 0 up to but not including 1 expected");
+  return true;
+}
+
+void apply_mask(const Tensor& x, const bool* kept, double ratio, Tensor& y) {
+  const double scale = 1 / (1 - ratio);
+  parallel_for(x.size(), 4096, [&](int64_t begin, int64_t end) {
+    double block[kBlock];
+    for (int64_t i = begin; i < end; i += kBlock) {
+      const int64_t n = std::min(kBlock, end - i);
+      convert_elements(x.dtype(), DType::kFloat64, element(x, i), block, n);
+      for (int64_t k = 0; k < n; ++k) block[k] = kept[i + k] ? block[k] * scale : 0;
+      convert_elements(DType::kFloat64, y.dtype(), block, element(y, i), n);
+    }
+  });
+}
+
 Kernel make_dropout(Prepare& p) {
   const auto source = node_state<MaskSource>(p, "source", [&] {
     return p.has_attr("seed") ? new MaskSource(static_cast<uint64_t>(p.attr_int("seed"))) : new MaskSource();
   });
   return [=](Run& run) {
     const Tensor& x = run.in(0);
-    double ratio = 0.5;
-    if (run.has(1)) {
-      run.require(run.in(1).size() == 1, "ratio has the shape ", run.in(1).shape().str(), "; a scalar expected");
-      convert_elements(run.in(1).dtype(), DType::kFloat64, run.in(1).raw(), &ratio, 1);
-    }
-    run.require(!run.has(2) || run.in(2).size() == 1, "training_mode has more than one element");
-    const bool training = run.has(2) && run.in(2).data<bool>()[0];
+    const double ratio = ratio_of(run);
+    const bool dropping = drops(run, ratio);
     bool* mask = run.wants(1) ? run.out(1, x.shape()).data<bool>() : nullptr;
     Tensor& y = run.out(0, x.shape());
-    if (!training || ratio == 0) return keep_all(x, y, mask);
-    run.require(ratio > 0 && ratio < 1, "ratio is ", ratio, "; a number from 0 up to but not including 1 expected");
+    if (!dropping) return keep_all(x, y, mask);
     bool* kept =
         mask ? mask : static_cast<bool*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(x.size())));
     source->draw(ratio, x.size(), kept);
-    const double scale = 1 / (1 - ratio);
-    parallel_for(x.size(), 4096, [&](int64_t begin, int64_t end) {
-      double block[kBlock];
-      for (int64_t i = begin; i < end; i += kBlock) {
-        const int64_t n = std::min(kBlock, end - i);
-        convert_elements(x.dtype(), DType::kFloat64, element(x, i), block, n);
-        for (int64_t k = 0; k < n; ++k) block[k] = kept[i + k] ? block[k] * scale : 0;
-        convert_elements(DType::kFloat64, y.dtype(), block, element(y, i), n);
-      }
-    });
+    apply_mask(x, kept, ratio, y);
+  };
+}
+
+// What a Dropout node gave, from the mask that it drew.
+Kernel make_dropout_again(Prepare&) {
+  return [](Run& run) {
+    const Tensor& x = run.in(0);
+    run.require(run.in(3).shape() == x.shape(), "mask is ", run.in(3).shape().str(), "; ", x.shape().str(),
+                " expected");
+    const double ratio = ratio_of(run);
+    const bool dropping = drops(run, ratio);
+    Tensor& y = run.out(0, x.shape());
+    if (!dropping) return keep_all(x, y, nullptr);
+    apply_mask(x, run.in(3).data<bool>(), ratio, y);
   };
 }
 
@@ -132,6 +161,16 @@ void define_dropout(OpList& ops) {
               .kernel(make_dropout)
               .gradient(differentiate_dropout)
               .upgrade(12, upgrade_dropout));
+  ops.add(OpDef("DropoutAgain", "sardonyx")
+              .in("data", "T", kTypes)
+              .optional_in("ratio", "T1", kTypes)
+              .optional_in("training_mode", "T2", DType::kBool)
+              .in("mask", "T2", DType::kBool)
+              .out("output", "T")
+              .in_place({0})
+              .no_gradient("it is for what follows the computation of gradients")
+              .infer(same_as(0))
+              .kernel(make_dropout_again));
 }
 
 }  // namespace sx

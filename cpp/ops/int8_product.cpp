@@ -10,8 +10,9 @@ namespace sx {
 namespace {
 
 constexpr int64_t kLine = 64;
-// Products below this many multiplications are shared out whole.
+// Products below this many multiplications are shared out whole; where there are several for each thread, larger ones.
 constexpr int64_t kSmallProduct = int64_t{1} << 20;
+constexpr int64_t kLargeProduct = int64_t{1} << 26;
 
 int64_t line_up(int64_t bytes) { return checked_add(bytes, kLine - 1) / kLine * kLine; }
 
@@ -81,7 +82,7 @@ void Int8Product::run(const MatMulShape& s, const Operands& operands, const Int8
   if (s.one_product && !by_row) {
     g.m = products * s.m;
     multiply(0, g);
-  } else if (s.m * s.n * s.k < kSmallProduct) {
+  } else if (s.m * s.n * s.k < kSmallProduct || (products >= 4 * thread_count() && s.m * s.n * s.k < kLargeProduct)) {
     parallel_for(products, std::max<int64_t>(1, kSmallProduct / std::max<int64_t>(1, s.m * s.n * s.k)),
                  [&](int64_t from, int64_t to) {
                    for (int64_t i = from; i < to; ++i) multiply(i, g);

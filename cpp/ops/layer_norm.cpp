@@ -187,11 +187,25 @@ std::vector<int64_t> axes_from(const GradientContext& c, int64_t axis, int rank)
   return axes;
 }
 
+// Whether scale is known to have the extents of the axes that are normalised.
+bool is_one_row(const Expr& scale, const Expr& x, size_t axes) {
+  const auto &have = scale.type().shape, &of = x.type().shape;
+  return have && of && have->size() == axes && std::equal(have->begin(), have->end(), of->end() - scale.rank());
+}
+
 // With n the normalised data, s = 1 / sqrt(variance + epsilon) and g = dy scale:
 // dx = s (g - mean(g) - n mean(g n)), dscale = sum(dy n), dB = sum(dy).
 void differentiate_layer_norm(GradientContext& c) {
   const Expr x = c.in(0);
   const std::vector<int64_t> axes = axes_from(c, c.attr_int("axis"), x.rank());
+  if (c.wants(2)) c.give_sum(2, c.grad());
+  if (x.dtype() == DType::kFloat32 && is_one_row(c.in(1), x, axes.size())) {
+    const Attributes attributes = {{"axis", c.attr_int("axis")}, {"epsilon", c.attr_float("epsilon")}};
+    const auto found = c.ops(2, "LayerNormalizationGradient", {x, c.in(1), c.grad()}, attributes, "sardonyx");
+    if (c.wants(0)) c.give(0, found[0]);
+    if (c.wants(1)) c.give_sum(1, found[1]);
+    return;
+  }
   const Expr centred = x - mean(c, x, axes);
   const Expr s = c.op(
       "Reciprocal", {c.op("Sqrt", {mean(c, centred * centred, axes) + static_cast<double>(c.attr_float("epsilon"))})});
@@ -199,7 +213,6 @@ void differentiate_layer_norm(GradientContext& c) {
   const Expr g = c.grad() * c.in(1);
   if (c.wants(0)) c.give(0, s * (g - mean(c, g, axes) - n * mean(c, g * n, axes)));
   if (c.wants(1)) c.give_sum(1, c.grad() * n);
-  if (c.wants(2)) c.give_sum(2, c.grad());
 }
 
 // As above without the mean: n = x s, s = 1 / sqrt(mean(x^2) + epsilon).

@@ -1,11 +1,14 @@
-// com.microsoft's MatMulNBits: y = a dequantize(b)^T + bias, b [n, k] in blocks of 2, 4 or 8 bits along k; and
-// MatMulBnb4, whose codes stand for the values of FP4 or NF4.
+// com.microsoft's MatMulNBits: y = a dequantize(b)^T + bias, b [n, k] in blocks of 2, 4 or 8 bits along k; MatMulBnb4,
+// whose codes stand for the values of FP4 or NF4; and MatMulDequantized, y = a DequantizeLinear(b) + bias, which only
+// the passes make.
 #include <algorithm>
 #include <list>
 #include <optional>
+#include <vector>
 
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/gemm_nbits.h"
+#include "ops/convert.h"
 #include "ops/float_io.h"
 #include "ops/gradient.h"
 #include "ops/infer.h"
@@ -16,6 +19,7 @@ namespace sx {
 namespace {
 
 constexpr DTypeSet kTypes = kHalfFloats | DType::kFloat32;
+constexpr DTypeSet kBytes = DTypeSet(DType::kInt8) | DType::kUInt8;
 
 // The values of the codes as bitsandbytes defines them.
 constexpr float kFp4[16] = {0.0f,  5.208333333e-03f,  0.66666667f,  1.0f,  0.33333333f,  0.5f,  0.16666667f,  0.25f,
@@ -39,6 +43,7 @@ constexpr float kNf4[16] = {-1.0f,
 
 // Extents that follow from the attributes N, K, bits and block_size.
 struct Extents {
+  Extents(int64_t k, int64_t n, int64_t bits, int64_t block) : k(k), n(n), bits(bits), block(block) {}
   explicit Extents(const NodeView& node, int64_t width)
       : k(node.attr_int("K")), n(node.attr_int("N")), bits(width), block(node.attr_int("block_size")) {
     SX_CHECK(node, bits == 2 || bits == 4 || bits == 8, "bits is ", bits, "; 2, 4 or 8 expected");
@@ -85,7 +90,8 @@ Shape product_shape(const Run& run, int64_t inner, int64_t outer) {
 
 // --- The weights
 
-// B ready to be multiplied by: in blocks along k for gemm_nbits(), or dense, packed for gemm().
+// B ready to be multiplied by: in blocks along k for gemm_nbits(), with zero points that may be a single one, or dense,
+// packed for gemm().
 struct Weights {
   Tensor codes, scales, zeros, dense;
 };
@@ -118,6 +124,11 @@ Weights in_blocks(const Extents& e, const Get& get, int zeros_input, const uint8
   } else {
     plain = to_f32(*zeros);
   }
+  if (std::all_of(plain.data<float>(), plain.data<float>() + plain.size(),
+                  [&](float zero) { return zero == plain.data<float>()[0]; })) {
+    w.zeros = Tensor::scalar(plain.data<float>()[0]);
+    return w;
+  }
   w.zeros = Tensor(DType::kFloat32, w.scales.shape());
   pack_nbits_scales(e.n, e.blocks(), plain.data<float>(), w.zeros.template data<float>(), isa);
   return w;
@@ -130,7 +141,9 @@ NBitsMatrix matrix_of(const Extents& e, const Weights& w, const float* table) {
   b.block_size = e.block;
   b.codes = w.codes.data<uint32_t>();
   b.scales = w.scales.data<float>();
-  if (w.zeros.defined()) b.zeros = w.zeros.data<float>();
+  b.zero = static_cast<float>(1 << (e.bits - 1));
+  if (w.zeros.defined() && w.zeros.rank() == 0) b.zero = *w.zeros.data<float>();
+  else if (w.zeros.defined()) b.zeros = w.zeros.data<float>();
   b.table = table;
   return b;
 }
@@ -339,6 +352,108 @@ Kernel make_bnb4(Prepare& p) {
   };
 }
 
+// --- MatMulDequantized
+
+// A product with constant weights [k, n], or [n, k] with transB, as DequantizeLinear takes them: with one scale, one
+// for each column, or one for each block of rows of a column.
+struct Dequantized {
+  explicit Dequantized(const Prepare& p) : trans_b(p.attr_int("transB") != 0), e(extents(p, trans_b)) {
+    for (int i = 1; i <= 3; ++i)
+      SX_CHECK(p, !p.has(i) || p.constant(i) != nullptr, "needs constant weights, scales and zero points");
+  }
+
+  static int64_t bits_of(DType dtype) {
+    return dtype == DType::kInt8 || dtype == DType::kUInt8   ? 8
+           : dtype == DType::kInt4 || dtype == DType::kUInt4 ? 4
+                                                             : 2;
+  }
+  static Extents extents(const Prepare& p, bool trans_b) {
+    const Tensor& codes = *p.constant(1);
+    const int64_t bits = bits_of(codes.dtype()), unit = 32 / bits, block = p.attr_int("block_size");
+    const int64_t k = codes.dim(trans_b ? 1 : 0), n = codes.dim(trans_b ? 0 : 1);
+    SX_CHECK(p, block % unit == 0, "has blocks of ", block, "; a multiple of ", unit, " expected");
+    return Extents(k, n, bits, block == 0 ? checked_add(k, unit - 1) / unit * unit : block);
+  }
+
+  Weights weights(const Prepare& p) const {
+    const DType dtype = p.constant(1)->dtype();
+    const bool is_signed = dtype == DType::kInt8 || dtype == DType::kInt4 || dtype == DType::kInt2;
+    const float center = static_cast<float>(1 << (e.bits - 1));
+    const Tensor scales = by_column(p.constant(2)->borrow(), 0.0f);
+    Tensor zeros(DType::kFloat32, scales.shape());
+    std::fill_n(zeros.data<float>(), zeros.size(), is_signed ? center : 0.0f);
+    if (p.has(3)) zeros = by_column(p.constant(3)->borrow(), is_signed ? center : 0.0f);
+    const bool centered =
+        std::all_of(zeros.data<float>(), zeros.data<float>() + zeros.size(), [&](float z) { return z == center; });
+    const Tensor bytes = packed_codes(p.constant(1)->borrow(), is_signed);
+    return in_blocks(e, [&](int i) { return i == 2 ? &scales : &zeros; }, centered ? kNone : 3, bytes.data<uint8_t>());
+  }
+
+  bool trans_b;
+  Extents e;
+
+ private:
+  // Values for a block, a column or all, and `more`, as [n, blocks].
+  Tensor by_column(const Tensor& values, float more) const {
+    std::vector<float> from(static_cast<size_t>(values.size()));
+    convert_elements(values.dtype(), DType::kFloat32, values.raw(), from.data(), values.size());
+    Tensor result(DType::kFloat32, Shape{e.n, e.blocks()});
+    const int64_t blocks = e.blocks();
+    for (int64_t j = 0; j < e.n; ++j) {
+      for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t at = values.size() == 1   ? 0
+                           : values.rank() == 1 ? j
+                           : trans_b            ? j * blocks + block
+                                                : block * e.n + j;
+        result.data<float>()[j * blocks + block] = from[static_cast<size_t>(at)] + more;
+      }
+    }
+    return result;
+  }
+
+  // The codes of each column side by side, from the low bits of each byte on. Signed ones move up to begin at 0.
+  Tensor packed_codes(const Tensor& codes, bool is_signed) const {
+    constexpr int64_t kColumns = 64;
+    const int64_t row = e.blocks() * (e.block * e.bits / 8);
+    Tensor packed(DType::kUInt8, Shape{e.n, row});
+    const auto* from = static_cast<const uint8_t*>(codes.raw());
+    const int mask = (1 << e.bits) - 1, flip = is_signed ? 1 << (e.bits - 1) : 0;
+    parallel_for((e.n + kColumns - 1) / kColumns, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t j0 = begin * kColumns; j0 < std::min(e.n, end * kColumns); j0 += kColumns) {
+        const int64_t columns = std::min(kColumns, e.n - j0);
+        uint8_t* to = packed.data<uint8_t>() + j0 * row;
+        std::fill_n(to, columns * row, uint8_t{0});
+        for (int64_t k = 0; k < e.k; ++k) {
+          const int64_t byte = k * e.bits / 8, shift = k * e.bits % 8;
+          for (int64_t j = 0; j < columns; ++j) {
+            const int code = from[trans_b ? (j0 + j) * e.k + k : k * e.n + j0 + j];
+            to[j * row + byte] = static_cast<uint8_t>(to[j * row + byte] | ((code & mask) ^ flip) << shift);
+          }
+        }
+      }
+    });
+    return packed;
+  }
+};
+
+void infer_dequantized(InferContext& c) {
+  SX_CHECK(c, c.rank(1) == 2 && c.shape(1)[0].known() && c.shape(1)[1].known(), "B is ", c.type(1).str(),
+           "; a matrix expected");
+  const size_t inner = c.attr_int("transB") != 0 ? 1 : 0;
+  infer_product(c, c.shape(1)[inner].value(), c.shape(1)[1 - inner].value());
+}
+
+Kernel make_dequantized(Prepare& p) {
+  const Dequantized node(p);
+  const Weights kept = shared_weights(p, [&] { return node.weights(p); });
+  p.describe(join(node.e.bits, "-bit codes"));
+  return [e = node.e, kept](Run& run) {
+    check_size(run, 4, e.n, "bias");
+    Tensor& y = run.out(0, product_shape(run, e.k, e.n));
+    multiply(run, e, kept, nullptr, 4, y, e.k, e.n);
+  };
+}
+
 // dA = dY W', where the identity times the weights is W; what is quantized has no gradient.
 void differentiate_quantized(GradientContext& c, size_t bias) {
   const Expr a = c.in(0);
@@ -376,6 +491,17 @@ void define_matmul_nbits(OpList& ops) {
               .infer(infer_nbits)
               .kernel(make_nbits)
               .gradient([](GradientContext& c) { differentiate_quantized(c, 5); }));
+  ops.add(OpDef("MatMulDequantized", "sardonyx")
+              .attr("transB", 0)
+              .attr("block_size", 0)
+              .in("A", "T1", kTypes)
+              .in("B", "T2", kBytes | kNarrowIntegers)
+              .in("scale", "", kTypes)
+              .optional_in("zero_point", "T2", kBytes | kNarrowIntegers)
+              .optional_in("bias", "", kTypes)
+              .out("Y", "T1")
+              .infer(infer_dequantized)
+              .kernel(make_dequantized));
   ops.add(OpDef("MatMulBnb4", "com.microsoft")
               .required_attr("K", AttrKind::kInt)
               .required_attr("N", AttrKind::kInt)

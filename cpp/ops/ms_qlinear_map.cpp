@@ -60,22 +60,12 @@ struct ToByte {
   }
 };
 
-// Two tensors of one shape, where vectors are as exact as tables.
+// Rows of a tile whose elements both vary, where vectors are as exact as tables.
 template <typename T>
-void combine_all(const CombineArrays& how, const Tensor& a, const Tensor& b, Tensor& y) {
-  parallel_for(y.size(), kElementGrain, [&](int64_t begin, int64_t end) {
-    combine(how, a.data<T>() + begin, b.data<T>() + begin, y.data<T>() + begin, end - begin);
-  });
-}
-bool combine_same_shapes(CombineArrays how, const Tensor& a, const Tensor& b, Tensor& y) {
-  const auto small = [](float scale) { return std::abs(scale) < 1e30f; };
-  if (a.shape() != b.shape() || !small(how.a_scale) || !small(how.b_scale)) return false;
-  const bool is_signed = y.dtype() == DType::kInt8;
-  how.low = is_signed ? -128 : 0;
-  how.high = is_signed ? 127 : 255;
-  if (is_signed) combine_all<int8_t>(how, a, b, y);
-  else combine_all<uint8_t>(how, a, b, y);
-  return true;
+void combine_rows(const CombineArrays& how, const Tensor& a, const Tensor& b, Tensor& y, const Tile& tile) {
+  for (int64_t r = 0; r < tile.rows; ++r)
+    combine(how, a.data<T>() + tile.at[0] + r * tile.row[0], b.data<T>() + tile.at[1] + r * tile.row[1],
+            y.data<T>() + tile.out + r * tile.n, tile.n);
 }
 
 template <bool kMultiply>
@@ -88,13 +78,18 @@ Kernel binary_kernel(Prepare&) {
     const float scale_b = kMultiply ? 1.0f : qb.scale / qy.scale;
     const Broadcast plan = plan_broadcast(run, {&a.shape(), &b.shape()});
     Tensor& y = run.out(0, plan.shape);
-    if (combine_same_shapes({kMultiply, scale_a, scale_b, qa.zero, qb.zero, qy.zero}, a, b, y)) return;
+    const bool is_signed = y.dtype() == DType::kInt8;
+    const CombineArrays how = {
+        kMultiply, scale_a, scale_b, qa.zero, qb.zero, qy.zero, is_signed ? -128 : 0, is_signed ? 127 : 255};
+    const bool in_vectors = std::abs(scale_a) < 1e30f && std::abs(scale_b) < 1e30f;
     // The scales go into the tables, so that an element costs two look-ups and one operation.
     std::array<float, 256> from_a = distances(a.dtype(), qa.zero), from_b = distances(b.dtype(), qb.zero);
     for (float& x : from_a) x *= scale_a;
     for (float& x : from_b) x *= scale_b;
     const ToByte to_byte(y.dtype(), qy.zero);
     for_each_tile(plan, kElementGrain, [&](const Tile& tile) {
+      if (in_vectors && !tile.scalar[0] && !tile.scalar[1])
+        return is_signed ? combine_rows<int8_t>(how, a, b, y, tile) : combine_rows<uint8_t>(how, a, b, y, tile);
       binary_tile<uint8_t, uint8_t>(a.raw(), b.raw(), y.raw(), tile, [&](uint8_t i, uint8_t j) {
         return to_byte(kMultiply ? from_a[i] * from_b[j] : from_a[i] + from_b[j]);
       });

@@ -87,7 +87,7 @@ class OpDef {
   // Output 0 is input `input` under another shape and shares its memory (Reshape).
   OpDef& aliases(int input);
   // Output 0 may be written over any of these inputs when it is read for the last time there and has the same size in
-  // bytes.
+  // bytes. Where outputs are variadic, each of them may that has the input's dtype too.
   OpDef& in_place(std::vector<int> inputs);
   // Outputs may hold on to the memory of inputs in some other way (If, sequences): the planner keeps its hands off it.
   OpDef& retains();

@@ -1,4 +1,5 @@
-// y = saturate(round((a - a_zero) (b - b_zero) a_scale b_scale / y_scale) + y_zero), and com.microsoft's QGemm.
+// y = saturate(round((a - a_zero) (b - b_zero) a_scale b_scale / y_scale) + y_zero), the same with what QLinearAdd
+// makes of it and a vector (QLinearMatMulAdd, which only the passes make), and com.microsoft's QGemm.
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -87,7 +88,9 @@ class FloatQLinearMatMul {
 
 class QLinearMatMul {
  public:
-  explicit QLinearMatMul(Prepare& p) : product_(p, 3) {}
+  explicit QLinearMatMul(Prepare& p) : product_(p, 3) {
+    if (p.node().inputs.size() > 8) prepare_sum(p);
+  }
 
   void operator()(Run& run) const {
     const Tensor& a = run.in(0);
@@ -111,11 +114,34 @@ class QLinearMatMul {
     else if (columns == 1) epilogue.scale = b_scale.data()[0] / single_scale(run, 6, "y_scale");
     if (rows > 1) epilogue.row_scales = a_scale.data();
     if (columns > 1) epilogue.column_scales = b_scale.data();
+    if (addends_.defined()) {
+      SX_CHECK(run, addends_.size() == s.n, "the addend has ", addends_.size(), " elements; ", s.n, " expected");
+      epilogue.addends = addends_.data<float>();
+      epilogue.sum_scale = sum_scale_;
+      epilogue.sum_zero = sum_zero_;
+    }
     product_.run(s, {a.raw(), is_signed(a), false, b.raw(), is_signed(b), &a_zeros, &b_zeros}, epilogue, y.raw());
   }
 
  private:
+  // What is added, in steps of the sum.
+  void prepare_sum(Prepare& p) {
+    for (int i = 8; i <= 13; ++i) SX_CHECK(p, p.constant(i) != nullptr, "needs constants to add");
+    const auto single = [&](int i) { return static_cast<float>(p.constant(i)->scalar_as_double()); };
+    const float step = single(12);
+    sum_scale_ = single(11) / step;
+    sum_zero_ = static_cast<int32_t>(p.constant(13)->scalar_as_int());
+    const float scale = single(9) / step, zero = single(10);
+    const Tensor addend = p.constant(8)->borrow();
+    addends_ = Tensor(DType::kFloat32, Shape{addend.size()});
+    convert_elements(addend.dtype(), DType::kFloat32, addend.raw(), addends_.raw(), addend.size());
+    for (int64_t j = 0; j < addend.size(); ++j) addends_.data<float>()[j] = (addends_.data<float>()[j] - zero) * scale;
+  }
+
   Int8Product product_;
+  Tensor addends_;
+  float sum_scale_ = 0.0f;
+  int32_t sum_zero_ = 0;
 };
 
 Kernel make_qlinear_matmul(Prepare& p) {
@@ -224,6 +250,24 @@ void define_qlinear_matmul(OpList& ops) {
               .infer([](InferContext& c) { infer_matmul(c, {}, c.dtype(7), 3); })
               .kernel(make_qlinear_matmul)
               .zero_gradient());
+  ops.add(OpDef("QLinearMatMulAdd", "sardonyx")
+              .in("a", "T1", kBytes)
+              .in("a_scale", "", DType::kFloat32)
+              .in("a_zero_point", "T1", kBytes)
+              .in("b", "T2", kBytes)
+              .in("b_scale", "", DType::kFloat32)
+              .in("b_zero_point", "T2", kBytes)
+              .in("c_scale", "", DType::kFloat32)
+              .in("c_zero_point", "T3", kBytes)
+              .in("addend", "T3", kBytes)
+              .in("addend_scale", "", DType::kFloat32)
+              .in("addend_zero_point", "T3", kBytes)
+              .in("own_scale", "", DType::kFloat32)
+              .in("y_scale", "", DType::kFloat32)
+              .in("y_zero_point", "T3", kBytes)
+              .out("y", "T3")
+              .infer([](InferContext& c) { infer_matmul(c, {}, c.dtype(13), 3); })
+              .kernel([](Prepare& p) -> Kernel { return QLinearMatMul(p); }));
   ops.add(OpDef("QGemm", "com.microsoft")
               .attr("transA", 0)
               .attr("transB", 0)

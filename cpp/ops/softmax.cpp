@@ -148,7 +148,10 @@ void differentiate_softmax(GradientContext& c) {
   const std::vector<int64_t> axis = {c.attr_int("axis")};
   const Expr y = c.out();
   const Expr dy = c.grad();
-  if (kind == Kind::kSoftmax) c.give(0, (dy - c.reduce_sum(dy * y, axis, true)) * y);
+  const bool last = axis[0] == -1 || (y.rank() > 0 && axis[0] == y.rank() - 1);
+  if (kind == Kind::kSoftmax && last && y.rank() > 0 && y.dtype() == DType::kFloat32)
+    c.give(0, c.op("SoftmaxGradient", {y, dy}, {}, "sardonyx"));
+  else if (kind == Kind::kSoftmax) c.give(0, (dy - c.reduce_sum(dy * y, axis, true)) * y);
   else c.give(0, dy - c.op("Exp", {y}) * c.reduce_sum(dy, axis, true));
 }
 

@@ -70,7 +70,7 @@ Shape plain_shape(const Run& run, const Shape& x, bool plain, int64_t channels) 
 const float* data_of(const Tensor& x, bool plain) {
   if (!plain) return x.data<float>();
   const int64_t count = x.dim(1) * x.dim(2) * x.dim(3);
-  float* stacked = scratch_floats(ScratchSlot::kOperator2, checked_mul(x.dim(0), count));
+  float* stacked = scratch_floats(ScratchSlot::kOperator, checked_mul(x.dim(0), count));
   stack_plain(x.data<float>(), x.dim(0), count, stacked);
   return stacked;
 }
@@ -92,8 +92,8 @@ void infer_stacked_conv(InferContext& c) {
 Kernel make_stacked_conv(Prepare& p) {
   Epilogue fused;
   read_fused_activation(p).set(fused);
-  const bool plain = p.attr_int("plain_input") != 0;
-  return [node = NodeView(p.node()), spec = ConvSpec(p), fused, plain](Run& run) {
+  const bool plain = p.attr_int("plain_input") != 0, winograd = p.attr_int("allow_winograd") != 0;
+  return [node = NodeView(p.node()), spec = ConvSpec(p), fused, plain, winograd](Run& run) {
     const Tensor& w = run.in(1);
     const ConvShape s = conv_shape(node, spec, plain_shape(run, run.in(0).shape(), plain, w.dim(1)), w.shape());
     SX_CHECK(run, can_stack(s), "is no 2-D convolution of one group");
@@ -103,7 +103,7 @@ Kernel make_stacked_conv(Prepare& p) {
       SX_CHECK(run, run.in(2).size() == s.filters, "the bias has ", run.in(2).size(), " elements; ", s.filters,
                " expected");
       const int64_t padded = y.dim(0) * y.dim(4);
-      float* bias = scratch_floats(ScratchSlot::kOperator3, padded);
+      float* bias = scratch_floats(ScratchSlot::kOperator2, padded);
       std::fill(std::copy_n(run.in(2).data<float>(), s.filters, bias), bias + padded, 0.0f);
       epilogue.row_bias = bias;
     }
@@ -113,9 +113,8 @@ Kernel make_stacked_conv(Prepare& p) {
       epilogue.residual = run.in(3).data<float>();
     }
     if (y.size() == 0) return;
-    float* packed = scratch_floats(ScratchSlot::kOperator, packed_stacked_size(s, plain));
-    pack_stacked(s, plain, w.data<float>(), packed);
-    stacked_conv(s, plain, data_of(run.in(0), plain), packed, y.data<float>(), epilogue);
+    const StackedMethod method = stacked_method(s, plain, winograd);
+    stacked_conv(s, method, data_of(run.in(0), plain), w.data<float>(), y.data<float>(), epilogue);
   };
 }
 
@@ -130,7 +129,8 @@ void infer_input_gradient(InferContext& c) {
 }
 
 Kernel make_input_gradient(Prepare& p) {
-  return [node = NodeView(p.node()), spec = ConvSpec(p)](Run& run) {
+  const bool winograd = p.attr_int("allow_winograd") != 0;
+  return [node = NodeView(p.node()), spec = ConvSpec(p), winograd](Run& run) {
     const Tensor &dy = run.in(0), &w = run.in(1);
     const Shape& like = run.in(2).shape();
     const ConvShape s = conv_shape(node, spec, plain_shape(run, like, like.rank() == 4, w.dim(1)), w.shape());
@@ -145,9 +145,8 @@ Kernel make_input_gradient(Prepare& p) {
       epilogue.residual = run.in(3).data<float>();
     }
     if (dx.size() == 0) return;
-    float* packed = scratch_floats(ScratchSlot::kOperator, packed_stacked_gradient_size(s));
-    pack_stacked_gradient(s, w.data<float>(), packed);
-    stacked_input_gradient(s, dy.data<float>(), packed, dx.data<float>(), epilogue);
+    const StackedMethod method = stacked_gradient_method(s, winograd);
+    stacked_input_gradient(s, method, dy.data<float>(), w.data<float>(), dx.data<float>(), epilogue);
   };
 }
 
@@ -302,6 +301,7 @@ void define_stacked(OpList& ops) {
               .kernel(make_unstack));
   OpDef& conv = ops.add(OpDef("StackedConv", "sardonyx")
                             .attr("plain_input", 0)
+                            .attr("allow_winograd", 1)
                             .in("X", "", kF32)
                             .in("W", "", kF32)
                             .optional_in("B", "", kF32)
@@ -313,6 +313,7 @@ void define_stacked(OpList& ops) {
   add_conv_attrs(conv);
   add_fused_activation_attrs(conv);
   add_conv_attrs(ops.add(OpDef("StackedConvInputGradient", "sardonyx")
+                             .attr("allow_winograd", 1)
                              .in("dY", "", kF32)
                              .in("W", "", kF32)
                              .in("like", "", kF32)

@@ -15,6 +15,10 @@ namespace {
 
 // Convolutions of fewer channels read plain data: blocks would be mostly empty.
 constexpr int64_t kFewChannels = 8;
+// Convolutions of at most so many filters, and of at most so many where Winograd's algorithm would serve, stay plain if
+// their rows are long enough.
+constexpr int64_t kFewFilters = 8, kFewestFilters = 4, kLeastColumns = 16;
+constexpr int64_t kMostStride = 16, kMostSpan = 1024;  // of such convolutions
 // Inputs of BlockedQLinearConv.
 constexpr size_t kConvResidual = 9, kConvTable = 14;
 constexpr double kMostSteps = 1 << 30;  // that a quantized sum may lie from its zero point
@@ -50,7 +54,6 @@ class Blocking {
   const Type& type(ValueId value) const { return graph_.type(value); }
   static bool has(const Node& node, size_t i) { return i < node.inputs.size() && node.inputs[i] != kNone; }
 
-  // The number of channels of plain data that could be blocked, or 0.
   // Of a value that can be blocked; else 0.
   int64_t channels(ValueId value) const {
     const Type& t = type(value);
@@ -146,6 +149,7 @@ class Blocking {
     const bool depthwise = groups > 1 && groups == in && w->dim(0) == in;
     if (groups != 1 && !depthwise) return Outcome::missed("it has groups of several channels");
     if (w->size() == 0 || w->dim(1) * groups != in) return Outcome::missed("its weights do not fit its input");
+    if (groups == 1 && has_few_filters(id, *w)) return Outcome::missed("it has few filters");
     const bool plain = groups == 1 && in < kFewChannels && !is_blocked(node.inputs[0]);
     Attributes attributes = node.attributes;
     if (plain) attributes["plain_input"] = int64_t{1};
@@ -156,6 +160,20 @@ class Blocking {
     if (old.size() > 3) inputs.push_back(old[3] == kNone ? kNone : blocked(old[3], id));
     if (plain) need_plain(old[0], id);
     return replace_by(id, "BlockedConv", inputs, with_bf16(attributes), "sardonyx");
+  }
+
+  // Whether a vector of positions serves a convolution better than one of filters, most of whose lanes would be empty.
+  bool has_few_filters(NodeId id, const Tensor& w) const {
+    const Dim& columns = (*type(graph_.node(id).outputs[0]).shape)[3];
+    const bool pointwise = w.dim(2) == 1 && w.dim(3) == 1, square = w.dim(2) == 3 && w.dim(3) == 3;
+    const WindowSpec window{NodeView(graph_.node(id))};
+    // A padded copy of the input has to stay about as large as the input.
+    bool compact = true;
+    for (int axis = 0; axis < 2; ++axis)
+      compact = compact && window.stride(axis) <= kMostStride && window.span(axis, w.dim(axis + 2)) <= kMostSpan &&
+                window.pad_begin(axis) + window.pad_end(axis) <= kMostSpan;
+    return compact && !pointwise && w.dim(0) <= (square ? kFewestFilters : kFewFilters) &&
+           (!columns.known() || columns.value() >= kLeastColumns);
   }
 
   Outcome quantized_convolution(NodeId id) {

@@ -1,6 +1,5 @@
 // Makes bias, residual and activation the epilogue of the Conv, MatMul or Gemm that they follow.
 #include <algorithm>
-#include <limits>
 
 #include "ops/op_def.h"
 #include "passes/match.h"
@@ -10,35 +9,6 @@ namespace sx {
 namespace {
 
 constexpr DTypeSet kComputed = kHalfFloats | DType::kFloat32;
-
-struct Tail {
-  std::string activation;
-  float alpha = 0.0f;
-  float beta = 0.0f;
-};
-
-// The activation that a node computes of its first input, when an epilogue can.
-std::optional<Tail> tail_of(const Graph& graph, NodeId id) {
-  const Node& node = graph.node(id);
-  const std::string& name = node.op->name();
-  if (!node.op->domain().empty()) return std::nullopt;
-  for (const char* plain : {"Relu", "Sigmoid", "Tanh", "HardSwish", "Mish", "Softplus", "Softsign"})
-    if (name == plain) return Tail{name};
-  for (const char* scaled : {"LeakyRelu", "Elu", "Swish", "Celu"})
-    if (name == scaled) return Tail{name, attribute<float>(graph, id, "alpha")};
-  if (name == "HardSigmoid")
-    return Tail{name, attribute<float>(graph, id, "alpha"), attribute<float>(graph, id, "beta")};
-  if (name == "Gelu") return Tail{attribute<std::string>(graph, id, "approximate") == "tanh" ? "GeluTanh" : "Gelu"};
-  if (name != "Clip") return std::nullopt;
-  float bounds[2] = {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
-  for (size_t i = 0; i < 2; ++i) {
-    if (node.inputs.size() <= i + 1 || node.inputs[i + 1] == kNone) continue;
-    const auto bound = scalar(graph, node.inputs[i + 1]);
-    if (!bound) return std::nullopt;
-    bounds[i] = static_cast<float>(*bound);
-  }
-  return Tail{"Clip", bounds[0], bounds[1]};
-}
 
 NodeId lowered_producer(const Graph& graph, ValueId value) {
   return producer(graph, value,
@@ -58,6 +28,12 @@ bool has_input(const Graph& graph, NodeId id, size_t i) {
   return node.inputs.size() > i && node.inputs[i] != kNone;
 }
 
+// Whether `value` is known to be a vector as long as the rows of `matrix`.
+bool is_row(const Graph& graph, ValueId value, ValueId matrix) {
+  const auto &row = graph.type(value).shape, &shape = graph.type(matrix).shape;
+  return row && row->size() == 1 && shape && !shape->empty() && shape->back() == row->back();
+}
+
 // Conv, MatMul and Gemm in the form that takes epilogues.
 Outcome lower_product(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
@@ -73,11 +49,9 @@ Outcome lower_product(Graph& graph, NodeId id) {
   }
   const bool has_c = has_input(graph, id, 2);
   if (has_c) {
-    const Tensor* c = constant(graph, inputs[2]);
-    const auto& shape = graph.type(node.outputs[0]).shape;
     if (attribute<float>(graph, id, "beta") != 1.0f) return Outcome::missed("beta is not 1");
-    if (c == nullptr || c->rank() != 1 || !shape || shape->back() != Dim(c->dim(0)))
-      return Outcome::missed("C is not a constant vector of one value for each column");
+    if (!is_row(graph, inputs[2], node.outputs[0]))
+      return Outcome::missed("C is not known to be a vector of one value for each column");
   }
   const Attributes attributes = {{"transA", attribute<int64_t>(graph, id, "transA")},
                                  {"transB", attribute<int64_t>(graph, id, "transB")},
@@ -112,20 +86,49 @@ Outcome unflatten_product(Graph& graph, NodeId id) {
   return Outcome::fired();
 }
 
-// MatMul + a constant vector as long as its rows.
+// Operands whose last two axes are swapped: the product reads them as they lie.
+Outcome transpose_operand(Graph& graph, NodeId id) {
+  for (size_t i = 0; i < 2; ++i) {
+    std::vector<ValueId> operands = graph.node(id).inputs;
+    const NodeId transpose = producer(graph, operands[i], {"Transpose"});
+    if (transpose == kNone) continue;
+    const ValueId from = graph.node(transpose).inputs[0];
+    const int rank = graph.type(from).rank();
+    if (rank < 2) continue;
+    const auto perm = graph.node(transpose).attributes.find("perm");
+    bool swaps = perm != graph.node(transpose).attributes.end() || rank == 2;
+    if (perm != graph.node(transpose).attributes.end()) {
+      const auto& order = std::get<std::vector<int64_t>>(perm->second);
+      for (int axis = 0; axis < rank; ++axis) {
+        const int64_t source = order[static_cast<size_t>(axis)];
+        const int expected = axis < rank - 2 ? axis : axis == rank - 1 ? rank - 2 : rank - 1;
+        swaps = swaps && (source < 0 ? source + rank : source) == expected;
+      }
+    }
+    if (!swaps) continue;
+    operands[i] = from;
+    Attributes attributes = graph.node(id).attributes;
+    const char* name = i == 0 ? "transA" : "transB";
+    attributes[name] = int64_t{attribute<int64_t>(graph, id, name) == 0};
+    replace(graph, id, "MatMul", operands, attributes, "sardonyx");
+    return Outcome::fired(name);
+  }
+  return Outcome::no_match();
+}
+
+// MatMul + a vector as long as its rows.
 Outcome fuse_bias(Graph& graph, NodeId id) {
   const std::vector<ValueId> inputs = graph.node(id).inputs;
   for (size_t side = 0; side < 2; ++side) {
     const NodeId product = open_producer(graph, inputs[side], id);
-    const Tensor* bias = constant(graph, inputs[1 - side]);
-    if (product == kNone || bias == nullptr || !is(graph, product, "sardonyx::MatMul")) continue;
-    const auto& shape = graph.type(inputs[side]).shape;
+    if (product == kNone || !is(graph, product, "sardonyx::MatMul")) continue;
+    if (constant(graph, inputs[1 - side]) == nullptr && graph.type(inputs[1 - side]).rank() > 1) continue;
     if (has_input(graph, product, 2) || has_input(graph, product, 3))
       return Outcome::missed("the product has a bias or residual already");
     // A product with a vector on its right has rows, but no columns.
     const bool columns = graph.type(graph.node(product).inputs[1]).rank() >= 2;
-    if (!columns || bias->rank() != 1 || !shape || shape->empty() || shape->back() != Dim(bias->dim(0)))
-      return Outcome::missed("the constant is not a vector of one value for each column");
+    if (!columns || !is_row(graph, inputs[1 - side], inputs[side]))
+      return Outcome::missed("the other operand is not known to be a vector of one value for each column");
     const std::vector<ValueId> operands = {graph.node(product).inputs[0], graph.node(product).inputs[1],
                                            inputs[1 - side]};
     const Attributes attributes = graph.node(product).attributes;
@@ -165,20 +168,20 @@ Outcome fuse_residual(Graph& graph, NodeId id) {
 }
 
 Outcome fuse_activation(Graph& graph, NodeId id) {
-  const std::optional<Tail> tail = tail_of(graph, id);
+  const std::optional<NamedActivation> tail = activation_of(graph, id);
   const NodeId product = lowered_producer(graph, graph.node(id).inputs[0]);
   if (product == kNone) return Outcome::no_match();
   if (!tail) return Outcome::missed("its bounds are not constant");
   if (open_producer(graph, graph.node(id).inputs[0], id) == kNone)
     return Outcome::missed("the product has other readers or an activation already");
   Attributes attributes = graph.node(product).attributes;
-  attributes["activation"] = tail->activation;
+  attributes["activation"] = tail->name;
   attributes["activation_alpha"] = tail->alpha;
   attributes["activation_beta"] = tail->beta;
   const std::string op = graph.node(product).op->name();
   const std::vector<ValueId> operands = graph.node(product).inputs;
   replace(graph, id, op, operands, attributes, "sardonyx");
-  return Outcome::fired(tail->activation);
+  return Outcome::fired(tail->name);
 }
 
 }  // namespace
@@ -193,6 +196,7 @@ std::vector<Rule> activation_fusion() {
 std::vector<Rule> epilogue_rules() {
   std::vector<Rule> rules = {
       {"lower_product", {"Conv", "MatMul", "Gemm"}, lower_product},
+      {"transpose_operand", {"sardonyx::MatMul"}, transpose_operand},
       {"unflatten_product", {"Reshape"}, unflatten_product},
       {"fuse_bias", {"Add"}, fuse_bias},
       {"fuse_residual", {"Add"}, fuse_residual},

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ops/infer.h"
 #include "ops/registry.h"
@@ -79,6 +80,29 @@ template int64_t attribute<int64_t>(const Graph&, NodeId, const std::string&);
 template float attribute<float>(const Graph&, NodeId, const std::string&);
 template std::string attribute<std::string>(const Graph&, NodeId, const std::string&);
 template std::vector<int64_t> attribute<std::vector<int64_t>>(const Graph&, NodeId, const std::string&);
+
+std::optional<NamedActivation> activation_of(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const std::string& name = node.op->name();
+  if (!node.op->domain().empty()) return std::nullopt;
+  for (const char* plain : {"Relu", "Sigmoid", "Tanh", "HardSwish", "Mish", "Softplus", "Softsign"})
+    if (name == plain) return NamedActivation{name};
+  for (const char* scaled : {"LeakyRelu", "Elu", "Swish", "Celu"})
+    if (name == scaled) return NamedActivation{name, attribute<float>(graph, id, "alpha")};
+  if (name == "HardSigmoid")
+    return NamedActivation{name, attribute<float>(graph, id, "alpha"), attribute<float>(graph, id, "beta")};
+  if (name == "Gelu")
+    return NamedActivation{attribute<std::string>(graph, id, "approximate") == "tanh" ? "GeluTanh" : "Gelu"};
+  if (name != "Clip") return std::nullopt;
+  float bounds[2] = {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
+  for (size_t i = 0; i < 2; ++i) {
+    if (node.inputs.size() <= i + 1 || node.inputs[i + 1] == kNone) continue;
+    const auto bound = scalar(graph, node.inputs[i + 1]);
+    if (!bound) return std::nullopt;
+    bounds[i] = static_cast<float>(*bound);
+  }
+  return NamedActivation{"Clip", bounds[0], bounds[1]};
+}
 
 ValueId emit_before(Graph& graph, NodeId at, const std::string& op, std::vector<ValueId> inputs, Attributes attributes,
                     const std::string& domain) {

@@ -34,6 +34,15 @@ bool same_rank(const Graph& graph, ValueId x, ValueId result);
 template <typename T>
 T attribute(const Graph& graph, NodeId id, const std::string& name);
 
+// The activation (kernels/epilogue.h) that a node computes of its first input, with its parameters; none where it
+// computes something else or its bounds are not constant.
+struct NamedActivation {
+  std::string name;
+  float alpha = 0.0f;
+  float beta = 0.0f;
+};
+std::optional<NamedActivation> activation_of(const Graph& graph, NodeId id);
+
 // Adds a node of `op` in the place of `at`, which stays; its first output is a new value with facts inferred. The
 // origin says what it was made from.
 ValueId emit_before(Graph& graph, NodeId at, const std::string& op, std::vector<ValueId> inputs,

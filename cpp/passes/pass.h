@@ -69,7 +69,11 @@ bool block_channels(Graph& graph, PassLog& log, bool winograd = true, Precision 
 
 // Convolutions whose weights change, their gradients and what lies between them take and give stacked data
 // (ops/stacked.cpp).
-bool stack_images(Graph& graph, PassLog& log);
+bool stack_images(Graph& graph, PassLog& log, bool winograd = true);
+
+// Graphs of elementwise f32 nodes of one shape become one node each, which passes memory once
+// (ops/elementwise_chain.cpp).
+bool chain_elementwise(Graph& graph, PassLog& log);
 
 // Calls visit(graph) for the graph and all bodies in it, innermost first.
 void for_each_graph(Graph& graph, const std::function<void(Graph&)>& visit);

@@ -36,19 +36,21 @@ void simplify(Graph& graph, PassLog& log, bool verify_each) {
 
 void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_each) {
   apply_rules(graph, together({byte_map_rules(), quantized_rules()}), log, verify_each);
+  apply_rules(graph, dequantized_product_rules(), log, verify_each);
   fold_constants(graph, log, {true});
   apply_rules(graph, integer_product_rules(), log, verify_each);
   apply_rules(graph, activation_rules(), log, verify_each);
-  apply_rules(graph, attention_rules(), log, verify_each);
   widen_halves(graph, log);
+  apply_rules(graph, attention_rules(), log, verify_each);
   apply_rules(graph, epilogue_rules(), log, verify_each);
   // What became fusible in blocks takes its activation there.
-  const bool stacked = stack_images(graph, log),
-             blocked = block_channels(graph, log, options.winograd, options.precision);
+  const bool stacked = stack_images(graph, log, options.winograd);
+  const bool blocked = block_channels(graph, log, options.winograd, options.precision);
   if (stacked || blocked) apply_rules(graph, activation_fusion(), log, verify_each);
   if (blocked) apply_rules(graph, expansion_rules(), log, verify_each);
   eliminate_dead_code(graph, log);
   infer_all(graph);
+  if (chain_elementwise(graph, log)) graph.verify();
 }
 
 }  // namespace sx

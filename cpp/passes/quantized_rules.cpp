@@ -259,6 +259,44 @@ Outcome move_bytes(Graph& graph, NodeId id) {
   return Outcome::fired(op);
 }
 
+// QLinearMatMul and a constant vector added to its rows by QLinearAdd.
+Outcome fuse_product_sum(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  for (size_t side = 0; side < 2; ++side) {
+    const size_t own = 3 * side, other = 3 - own;
+    const NodeId product = producer(graph, inputs[own], {"QLinearMatMul"});
+    const Tensor* addend = constant(graph, inputs[other]);
+    if (product == kNone || addend == nullptr) continue;
+    if (only_reader(graph, inputs[own]) != id) return Outcome::missed("the product has other readers");
+    const auto& shape = graph.type(inputs[own]).shape;
+    if (addend->rank() != 1 || !shape || shape->empty() || shape->back() != Dim(addend->dim(0)) ||
+        graph.type(graph.node(product).inputs[3]).rank() < 2)
+      return Outcome::missed("what is added is not one value for each column");
+    std::vector<ValueId> operands = graph.node(product).inputs;
+    for (size_t i : {size_t{0}, size_t{3}})
+      if (!kBytes.has(graph.type(operands[i]).dtype)) return Outcome::missed("an operand has no 8-bit integers");
+    for (size_t i : {size_t{1}, size_t{4}, size_t{6}})
+      if (graph.type(operands[i]).dtype != DType::kFloat32) return Outcome::missed("a scale is not f32");
+    const DType dtype = graph.type(inputs[own]).dtype;
+    const auto zero_at = [&](size_t i) { return i < inputs.size() ? inputs[i] : kNone; };
+    const Quantized value{inputs[other], inputs[other + 1], zero_at(other + 2), dtype};
+    const Quantized sum{kNone, inputs[6], zero_at(7), dtype};
+    const auto is_one = [&](ValueId of) { return scalar(graph, of).has_value(); };
+    for (ValueId of : {inputs[own + 1], value.scale, sum.scale, operands[6], operands[7]})
+      if (!is_one(of)) return Outcome::missed("its scales are not single constants");
+    for (ValueId of : {zero_at(own + 2), value.zero, sum.zero})
+      if (of != kNone && !is_one(of)) return Outcome::missed("its zero points are not single constants");
+    const double own_zero = zero_at(own + 2) == kNone ? 0.0 : *scalar(graph, zero_at(own + 2));
+    if (own_zero != *scalar(graph, operands[7])) return Outcome::missed("the zero points differ");
+    add_inputs(graph, value, operands);
+    operands.push_back(inputs[own + 1]);
+    add_inputs(graph, sum, operands);
+    replace(graph, id, "QLinearMatMulAdd", operands, {}, "sardonyx");
+    return Outcome::fired();
+  }
+  return Outcome::no_match();
+}
+
 }  // namespace
 
 std::vector<Rule> quantized_rules() {
@@ -266,6 +304,7 @@ std::vector<Rule> quantized_rules() {
       {"fuse_quantized_convolution", {"QuantizeLinear"}, fuse_convolution},
       {"fuse_quantized_sum", {"QuantizeLinear"}, fuse_sum},
       {"fuse_quantized_product", {"QuantizeLinear"}, fuse_product},
+      {"fuse_quantized_product_sum", {"com.microsoft::QLinearAdd"}, fuse_product_sum},
       {"fuse_quantized_mean", {"QuantizeLinear"}, fuse_global_mean},
       {"drop_requantization", {"QuantizeLinear"}, drop_requantization},
       {"move_bytes", {"QuantizeLinear"}, move_bytes},

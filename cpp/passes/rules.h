@@ -7,14 +7,15 @@
 
 namespace sx {
 
-std::vector<Rule> identity_rules();         // nodes that change nothing
-std::vector<Rule> transpose_rules();        // transposes that cancel, merge or move no data
-std::vector<Rule> convolution_rules();      // Pad, BatchNormalization, Mul and Add folded into Conv
-std::vector<Rule> branch_rules();           // If with a known condition
-std::vector<Rule> quantized_rules();        // 8-bit work between DequantizeLinear and QuantizeLinear
-std::vector<Rule> integer_product_rules();  // MatMulInteger with its scales and bias
-std::vector<Rule> attention_rules();        // spelled-out attention
-std::vector<Rule> byte_map_rules();         // 8-bit work that a table of 256 results does
+std::vector<Rule> identity_rules();             // nodes that change nothing
+std::vector<Rule> transpose_rules();            // transposes that cancel, merge or move no data
+std::vector<Rule> convolution_rules();          // Pad, BatchNormalization, Mul and Add folded into Conv
+std::vector<Rule> branch_rules();               // If with a known condition
+std::vector<Rule> quantized_rules();            // 8-bit work between DequantizeLinear and QuantizeLinear
+std::vector<Rule> dequantized_product_rules();  // products of dequantized operands
+std::vector<Rule> integer_product_rules();      // MatMulInteger with its scales and bias
+std::vector<Rule> attention_rules();            // spelled-out attention
+std::vector<Rule> byte_map_rules();             // 8-bit work that a table of 256 results does
 std::vector<Rule> activation_rules();   // spelled-out Swish, HardSwish, Gelu, LayerNormalization, GroupNormalization
 std::vector<Rule> epilogue_rules();     // Conv, MatMul and Gemm with what follows them
 std::vector<Rule> activation_fusion();  // of those rules, the ones that also hold in blocks of channels

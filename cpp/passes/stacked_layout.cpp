@@ -17,7 +17,7 @@ constexpr int64_t kFewChannels = 8, kFewFilters = 8;
 
 class Stacking {
  public:
-  explicit Stacking(Graph& graph) : graph_(graph) {}
+  Stacking(Graph& graph, bool winograd) : graph_(graph), winograd_(winograd) {}
 
   bool run(PassLog& log) {
     const std::vector<NodeId> order = graph_.order();
@@ -188,6 +188,7 @@ class Stacking {
     const std::vector<ValueId> old = node.inputs;
     Attributes attributes = node.attributes;
     const std::string op = node.op->name();
+    if (!winograd_ && op != "ConvWeightGradient") attributes["allow_winograd"] = int64_t{0};
     if (op == "ConvInputGradient")
       return replace_by(id, "StackedConvInputGradient", {stacked(old[0], id), old[1], either(old[2])}, attributes);
     if (channels(old[0]) < kFewChannels && !is_stacked(old[0])) attributes["plain_input"] = int64_t{1};
@@ -313,6 +314,7 @@ class Stacking {
   }
 
   Graph& graph_;
+  const bool winograd_;
   std::unordered_map<ValueId, ValueId> stacked_;  // plain value -> the same stacked
   std::unordered_map<ValueId, ValueId> waiting_;  // those of them that nothing produces now
   ValueId last_made_ = kNone;
@@ -320,9 +322,9 @@ class Stacking {
 
 }  // namespace
 
-bool stack_images(Graph& graph, PassLog& log) {
+bool stack_images(Graph& graph, PassLog& log, bool winograd) {
   bool changed = false;
-  for_each_graph(graph, [&](Graph& each) { changed = Stacking(each).run(log) || changed; });
+  for_each_graph(graph, [&](Graph& each) { changed = Stacking(each, winograd).run(log) || changed; });
   return changed;
 }
 

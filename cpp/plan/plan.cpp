@@ -3,29 +3,13 @@
 
 #include <algorithm>
 
-#include "ops/evaluate.h"
 #include "ops/named_error.h"
+#include "plan/bound_facts.h"
 #include "plan/late_kernel.h"
 #include "plan/memory_planner.h"
 #include "plan/schedule.h"
 
 namespace sx {
-namespace {
-
-// Larger known values are computed in each run rather than kept by every plan.
-constexpr int64_t kMaxKnownBytes = int64_t{64} << 10;
-
-bool small_outputs(const Graph& graph, NodeId id, const FactTable& facts) {
-  for (ValueId output : graph.node(id).outputs) {
-    if (output == kNone) continue;
-    const Type& type = facts[static_cast<size_t>(output)].type;
-    const auto shape = type.concrete_shape();
-    if (!shape || shape->size() > kMaxKnownBytes / static_cast<int64_t>(size_of(type.dtype))) return false;
-  }
-  return true;
-}
-
-}  // namespace
 
 struct Plan::Planner {
   const Graph& graph;
@@ -41,7 +25,8 @@ struct Plan::Planner {
   std::vector<bool> lasting;   // per slot: input, constant or output of the graph, or a view of one
   std::vector<bool> donated;   // per slot: an input whose memory may be taken
 
-  Planner(const Graph& g, Plan& p) : graph(g), plan(p), facts(facts_of(g)), slot_of(g.value_limit(), kNone) {}
+  Planner(const Graph& g, Plan& p, const std::vector<Type>& input_types)
+      : graph(g), plan(p), facts(bound_facts(g, input_types)), slot_of(g.value_limit(), kNone) {}
 
   bool known(ValueId id) const { return facts[static_cast<size_t>(id)].constant.defined(); }
 
@@ -52,30 +37,6 @@ struct Plan::Planner {
       if (known(id)) plan.constants_.emplace_back(found, facts[static_cast<size_t>(id)].constant);
     }
     return found;
-  }
-
-  void bind(const std::vector<Type>& input_types) {
-    for (NodeId id : graph.order())
-      for (ValueId output : graph.node(id).outputs)
-        if (output != kNone) {
-          Facts& fact = facts[static_cast<size_t>(output)];
-          fact.type.shape.reset();  // declared shapes of inner values are the author's word only
-          fact.elements.reset();
-        }
-    for (size_t i = 0; i < graph.inputs.size(); ++i) {
-      Facts& fact = facts[static_cast<size_t>(graph.inputs[i])];
-      fact.elements.reset();
-      if (input_types[i].kind != Type::Kind::kUnknown) fact.type = input_types[i];
-    }
-    for (NodeId id : graph.order()) {
-      infer_node(graph, id, facts);
-      if (settle_elements(graph, id, facts)) continue;
-      if (!can_evaluate(graph, id, facts) || !small_outputs(graph, id, facts)) continue;
-      const std::vector<Tensor> results = evaluate(graph, id, facts);
-      const Node& node = graph.node(id);
-      for (size_t i = 0; i < results.size(); ++i)
-        if (node.outputs[i] != kNone) facts[static_cast<size_t>(node.outputs[i])].constant = results[i];
-    }
   }
 
   // In the order of their steps; notes who reads a value last.
@@ -199,12 +160,7 @@ struct Plan::Planner {
     }
   }
 
-  std::optional<size_t> planned_bytes(ValueId value) const {
-    const Type& type = facts[static_cast<size_t>(value)].type;
-    const auto shape = type.concrete_shape();
-    if (!type.is_tensor() || type.dtype == DType::kString || !shape) return std::nullopt;
-    return static_cast<size_t>(checked_mul(shape->size(), static_cast<int64_t>(size_of(type.dtype))));
-  }
+  std::optional<size_t> planned_bytes(ValueId value) const { return bytes_of(facts[static_cast<size_t>(value)].type); }
 
   void place() {
     find_lifetimes();
@@ -238,9 +194,10 @@ struct Plan::Planner {
           if (output.donor == kNone) plan.fresh_bytes_ += bytes.value_or(0);
           continue;
         }
+        const bool may_overwrite = k == 0 || writes_all_in_place(op);
         output.planned = true;
         output.capacity = *bytes;
-        const int shared = k == 0 ? in_place_block(step, at, *bytes) : kNone;
+        const int shared = may_overwrite ? in_place_block(step, k, at, *bytes) : kNone;
         if (shared != kNone) {
           block_of[to] = shared;
           blocks[static_cast<size_t>(shared)].last = std::max(at, last_read[to]);
@@ -264,17 +221,31 @@ struct Plan::Planner {
     return facts[static_cast<size_t>(read)].type.is_tensor();
   }
 
-  // The block of an input that output 0 may overwrite in step `at`, or kNone.
-  int in_place_block(const Step& step, int at, size_t bytes) const {
+  // Whether any output may be written in place: see OpDef::in_place.
+  static bool writes_all_in_place(const OpDef& op) {
+    return op.outputs().size() == 1 && op.outputs()[0].presence == PortSpec::Presence::kVariadic;
+  }
+  // Whether output k may take the memory of input i, by their types: those of variadic outputs must be the same.
+  bool fits(const Step& step, size_t k, size_t i) const {
+    const auto type = [&](ValueId value) -> const Type& { return facts[static_cast<size_t>(value)].type; };
+    const Node& node = *step.node;
+    return !writes_all_in_place(*node.op) || (type(node.inputs[i]).dtype == type(node.outputs[k]).dtype &&
+                                              type(node.inputs[i]).shape == type(node.outputs[k]).shape);
+  }
+
+  // The block of an input that output k may overwrite in step `at`, or kNone.
+  int in_place_block(const Step& step, size_t k, int at, size_t bytes) const {
     for (int i : step.node->op->in_place_inputs()) {
       if (static_cast<size_t>(i) >= step.node->inputs.size() || step.inputs[static_cast<size_t>(i)] == kNone) continue;
       const int from = step.inputs[static_cast<size_t>(i)];
       const int block = block_of[static_cast<size_t>(from)];
       if (block == kNone || blocks[static_cast<size_t>(block)].last != at ||
-          blocks[static_cast<size_t>(block)].bytes != bytes)
+          blocks[static_cast<size_t>(block)].bytes != bytes || !fits(step, k, static_cast<size_t>(i)))
         continue;
       int reads = 0;  // of the block by this very step, views included
       for (int read : step.inputs) reads += read != kNone && block_of[static_cast<size_t>(read)] == block;
+      for (size_t other = 0; other < k; ++other)
+        reads += step.outputs[other].slot != kNone && block_of[static_cast<size_t>(step.outputs[other].slot)] == block;
       if (reads == 1) return block;
     }
     return kNone;
@@ -289,13 +260,15 @@ struct Plan::Planner {
         producer[static_cast<size_t>(plan.steps_[i].outputs[0].slot)] = static_cast<int>(i);
     for_views_backwards([&](size_t from, size_t) { viewed[from] = true; });
     for (size_t i = 0; i < plan.steps_.size(); ++i) {
-      const int to = plan.steps_[i].outputs[0].slot;
-      if (to == kNone || !lasting[static_cast<size_t>(to)] || held[static_cast<size_t>(to)]) continue;
+      const auto may_take = [&](int to) {
+        return to != kNone && lasting[static_cast<size_t>(to)] && !held[static_cast<size_t>(to)];
+      };
+      std::vector<Step::Output>& outputs = plan.steps_[i].outputs;
       std::vector<std::pair<int, int>> chain;  // step, slot that it overwrites
-      int at = static_cast<int>(i);
+      int at = may_take(outputs[0].slot) ? static_cast<int>(i) : kNone;
       while (at != kNone) {
         const Step& step = plan.steps_[static_cast<size_t>(at)];
-        const int donor = donor_of(step, at);
+        const int donor = donor_of(step, 0, at);
         if (donor != kNone) {
           chain.emplace_back(at, donor);
           for (const auto& [link, from] : chain) plan.steps_[static_cast<size_t>(link)].outputs[0].donor = from;
@@ -306,6 +279,8 @@ struct Plan::Planner {
         chain.emplace_back(at, from);
         at = producer[static_cast<size_t>(from)];
       }
+      for (size_t k = 1; k < outputs.size() && writes_all_in_place(*plan.steps_[i].node->op); ++k)
+        if (may_take(outputs[k].slot)) outputs[k].donor = donor_of(plan.steps_[i], k, static_cast<int>(i));
     }
   }
 
@@ -317,20 +292,23 @@ struct Plan::Planner {
       if (static_cast<size_t>(i) >= step.node->inputs.size() || step.inputs[static_cast<size_t>(i)] == kNone) continue;
       const auto from = static_cast<size_t>(step.inputs[static_cast<size_t>(i)]);
       if (!lasting[from] && !held[from] && !viewed[from] && last_use[from] == at &&
-          planned_bytes(step.node->inputs[static_cast<size_t>(i)]) == bytes &&
+          planned_bytes(step.node->inputs[static_cast<size_t>(i)]) == bytes && fits(step, 0, static_cast<size_t>(i)) &&
           std::count(step.inputs.begin(), step.inputs.end(), static_cast<int>(from)) == 1)
         return static_cast<int>(from);
     }
     return kNone;
   }
 
-  // The donated input that output 0 may overwrite in step `at`, or kNone.
-  int donor_of(const Step& step, int at) const {
+  // The donated input that output k may overwrite in step `at`, or kNone.
+  int donor_of(const Step& step, size_t k, int at) const {
     for (int i : step.node->op->in_place_inputs()) {
       if (static_cast<size_t>(i) >= step.node->inputs.size() || step.inputs[static_cast<size_t>(i)] == kNone) continue;
       const int from = step.inputs[static_cast<size_t>(i)];
-      if (donated[static_cast<size_t>(from)] && last_use[static_cast<size_t>(from)] == at &&
-          std::count(step.inputs.begin(), step.inputs.end(), from) == 1)
+      const bool taken = std::any_of(step.outputs.begin(), step.outputs.end(), [&](const Step::Output& other) {
+        return &other != &step.outputs[k] && other.donor == from;
+      });
+      if (donated[static_cast<size_t>(from)] && last_use[static_cast<size_t>(from)] == at && !taken &&
+          fits(step, k, static_cast<size_t>(i)) && std::count(step.inputs.begin(), step.inputs.end(), from) == 1)
         return from;
     }
     return kNone;
@@ -377,8 +355,7 @@ struct Plan::Planner {
 
 Plan::Plan(const Graph& graph, const std::vector<Type>& input_types, const std::vector<bool>& donated,
            PrepareHost& host) {
-  Planner planner(graph, *this);
-  planner.bind(input_types);
+  Planner planner(graph, *this, input_types);
   const std::vector<NodeId> needed = planner.needed_nodes(donated);
   for (ValueId input : graph.inputs) input_slots_.push_back(planner.slot(input));
   steps_.reserve(needed.size());

@@ -30,20 +30,20 @@ void Variable::become(Tensor value) {
   value_ = value.buffer().use_count() == 1 ? std::move(value) : value.clone();
 }
 
-Program::Program(ImportedModel model, std::vector<Binding> bindings, const SessionConfig& config)
-    : model_(std::move(model)), bindings_(std::move(bindings)), config_(config) {
+Program::Program(ImportedModel model, std::vector<Binding> bindings, const SessionConfig& config,
+                 std::optional<Recompute> recompute)
+    : model_(std::move(model)), bindings_(std::move(bindings)), config_(config), recompute_(std::move(recompute)) {
   Graph& graph = *model_.graph;
   const auto binding_of = [&](const std::string& name, std::string Binding::* part) {
     const auto found =
         std::find_if(bindings_.begin(), bindings_.end(), [&](const Binding& binding) { return binding.*part == name; });
     return found == bindings_.end() ? kFed : static_cast<size_t>(found - bindings_.begin());
   };
-  std::vector<bool> donated;
   std::vector<std::string> unknown;
   for (size_t i = 0; i < graph.inputs.size(); ++i) {
     const std::string& name = graph.value(graph.inputs[i]).name;
     reads_.push_back(binding_of(name, &Binding::input));
-    donated.push_back(reads_.back() != kFed && !bindings_[reads_.back()].update.empty());
+    donated_.push_back(reads_.back() != kFed && !bindings_[reads_.back()].update.empty());
     if (reads_.back() == kFed) inputs_.push_back({name, model_.input_types[i]});
   }
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
@@ -59,13 +59,25 @@ Program::Program(ImportedModel model, std::vector<Binding> bindings, const Sessi
     SX_REQUIRE(updated, kInvalidArgument, "no output is named '", bindings_[i].update,
                "', or it updates two variables");
   }
+  if (recompute_) kept_ = find_kept(graph, *recompute_);
   if (config_.optimization != Optimization::kNone) simplify(graph, log_);
   if (config_.optimization == Optimization::kLower) lower(graph, log_, config_.lower);
-  executable_ = std::make_unique<Executable>(graph, config_.plan_limit, config_.lower.precision, std::move(donated));
 }
 
-size_t Program::planned_bytes() const {
-  const std::shared_ptr<Plan> plan = executable_->newest_plan();
+void Program::make_executable(const std::vector<Datum>& inputs) {
+  if (recompute_) {
+    std::vector<Type> types;
+    for (const Datum& input : inputs)
+      types.push_back(input.kind == Datum::Kind::kTensor ? Type::tensor(input.tensor.dtype(), input.tensor.shape())
+                                                         : Type());
+    recompute_backward(*model_.graph, types, donated_, *recompute_, kept_);
+  }
+  executable_ = std::make_unique<Executable>(*model_.graph, config_.plan_limit, config_.lower.precision, donated_);
+}
+
+size_t Program::planned_bytes() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::shared_ptr<Plan> plan = executable_ ? executable_->newest_plan() : nullptr;
   return plan ? plan->planned_bytes() : 0;
 }
 
@@ -98,6 +110,7 @@ std::vector<Datum> Program::run(const std::vector<std::pair<std::string, Datum>>
 
   const RunState state(config, profiling_ ? &profile_ : nullptr);
   const ThreadLimit limit(config_.threads);
+  if (!executable_) make_executable(inputs);
   std::vector<Datum> results = executable_->run(std::move(inputs), state, false);
   std::vector<Datum> returned;
   for (size_t i = 0; i < results.size(); ++i) {

@@ -250,8 +250,11 @@ class Adam(Optimizer):
             raise InvalidArgument(f"betas are {betas}; numbers in [0, 1) expected")
         self.betas, self.eps, self.weight_decay, self.amsgrad = betas, eps, weight_decay, amsgrad
 
-    def moments(self, gradient: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
-        """The corrected first moment, the root of the corrected second one, and the slots' next values."""
+    def moments(
+        self, gradient: Tensor, count: Tensor, slot: Slots
+    ) -> tuple[Tensor, Tensor, Tensor, dict[Tensor, Tensor]]:
+        """The first moment, what corrects it (a scalar factor), the root of the corrected second one, and the slots'
+        next values."""
         first, second = self.betas
         mean, square = slot("mean"), slot("square")
         new_mean = mean * first + gradient * (1 - first)
@@ -261,16 +264,16 @@ class Adam(Optimizer):
         if self.amsgrad:
             top = slot("largest")
             largest = states[top] = apply("Max", top, new_square)
-        root = apply("Sqrt", largest / (1.0 - second**count))
-        return new_mean / (1.0 - first**count), root, states
+        root = apply("Sqrt", largest) * (1.0 / apply("Sqrt", 1.0 - second**count))
+        return new_mean, 1.0 / (1.0 - first**count), root, states
 
     def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Values]:
         """See Optimizer.step."""
         if self.weight_decay and not self.decoupled:
             gradient = gradient + x * self.weight_decay
-        mean, root, states = self.moments(gradient, count, slot)
+        mean, factor, root, states = self.moments(gradient, count, slot)
         kept = x * (1.0 - lr * self.weight_decay) if self.weight_decay and self.decoupled else x
-        return kept - mean / (root + self.eps) * lr, states
+        return kept - mean * (lr * factor) / (root + self.eps), states
 
 
 class AdamW(Adam):
@@ -306,8 +309,8 @@ class LAMB(Adam):
 
     def step(self, x: Tensor, gradient: Tensor, lr: Tensor, count: Tensor, slot: Slots) -> tuple[Tensor, Values]:
         """See Optimizer.step."""
-        mean, root, states = self.moments(gradient, count, slot)
-        direction = mean / (root + self.eps)
+        mean, factor, root, states = self.moments(gradient, count, slot)
+        direction = mean * factor / (root + self.eps)
         if self.weight_decay:
             direction = direction + x * self.weight_decay
         sizes: list[Tensor] = [apply("ReduceL2", of, keepdims=0) for of in (x, direction)]

@@ -142,6 +142,11 @@ TEST(blocked_plain_input) {
   check(conv_2d({2, 4, 18, 1}, {13, 11}, {3, 5}, {2, 1}, {1, 2}, {1, 4, 2, 3}), true);
   check(conv_2d({1, 2, 5, 1}, {3, 2}, {3, 3}, {1, 1}, {1, 1}, {5, 5, 5, 5}), true);
   check(conv_2d({1, 2, 40, 1}, {31, 1}, {3, 1}, {1, 1}, {2, 1}, {2, 0, 2, 0}), true);
+  check(conv_2d({3, 2, 50, 1}, {13, 17}, {3, 5}, {1, 2}, {2, 1}, {4, 0, 1, 3}), true);
+  check(conv_2d({1, 2, 16, 1}, {13, 17}, {3, 3}, {1, 2}, {1, 3}, {1, 3, 1, 3}), true);
+  // Windows in the padding alone, and padding too large to be written out.
+  check(conv_2d({1, 2, 16, 1}, {3, 4}, {2, 3}, {1, 1}, {1, 1}, {8, 9, 7, 9}), true);
+  check(conv_2d({1, 2, 16, 1}, {3, 4}, {2, 3}, {9, 11}, {1, 1}, {40, 50, 41, 50}), true);
 }
 
 TEST(blocked_depthwise) {

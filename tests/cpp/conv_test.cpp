@@ -67,6 +67,18 @@ TEST(conv_spatial) {
   check(conv_2d({1, 4, 4, 2}, {6, 6}, {5, 5}, {4, 4}, {1, 1}, {2, 2, 2, 2}));
 }
 
+TEST(conv_few_filters) {
+  for (int64_t filters = 1; filters <= 9; ++filters) {
+    for (int64_t columns : {16, 17, 33, 50}) {
+      check(conv_2d({2, 3, filters, 1}, {5, columns}, {3, 5}, {1, 1}, {1, 1}, {1, 2, 1, 2}));
+    }
+    check(conv_2d({1, 1, filters, 1}, {1, 300}, {1, 64}, {1, 2}, {1, 1}, {0, 0, 0, 0}));
+    check(conv_2d({1, 4, filters * 2, 2}, {11, 80}, {2, 3}, {2, 3}, {3, 2}, {0, 1, 2, 3}));
+  }
+  check(conv_2d({3, 40, 1, 1}, {70, 90}, {3, 3}, {1, 1}, {1, 1}, {0, 0, 0, 0}));
+  check(conv_2d({1, 8, 8, 1}, {20, 64}, {3, 39}, {1, 1}, {1, 1}, {1, 19, 1, 19}));
+}
+
 TEST(conv_depthwise) {
   check(conv_2d({2, 9, 9, 9}, {14, 15}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}));
   check(conv_2d({1, 6, 6, 6}, {28, 29}, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}));
@@ -114,9 +126,9 @@ TEST(conv_of_other_ranks) {
 }
 
 TEST(conv_residual_onto_its_output) {
-  for (int64_t groups : {1, 16}) {
-    const ConvShape shape = conv_2d({1, 16, 16, groups}, {9, 9}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1});
-    const int64_t size = 16 * 81;
+  for (const auto& [groups, columns] : {std::pair<int64_t, int64_t>{1, 9}, {16, 9}, {2, 37}}) {
+    const ConvShape shape = conv_2d({1, 16, 16, groups}, {9, columns}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1});
+    const int64_t size = 16 * 9 * columns;
     const std::vector<float> x = random_floats(size, 1), weights = random_floats(16 * 16 / groups * 9, 2);
     for (Isa isa : tested_isas()) {
       AlignedVector<float> packed(packed_conv_size(shape, isa));

@@ -2,6 +2,8 @@
 #include "kernels/gemm/gemm_int8.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include "check.h"
 #include "kernel_testing.h"
@@ -105,6 +107,39 @@ void check(const Case& c, Isa isa) {
       }
     }
   }
+  // Without what belongs to rows the sums stay in registers.
+  g.epilogue.row_scales = nullptr;
+  for (Int8Output output : {Int8Output::kUInt8, Int8Output::kInt8, Int8Output::kFloat32}) {
+    const int low = output == Int8Output::kUInt8 ? 0 : -128;
+    const std::vector<float> addends = random_floats(c.n, 9, -50, 50);
+    g.epilogue.output = output;
+    g.epilogue.zero_point = low + 100;
+    g.epilogue.addends = addends.data();
+    g.epilogue.sum_scale = 0.75f;
+    g.epilogue.sum_zero = low + 90;
+    std::vector<uint8_t> bytes(c.m * c.n * 4);
+    g.c = bytes.data();
+    gemm_int8(g, isa);
+    for (int64_t i = 0; i < c.m; ++i) {
+      for (int64_t j = 0; j < c.n; ++j) {
+        const int64_t at = i * c.n + j;
+        const float value = static_cast<float>(expected[at] + bias[j]) * (1e-3f * column_scales[j]);
+        if (output == Int8Output::kFloat32) {
+          float found;
+          std::memcpy(&found, bytes.data() + at * 4, 4);
+          CHECK_EQ(found, value + float_bias[j]);
+          continue;
+        }
+        const auto saturate = [&](float steps, int zero) {
+          return std::clamp(std::nearbyint(steps), static_cast<float>(low - zero),
+                            static_cast<float>(low + 255 - zero));
+        };
+        const float own = saturate(value, g.epilogue.zero_point);
+        const float sum = saturate(own * 0.75f + addends[j], g.epilogue.sum_zero);
+        CHECK_EQ(value_of(bytes[at], output == Int8Output::kInt8), static_cast<int>(sum) + g.epilogue.sum_zero);
+      }
+    }
+  }
 }
 
 TEST(gemm_int8_values) {
@@ -132,6 +167,10 @@ TEST(gemm_int8_values) {
       }
     }
     check({300, 90, 2000, false, true, false, false, true, false, false}, isa);
+    check({60, 96, 2047, false, true, false, false, true, false, false}, isa);
+    check({20, 32, 2048, true, true, false, false, true, false, false}, isa);
+    check({43, 64, 260, false, false, false, false, true, false, false}, isa);
+    check({43, 96, 260, true, true, false, true, false, false, false}, isa);
   }
 }
 

@@ -36,9 +36,9 @@ struct Case {
 
 std::vector<Rule> all_rules() {
   std::vector<Rule> all;
-  for (const auto& set :
-       {identity_rules(), transpose_rules(), convolution_rules(), branch_rules(), activation_rules(), attention_rules(),
-        quantized_rules(), integer_product_rules(), byte_map_rules(), epilogue_rules(), expansion_rules()})
+  for (const auto& set : {identity_rules(), transpose_rules(), convolution_rules(), branch_rules(), activation_rules(),
+                          attention_rules(), quantized_rules(), dequantized_product_rules(), integer_product_rules(),
+                          byte_map_rules(), epilogue_rules(), expansion_rules()})
     all.insert(all.end(), set.begin(), set.end());
   return all;
 }
@@ -53,7 +53,9 @@ std::map<std::string, Transform> transforms() {
   named["eliminate_dead_code"] = [](Graph& graph, PassLog& log) { eliminate_dead_code(graph, log); };
   named["sink_constants"] = [](Graph& graph, PassLog& log) { sink_constants(graph, log); };
   named["widen_halves"] = [](Graph& graph, PassLog& log) { widen_halves(graph, log); };
+  named["chain_elementwise"] = [](Graph& graph, PassLog& log) { chain_elementwise(graph, log); };
   named["block_channels"] = [](Graph& graph, PassLog& log) { block_channels(graph, log); };
+  named["stack_images"] = [](Graph& graph, PassLog& log) { stack_images(graph, log); };
   named["simplify"] = [](Graph& graph, PassLog& log) { simplify(graph, log, true); };
   named["lower"] = [](Graph& graph, PassLog& log) { lower(graph, log, {}, true); };
   return named;

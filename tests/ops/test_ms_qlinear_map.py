@@ -37,7 +37,15 @@ test_qlinear_map = check(
         case(op, dtype, a, b, scales)
         for op in ("QLinearAdd", "QLinearMul")
         for dtype in (np.uint8, np.int8)
-        for a, b in (((4, 33), (4, 33)), ((2, 3, 5), (5,)), ((1,), (6, 2)), ((0, 3), (3,)))
+        for a, b in (
+            ((4, 33), (4, 33)),
+            ((2, 3, 5), (5,)),
+            ((1,), (6, 2)),
+            ((0, 3), (3,)),
+            ((37,), (3, 37)),
+            ((2, 3, 4, 20), (2, 1, 4, 20)),
+            ((3, 40), (3, 1)),
+        )
         for scales in ((0.02, 0.03, 0.04), (0.5, 0.9, 0.01))
     ]
 )

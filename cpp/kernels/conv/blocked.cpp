@@ -11,6 +11,7 @@
 #include "kernels/conv/blocked_kernel.h"
 #include "kernels/conv/blocked_padded_bf16.h"
 #include "kernels/conv/blocked_tasks.h"
+#include "kernels/conv/padded_band.h"
 #include "kernels/conv/winograd.h"
 
 namespace sx {
@@ -43,6 +44,17 @@ bool reaches_outside(const ConvShape& shape) {
   return false;
 }
 
+// Whether there is padding, and a copy that holds it stays about as large as the input.
+bool is_padded_little(const ConvShape& shape) {
+  int64_t most = 0;
+  for (int axis = 0; axis < 2; ++axis) {
+    const int64_t pads = shape.pad_begin[axis] + shape.pad_end[axis];
+    if (pads > shape.in[axis] + 16) return false;
+    most = std::max(most, pads);
+  }
+  return most > 0;
+}
+
 // The geometry of a direct convolution of elements T.
 template <typename T>
 struct Layout {
@@ -67,20 +79,28 @@ struct Layout {
     const int64_t x = column * shape.stride[1] - shape.pad_begin[1] + columns.first * shape.dilation[1];
     return (y * shape.in[1] + x) * pixel;
   }
-  // Those taps, each of whose words of inputs meets `width` words of weights.
+  // Those taps, each of whose words of inputs meets `width` words of weights, in data of some extents.
   BlockedWindow window(Taps rows, Taps columns, int64_t width) const {
+    return window(rows, columns, width, shape.in[0], shape.in[1]);
+  }
+  BlockedWindow window(Taps rows, Taps columns, int64_t width, int64_t in_rows, int64_t in_columns) const {
     BlockedWindow taps;
     taps.blocks = in_blocks;
     taps.rows = rows.last - rows.first;
     taps.columns = columns.last - columns.first;
-    taps.x_block = shape.in_size() * pixel;
-    taps.x_row = shape.dilation[0] * shape.in[1] * pixel;
+    taps.x_block = in_rows * in_columns * pixel;
+    taps.x_row = shape.dilation[0] * in_columns * pixel;
     taps.x_column = shape.dilation[1] * pixel;
     taps.w_column = (plain ? 1 : block / kInWord) * width;
     taps.w_row = shape.kernel[1] * taps.w_column;
     taps.w_block = shape.kernel[0] * taps.w_row;
     taps.length = plain ? 1 : block;
     taps.last_length = plain ? 1 : shape.channels - (in_blocks - 1) * block;
+    if (plain && shape.dilation[1] == 1 && taps.columns > 0) {
+      // A row of taps is one tap that reads several inputs.
+      taps.length = taps.last_length = taps.columns;
+      taps.columns = 1;
+    }
     return taps;
   }
 };
@@ -97,7 +117,9 @@ class Direct {
         residual_(residual),
         y_(y),
         epilogue_(epilogue),
-        tail_(filter_tail(epilogue, isa, precision_of<T>)) {}
+        tail_(filter_tail(epilogue, isa, precision_of<T>)),
+        pads_(plain && is_padded_little(shape)),
+        isa_(isa) {}
 
   void run() {
     const ConvShape& s = layout_.shape;
@@ -118,10 +140,7 @@ class Direct {
     const int64_t pixel_bytes = static_cast<int64_t>(sizeof(T)) * layout_.in_blocks * layout_.pixel;
     for_each_band(s, {s.out[0], s.out[1], pixel_bytes, ceil_div(blocks, kTileFilters), kLeastWork},
                   [&](int64_t image, int64_t row_begin, int64_t row_end, int64_t group, int64_t group_end) {
-                    for (; group < group_end; ++group) {
-                      Rows rows = rows_of(image, group);
-                      for (int64_t row = row_begin; row < row_end; ++row) window_row(rows, row);
-                    }
+                    run_rows(image, row_begin, row_end, group, group_end);
                   });
   }
 
@@ -150,6 +169,30 @@ class Direct {
     rows.y = (image * blocks + first) * rows.tile.y_step;
     rows.x = x_ + image * layout_.image();
     return rows;
+  }
+
+  void run_rows(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) const {
+    const ConvShape& s = layout_.shape;
+    const int64_t blocks = layout_.in_blocks;
+    // With their padding all windows are whole: most of the short rows of small images would be borders.
+    const int64_t band = pads_ ? padded_rows(s, row_end - row_begin) : 0;
+    const T* padded = pads_ ? padded_band<T>(s, x_ + image * layout_.image(), blocks, layout_.pixel,
+                                             row_begin * s.stride[0] - s.pad_begin[0], band, isa_)
+                            : nullptr;
+    for (int64_t group = group_begin; group < group_end; ++group) {
+      Rows rows = rows_of(image, group);
+      if (!pads_) {
+        for (int64_t row = row_begin; row < row_end; ++row) window_row(rows, row);
+        continue;
+      }
+      rows.x = padded;
+      rows.tile.x_step = s.stride[1] * layout_.pixel;
+      rows.tile.weights = rows.weights;
+      rows.tile.window =
+          layout_.window({0, s.kernel[0]}, {0, s.kernel[1]}, rows.blocks * layout_.block, band, padded_width(s));
+      for (int64_t row = row_begin; row < row_end; ++row)
+        outputs(rows, (row - row_begin) * s.stride[0] * padded_width(s) * layout_.pixel, row * s.out[1], s.out[1]);
+    }
   }
 
   // Outputs [begin, end) of a 1 x 1 kernel.
@@ -198,6 +241,8 @@ class Direct {
   T* y_;
   const Epilogue& epilogue_;
   const FilterTail tail_;
+  const bool pads_;
+  const Isa isa_;
 };
 
 }  // namespace

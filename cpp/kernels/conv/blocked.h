@@ -50,6 +50,9 @@ int64_t packed_blocked_size(const ConvShape& shape, BlockedMethod method, Precis
                             Isa isa = active_isa());
 void pack_blocked(const ConvShape& shape, BlockedMethod method, Precision precision, const float* weights,
                   float* packed, Isa isa = active_isa());
+// Weights [filters, channels, taps] for tiles of filters, in blocks of `depth` channels, an even number in bf16.
+void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64_t depth, Precision precision,
+                          const float* weights, float* packed, Isa isa);
 // y = epilogue(conv(x, weights)), y and the residual blocked; x is f32 where the method is kPlain. row_bias holds a
 // value for each filter, filled up to whole blocks; scale must be 1, column_bias and the epilogue's own residual null.
 template <typename T>

@@ -44,6 +44,13 @@ void copy_row(const uint8_t* x, int64_t extent, int64_t pixel, const Reach& reac
   std::memset(y + (before + last - first) * pixel, fill, static_cast<size_t>(behind * pixel));
 }
 
+// Whether a window is one pixel of data.
+bool takes_single_pixels(const ConvShape& s) {
+  for (int axis = 0; axis < 2; ++axis)
+    if (s.kernel[axis] != 1 || s.pad_begin[axis] != 0 || (s.out[axis] - 1) * s.stride[axis] >= s.in[axis]) return false;
+  return true;
+}
+
 // Bytes past the end are flipped, too.
 void flip(uint8_t* begin, const uint8_t* end, uint8_t by) {
   const uint64_t flips = by * UINT64_C(0x0101010101010101);
@@ -66,7 +73,8 @@ class Direct {
         pixel_(plain_ ? 1 : kernel_.block),
         blocks_(ceil_div(shape_.filters, kernel_.block)),
         columns_(shape_, 1, 0, shape_.out[1]) {
-    if (!plain_ && is_pointwise(shape_)) {
+    gathers_ = !plain_ && shape_.out[1] < kernel_.most && takes_single_pixels(shape_);
+    if (!plain_ && (is_pointwise(shape_) || gathers_)) {
       // Rows of a 1 x 1 kernel may be cut anywhere.
       flat_ = shape_.out_size();
       row_length_ = std::min<int64_t>(flat_, kFlatTiles * kernel_.most);
@@ -99,8 +107,13 @@ class Direct {
   void run_band(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) const {
     const ConvShape& s = shape_;
     const uint8_t* x = problem_.x + image * in_blocks_ * s.in_size() * pixel_;
-    int64_t plane = s.in_size(), width = s.in[1], first_row = 0;
-    if (copies_) {
+    int64_t plane = s.in_size(), width = s.in[1], first_row = 0, first_position = 0;
+    if (gathers_) {
+      const int64_t first = row_begin * row_length_, last = std::min(flat_, row_end * row_length_);
+      plane = last - first;
+      first_position = first;
+      x = gather(x, first, last);
+    } else if (copies_) {
       const Reach rows(s, 0, row_begin, row_end);
       width = columns_.size();
       plane = rows.size() * width;
@@ -125,12 +138,28 @@ class Direct {
       const int64_t to = (image * blocks_ + block) * tile.y_step;
       for (int64_t row = row_begin; row < row_end; ++row) {
         const int64_t at = row * row_length_;
-        tile.x = x + (flat_ > 0 ? at : (row - first_row) * s.stride[0] * width) * pixel_;
+        tile.x = x + (flat_ > 0 ? at - first_position : (row - first_row) * s.stride[0] * width) * pixel_;
         tile.y = problem_.y + to + at * kernel_.block;
         tile.residual = problem_.residual ? problem_.residual + to + at * kernel_.block : nullptr;
         run_tiles(kernel_, tile, blocks, flat_ > 0 ? std::min(row_length_, flat_ - at) : row_length_);
       }
     }
+  }
+
+  // The pixels that outputs [first, last) of a strided 1 x 1 kernel read, side by side.
+  const uint8_t* gather(const uint8_t* x, int64_t first, int64_t last) const {
+    const int64_t bytes = checked_mul(checked_mul(in_blocks_, last - first), pixel_);
+    auto* copy =
+        static_cast<uint8_t*>(thread_scratch(ScratchSlot::kImage, static_cast<size_t>(checked_add(bytes, kSlack))));
+    uint8_t* to = copy;
+    for (int64_t block = 0; block < in_blocks_; ++block) {
+      const uint8_t* from = x + block * shape_.in_size() * pixel_;
+      for (int64_t at = first; at < last; ++at, to += pixel_) {
+        const int64_t row = at / shape_.out[1] * shape_.stride[0], column = at % shape_.out[1] * shape_.stride[1];
+        std::memcpy(to, from + (row * shape_.in[1] + column) * pixel_, static_cast<size_t>(pixel_));
+      }
+    }
+    return copy;
   }
 
   const uint8_t* copy_band(const uint8_t* x, const Reach& rows) const {
@@ -165,6 +194,7 @@ class Direct {
   const Reach columns_;
   BytesWindow window_;  // but for what depends on where the input lies and on the tile
   bool copies_;
+  bool gathers_;
   int64_t flat_ = 0;  // all outputs, where rows do not matter
   int64_t row_length_, rows_;
   int64_t depth_;  // words that a filter's weights take

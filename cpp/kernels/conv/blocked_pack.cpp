@@ -66,14 +66,13 @@ void pack_filters(int64_t filters, int64_t channels, int64_t taps, int64_t depth
   });
 }
 
-void pack_blocks(int64_t filters, int64_t channels, int64_t taps, Precision precision, const float* weights,
-                 float* packed, Isa isa) {
-  const int64_t block = channel_block(isa);
-  pack_filters(filters, channels, taps, round_up(channels, block) * taps, precision, weights, packed, isa,
-               [=](int64_t c, int64_t tap) { return (c / block * taps + tap) * block + c % block; });
-}
-
 }  // namespace
+
+void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64_t depth, Precision precision,
+                          const float* weights, float* packed, Isa isa) {
+  pack_filters(filters, channels, taps, round_up(channels, depth) * taps, precision, weights, packed, isa,
+               [=](int64_t c, int64_t tap) { return (c / depth * taps + tap) * depth + c % depth; });
+}
 
 int64_t packed_blocked_size(const ConvShape& shape, BlockedMethod method, Precision precision, Isa isa) {
   const int64_t block = channel_block(isa), taps = shape.kernel_size();
@@ -93,7 +92,7 @@ int64_t packed_blocked_size(const ConvShape& shape, BlockedMethod method, Precis
 
 void pack_blocked(const ConvShape& shape, BlockedMethod method, Precision precision, const float* weights,
                   float* packed, Isa isa) {
-  const int64_t block = channel_block(isa), taps = shape.kernel_size(), row = shape.channels * taps;
+  const int64_t block = channel_block(isa), taps = shape.kernel_size();
   const ConvShape laid = lay_down(shape);
   const bool bf16 = precision == Precision::kBf16;
   const int64_t words = bf16 ? laid.kernel[0] * depthwise_bf16_words(laid) : taps;  // of a channel of its own
@@ -112,10 +111,9 @@ void pack_blocked(const ConvShape& shape, BlockedMethod method, Precision precis
       if (bf16)
         return pack_filters(shape.filters, shape.channels, taps, 2 * plain_bf16_words(laid), precision, weights, packed,
                             isa, [&](int64_t c, int64_t tap) { return plain_bf16_place(laid, c * taps + tap); });
-      return pack_filters(shape.filters, shape.channels, taps, row, precision, weights, packed, isa,
-                          [=](int64_t c, int64_t tap) { return c * taps + tap; });
+      return pack_blocked_filters(shape.filters, shape.channels, taps, 1, precision, weights, packed, isa);
     case BlockedMethod::kDirect:
-      return pack_blocks(shape.filters, shape.channels, taps, precision, weights, packed, isa);
+      return pack_blocked_filters(shape.filters, shape.channels, taps, block, precision, weights, packed, isa);
   }
 }
 
@@ -132,7 +130,8 @@ void pack_upsample(const ConvShape& shape, Precision precision, const float* wei
     for (int64_t c = 0; c < shape.channels; ++c)
       for (int64_t f = 0; f < shape.filters; ++f)
         of_tap[static_cast<size_t>(c * shape.filters + f)] = weights[(f * shape.channels + c) * taps + tap];
-    pack_blocks(shape.channels, shape.filters, 1, precision, of_tap.data(), packed + tap * size, isa);
+    pack_blocked_filters(shape.channels, shape.filters, 1, channel_block(isa), precision, of_tap.data(),
+                         packed + tap * size, isa);
   }
 }
 

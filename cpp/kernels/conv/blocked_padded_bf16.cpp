@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "base/scratch.h"
 #include "base/shape.h"
 #include "kernels/conv/blocked.h"
 #include "kernels/conv/blocked_kernel.h"
 #include "kernels/conv/blocked_tasks.h"
-#include "kernels/unary.h"
+#include "kernels/conv/padded_band.h"
 
 namespace sx {
 namespace {
@@ -39,7 +38,7 @@ class PaddedConv {
         in_blocks_(kPlain ? shape.channels : ceil_div(shape.channels, kernel_.block)),
         pixel_(kPlain ? 1 : kernel_.block),
         words_(kPlain ? plain_bf16_words(shape) : in_blocks_ * shape.kernel_size() * (pixel_ / 2)),
-        width_(checked_add((shape.out[1] - 1) * shape.stride[1], shape.dilation[1] * (shape.kernel[1] - 1) + 1)) {}
+        width_(padded_width(shape)) {}
 
   void run() const {
     const ConvShape& s = shape_;
@@ -56,8 +55,9 @@ class PaddedConv {
   void run_rows(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) const {
     const ConvShape& s = shape_;
     const int64_t top = row_begin * s.stride[0] - s.pad_begin[0];
-    const int64_t rows = (row_end - row_begin - 1) * s.stride[0] + s.dilation[0] * (s.kernel[0] - 1) + 1;
-    const BFloat16* copy = copy_rows(x_ + image * in_blocks_ * s.in_size() * pixel_, top, rows);
+    const int64_t rows = padded_rows(s, row_end - row_begin);
+    const X* from = x_ + image * in_blocks_ * s.in_size() * pixel_;
+    const auto* copy = padded_band<BFloat16>(s, from, in_blocks_, pixel_, top, rows, isa_);
     BlockedTileOf<BFloat16> tile;
     tile.x_step = s.stride[1] * pixel_;
     tile.tail = &tail_;
@@ -89,33 +89,6 @@ class PaddedConv {
         run_tiles(kernel_, tile, blocks, s.out[1]);
       }
     }
-  }
-
-  // Rows [top, top + rows) of all blocks or channels, [block][row][column], from the first window's first column on.
-  const BFloat16* copy_rows(const X* x, int64_t top, int64_t rows) const {
-    const ConvShape& s = shape_;
-    const int64_t size = checked_mul(checked_mul(in_blocks_, rows), checked_mul(width_, pixel_));
-    auto* copy = static_cast<BFloat16*>(
-        thread_scratch(ScratchSlot::kImage, static_cast<size_t>(checked_mul(size, int64_t{sizeof(BFloat16)}))));
-    const int64_t before = std::min(s.pad_begin[1], width_);
-    const int64_t given = std::clamp<int64_t>(s.in[1], 0, width_ - before);
-    const int64_t row_size = width_ * pixel_;
-    BFloat16* to = copy;
-    for (int64_t block = 0; block < in_blocks_; ++block) {
-      for (int64_t row = top; row < top + rows; ++row, to += row_size) {
-        if (row < 0 || row >= s.in[0]) {
-          std::fill_n(to, row_size, BFloat16());
-          continue;
-        }
-        const X* from = x + (block * s.in[0] + row) * s.in[1] * pixel_;
-        BFloat16* data = to + before * pixel_;
-        std::fill(to, data, BFloat16());
-        if constexpr (kPlain) convert(from, data, given, isa_);
-        else std::copy_n(from, given * pixel_, data);
-        std::fill(data + given * pixel_, to + row_size, BFloat16());
-      }
-    }
-    return copy;
   }
 
   const ConvShape& shape_;

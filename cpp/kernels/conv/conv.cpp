@@ -8,16 +8,15 @@
 #include "base/shape.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/conv_kernel.h"
+#include "kernels/conv/few_filters.h"
 #include "kernels/conv/few_positions.h"
+#include "kernels/conv/image_windows.h"
 #include "kernels/conv/segments.h"
 #include "kernels/conv/window.h"
 #include "kernels/gemm/gemm_driver.h"
 
 namespace sx {
 namespace {
-
-// Padded copies are made for as many images at a time as fit in about this many floats (at least one).
-constexpr int64_t kImageFloats = 1 << 22;
 
 int64_t channels_of_group(const ConvShape& shape) { return shape.channels / shape.groups; }
 int64_t filters_of_group(const ConvShape& shape) { return shape.filters / shape.groups; }
@@ -75,50 +74,22 @@ void implicit_gemm(const ConvShape& shape, const float* x, const float* packed, 
   const WindowLayout layout(shape);
   const ConvKernel& kernel = conv_kernel(isa);
   const int lanes = gemm_kernel(isa).lanes;
-  const int64_t taps = shape.kernel_size(), group_channels = channels_of_group(shape);
-  const int64_t image_size = checked_mul(shape.channels, layout.plane_size());
-  const int64_t images =
-      layout.in_place() ? shape.batch : std::clamp<int64_t>(kImageFloats / image_size, 1, shape.batch);
-  const int64_t copy_size = layout.in_place() ? 0 : checked_mul(images, image_size);
-  // The offset of every row of B, which is a channel of the group and a kernel position.
-  const int64_t offset_floats = offset_space(gemm.k);
-  float* image_memory = scratch_floats(ScratchSlot::kImage, checked_add(copy_size + kPanelSlack, offset_floats));
-  int64_t* offsets = reinterpret_cast<int64_t*>(image_memory);
-  float* copy = image_memory + offset_floats;
-  layout.kernel_offsets(offsets);
-  for (int64_t channel = 1; channel < group_channels; ++channel) {
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      offsets[channel * taps + tap] = offsets[tap] + channel * layout.plane_size();
-    }
-  }
-  for (int64_t first = 0; first < shape.batch; first += images) {
-    const int64_t count = std::min(images, shape.batch - first);
-    const float* windows = x + first * image_size;
-    if (!layout.in_place()) {
-      windows = copy;
-      const float* from = x + first * shape.channels * shape.in_size();
-      parallel_for(count * shape.channels, std::max<int64_t>(1, 16384 / layout.plane_size()),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t plane = begin; plane < end; ++plane) {
-                       layout.copy_plane(from + plane * shape.in_size(), copy + plane * layout.plane_size(), 0.0f,
-                                         kernel.copy_row);
-                     }
-                   });
-    }
+  const int64_t group_size = channels_of_group(shape) * layout.plane_size();
+  for_image_windows(shape, layout, x, isa, [&](const ImageWindows& images) {
     const auto fill = [&](int64_t item, int64_t k0, int64_t k, int64_t j, int columns, float* panel) {
       Segment segments[kMaxSegments];
       const int segment_count = make_segments(shape, layout, j, columns, lanes, segments);
       const int width = (columns + lanes - 1) / lanes * lanes;
       if (width != columns) std::fill(panel, panel + k * width, 0.0f);
-      kernel.pack_segments(windows + item * group_channels * layout.plane_size(), offsets + k0, k, segments,
-                           segment_count, width, panel);
+      kernel.pack_segments(images.windows + item * group_size, images.offsets + k0, k, segments, segment_count, width,
+                           panel);
     };
     const MakePanel make_panel(fill);
     run_gemms(
-        gemm, count * shape.groups,
-        [&](int64_t item) { return operands_of(shape, gemm, first * shape.groups + item, packed, y); }, &make_panel,
-        isa);
-  }
+        gemm, images.count * shape.groups,
+        [&](int64_t item) { return operands_of(shape, gemm, images.first * shape.groups + item, packed, y); },
+        &make_panel, isa);
+  });
 }
 
 void depthwise(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,
@@ -172,6 +143,7 @@ void depthwise(const ConvShape& shape, const float* x, const float* packed, floa
 ConvMethod conv_method(const ConvShape& shape) {
   if (shape.groups == shape.channels && shape.groups > 1) return ConvMethod::kDepthwise;
   if (has_few_positions(shape)) return ConvMethod::kFewPositions;
+  if (has_few_filters(shape)) return ConvMethod::kFewFilters;
   return is_pointwise(shape) ? ConvMethod::kPointwise : ConvMethod::kImplicitGemm;
 }
 
@@ -181,18 +153,21 @@ const char* name_of(ConvMethod method) {
     case ConvMethod::kImplicitGemm: return "implicit_gemm";
     case ConvMethod::kDepthwise: return "depthwise";
     case ConvMethod::kFewPositions: return "few_positions";
+    case ConvMethod::kFewFilters: return "few_filters";
   }
   return "unknown";
 }
 
 int64_t packed_conv_size(const ConvShape& shape, Isa isa) {
   if (conv_method(shape) == ConvMethod::kFewPositions) return packed_few_positions_size(shape, isa);
+  if (conv_method(shape) == ConvMethod::kFewFilters) return packed_few_filters_size(shape);
   return checked_mul(shape.groups, packed_a_size(filters_of_group(shape), depth_of(shape), isa));
 }
 
 void pack_conv(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
   const int64_t m = filters_of_group(shape), k = depth_of(shape);
   if (conv_method(shape) == ConvMethod::kFewPositions) return pack_few_positions(shape, weights, packed, isa);
+  if (conv_method(shape) == ConvMethod::kFewFilters) return pack_few_filters(shape, weights, packed);
   if (conv_method(shape) == ConvMethod::kDepthwise) {
     std::copy(weights, weights + shape.filters * k, packed);
     return;
@@ -210,6 +185,7 @@ void conv(const ConvShape& shape, const float* x, const float* packed, float* y,
     case ConvMethod::kImplicitGemm: return implicit_gemm(shape, x, packed, y, epilogue, isa);
     case ConvMethod::kDepthwise: return depthwise(shape, x, packed, y, epilogue, isa);
     case ConvMethod::kFewPositions: return conv_few_positions(shape, x, packed, y, epilogue, isa);
+    case ConvMethod::kFewFilters: return conv_few_filters(shape, x, packed, y, epilogue, isa);
   }
 }
 

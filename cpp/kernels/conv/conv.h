@@ -11,8 +11,8 @@
 namespace sx {
 
 // The way that a shape is computed; it never depends on the batch.
-enum class ConvMethod : uint8_t { kPointwise, kImplicitGemm, kDepthwise, kFewPositions };
-constexpr size_t kConvMethods = 4;
+enum class ConvMethod : uint8_t { kPointwise, kImplicitGemm, kDepthwise, kFewPositions, kFewFilters };
+constexpr size_t kConvMethods = 5;
 ConvMethod conv_method(const ConvShape& shape);
 const char* name_of(ConvMethod method);
 

@@ -51,12 +51,9 @@ void pack_conv_int8(const ConvShape& shape, const void* weights, bool w_signed, 
   int32_t* panels = sums + sums_of(shape);
   std::fill(sums, panels, 0);
   for (int64_t group = 0; group < shape.groups; ++group) {
-    for (int64_t i = 0; i < m; i += kernel.mr) {
-      const int rows = static_cast<int>(std::min<int64_t>(kernel.mr, m - i));
-      const int64_t filter = group * m + i;
-      kernel.pack_rows(static_cast<const uint8_t*>(weights) + filter * k, k, 1, rows, k, rows, side_of_w(w_signed),
-                       panels + filter * units, sums + filter);
-    }
+    for (int64_t filter = group * m; filter < (group + 1) * m; ++filter)
+      sums[filter] = kernel.copy_row(static_cast<const uint8_t*>(weights) + filter * k, k, side_of_w(w_signed),
+                                     panels + filter * units);
   }
 }
 
@@ -163,8 +160,9 @@ void conv_int8(const ConvInt8& problem, const void* packed, Isa isa) {
           const int64_t j = panel * kernel.nr;
           const int columns = static_cast<int>(std::min<int64_t>(kernel.nr, n - j));
           const int vectors = static_cast<int>(ceil_div(columns, kernel.lanes));
-          kernel.tiles[rows - 1][vectors - 1](units, panels + filter * units,
-                                              columns_memory + (panel - first) * panel_units, true, sums);
+          const Int8Operands operands = {units, reinterpret_cast<const uint8_t*>(panels + filter * units), 4 * units,
+                                         columns_memory + (panel - first) * panel_units, nullptr};
+          kernel.tiles[rows - 1][vectors - 1](operands, true, sums);
           tail.column_sums = column_sums + (panel - first) * kernel.nr;
           uint8_t* y = static_cast<uint8_t*>(problem.y) + ((item * m + i) * n + j) * element;
           kernel.finish(rows, columns, sums, static_cast<int64_t>(vectors) * kernel.lanes, tail, y, n);

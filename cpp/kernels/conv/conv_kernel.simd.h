@@ -222,9 +222,124 @@ void depthwise(const float* x, const float* weights, const int64_t* offsets, int
   }
 }
 
+// The vectors of a tile of so many filters: sums that hide the latency of a multiply-add and fit the registers.
+#if SX_ISA_LEVEL >= 2
+constexpr int most_vectors(int filters) { return filters == 1 ? 8 : filters == 2 ? 6 : filters == 4 ? 4 : 3; }
+#else
+constexpr int most_vectors(int filters) { return filters == 1 ? 8 : filters == 2 ? 4 : filters == 4 ? 2 : 1; }
+#endif
+
+template <int kFilters, int kV>
+SX_INLINE void add_residual(F (&acc)[kFilters][kV], const FewFilters& work, const VectorPlace* places) {
+  const F by = splat(work.tail->residual_scale);
+#pragma GCC unroll 8
+  for (int f = 0; f < kFilters; ++f) {
+    if (f >= work.filters) break;
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) {
+      const float* from = work.residual + f * work.y_step + places[v].y;
+      float lanes[kLanes] = {};
+      if (places[v].skip > 0) {
+        // Where the residual is the output, another thread may be writing the rest.
+        for (int lane = places[v].skip; lane < kLanes; ++lane) lanes[lane] = from[lane];
+        from = lanes;
+      }
+      acc[f][v] = acc[f][v] + by * load(from);
+    }
+  }
+}
+
+template <int kFilters, int kV>
+void filters_tile(const FewFilters& work, const VectorPlace* places) {
+  const FilterTail& tail = *work.tail;
+  F acc[kFilters][kV];
+  const float* x[kV];
+#pragma GCC unroll 8
+  for (int v = 0; v < kV; ++v) {
+    x[v] = work.x + places[v].x;
+#pragma GCC unroll 8
+    for (int f = 0; f < kFilters; ++f) acc[f][v] = F{};
+  }
+  const float* w = work.weights;
+  for (int64_t t = 0; t < work.taps; ++t, w += kFilters) {
+    const int64_t offset = work.offsets[t];
+    F xv[kV];
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) xv[v] = load(x[v] + offset);
+#pragma GCC unroll 8
+    for (int f = 0; f < kFilters; ++f) {
+      const F weight = splat(w[f]);
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) acc[f][v] = fma(weight, xv[v], acc[f][v]);
+    }
+  }
+  const F scale = splat(tail.scale);
+#pragma GCC unroll 8
+  for (int f = 0; f < kFilters; ++f) {
+    const F bias = work.bias && f < work.filters ? splat(work.bias[f]) : F{};
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) acc[f][v] = acc[f][v] * scale + bias;
+  }
+  if (work.residual && !tail.residual_last) add_residual<kFilters, kV>(acc, work, places);
+  if (tail.clip) {
+    const F low = splat(tail.low), high = splat(tail.high);
+#pragma GCC unroll 8
+    for (int f = 0; f < kFilters; ++f) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) acc[f][v] = min(high, max(low, acc[f][v]));
+    }
+  } else if (tail.activate) {
+    float values[kFilters * kV * kLanes];
+#pragma GCC unroll 8
+    for (int f = 0; f < kFilters; ++f) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) store(values + (f * kV + v) * kLanes, acc[f][v]);
+    }
+    tail.activate(values, values, static_cast<int64_t>(work.filters) * kV * kLanes, tail.alpha, tail.beta);
+#pragma GCC unroll 8
+    for (int f = 0; f < kFilters; ++f) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) acc[f][v] = load(values + (f * kV + v) * kLanes);
+    }
+  }
+  if (work.residual && tail.residual_last) add_residual<kFilters, kV>(acc, work, places);
+#pragma GCC unroll 8
+  for (int f = 0; f < kFilters; ++f) {
+    if (f >= work.filters) break;
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) {
+      float* to = work.y + f * work.y_step + places[v].y;
+      if (places[v].skip == 0) {
+        store(to, acc[f][v]);
+        continue;
+      }
+      float lanes[kLanes];
+      store(lanes, acc[f][v]);
+      for (int lane = places[v].skip; lane < kLanes; ++lane) to[lane] = lanes[lane];
+    }
+  }
+}
+
+// All vectors, by tiles of kV and then of fewer.
+template <int kFilters, int kV>
+SX_INLINE void filters_tiles(const FewFilters& work, const VectorPlace* places, int64_t count) {
+  for (; count >= kV; count -= kV, places += kV) filters_tile<kFilters, kV>(work, places);
+  if constexpr (kV > 1) filters_tiles<kFilters, kV - 1>(work, places, count);
+}
+
+void few_filters(const FewFilters& work, const VectorPlace* places, int64_t count) {
+  switch (work.width) {
+    case 1: return filters_tiles<1, most_vectors(1)>(work, places, count);
+    case 2: return filters_tiles<2, most_vectors(2)>(work, places, count);
+    case 4: return filters_tiles<4, most_vectors(4)>(work, places, count);
+    default: return filters_tiles<8, most_vectors(8)>(work, places, count);
+  }
+}
+
 }  // namespace conv_f32
 
-constexpr ConvKernel kConvKernel = {conv_f32::copy_row, conv_f32::pack_segments, conv_f32::depthwise};
+constexpr ConvKernel kConvKernel = {conv_f32::copy_row, conv_f32::pack_segments, conv_f32::depthwise,
+                                    conv_f32::few_filters};
 
 }  // namespace SX_ISA
 }  // namespace sx

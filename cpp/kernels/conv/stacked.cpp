@@ -6,10 +6,12 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/scratch.h"
 #include "base/shape.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/blocked.h"
 #include "kernels/conv/blocked_kernel.h"
+#include "kernels/conv/winograd.h"
 
 namespace sx {
 namespace {
@@ -76,9 +78,12 @@ class TapAxis {
 // Outputs of [blocks, rows, columns, batch, block] from data of the same form, or of plain data.
 class Stacked {
  public:
-  Stacked(const ConvShape& s, bool transposed, bool plain, const float* x, const float* packed, float* y,
+  Stacked(const ConvShape& s, bool transposed, bool plain, const float* x, const float* weights, float* y,
           const Epilogue& epilogue, Isa isa)
-      : rows_(s, 0, transposed),
+      : shape_(s),
+        isa_(isa),
+        transposed_(transposed),
+        rows_(s, 0, transposed),
         columns_(s, 1, transposed),
         kernel_(blocked_kernel(isa)),
         block_(kernel_.block),
@@ -87,31 +92,73 @@ class Stacked {
         taps_(s.kernel_size()),
         kernel_columns_(s.kernel[1]),
         sources_(transposed ? s.filters : s.channels),
+        depth_(round_up(sources_, pixel_) * taps_),
         out_blocks_(ceil_div(transposed ? s.channels : s.filters, block_)),
         in_columns_(transposed ? s.out[1] : s.in[1]),
         in_size_(transposed ? s.out_size() : s.in_size()),
         x_(x),
-        packed_(packed),
+        weights_(weights),
         y_(y),
         epilogue_(epilogue),
         tail_(filter_tail(epilogue, isa)) {}
 
   void run() const {
     const int64_t groups = ceil_div(out_blocks_, kTileFilters), rows = rows_.outputs;
-    const int64_t depth = sources_ * taps_;
-    const int64_t work = columns_.outputs * batch_ * depth * kTileFilters * block_;
-    // Weights that do not stay near are gone through for one group of filters after the other.
-    const bool rows_first = depth * out_blocks_ * block_ > kNearWeights;
+    const int64_t width = kTileFilters * block_;
+    if (depth_ * out_blocks_ * block_ > kNearWeights && groups >= 2 * thread_count()) {
+      // Weights are packed by who works with them, while they are near.
+      parallel_for(groups, 1, [&](int64_t begin, int64_t end) {
+        float* packed = scratch(depth_ * width);
+        for (int64_t group = begin; group < end; ++group) {
+          pack(group, packed);
+          for (int64_t row = 0; row < rows; ++row) make_row(row, group, packed);
+        }
+      });
+      return;
+    }
+    float* packed = scratch(depth_ * out_blocks_ * block_);
+    const auto of_group = [&](int64_t group) { return packed + group * width * depth_; };
+    parallel_for(groups, std::max<int64_t>(1, kCopyGrain / (width * depth_)), [&](int64_t begin, int64_t end) {
+      for (int64_t group = begin; group < end; ++group) pack(group, of_group(group));
+    });
+    const int64_t work = columns_.outputs * batch_ * depth_ * width;
     parallel_for(rows * groups, std::max<int64_t>(1, kLeastWork / work), [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        if (rows_first) make_row(task % rows, task / rows);
-        else make_row(task / groups, task % groups);
-      }
+      for (int64_t task = begin; task < end; ++task) make_row(task / groups, task % groups, of_group(task % groups));
     });
   }
 
  private:
-  void make_row(int64_t row, int64_t group) const {
+  static float* scratch(int64_t floats) {
+    return static_cast<float*>(
+        thread_scratch(ScratchSlot::kPackA, static_cast<size_t>(checked_mul(floats, sizeof(float)))));
+  }
+
+  // The weights of a group: [block of sources][tap][source][output of the group].
+  void pack(int64_t group, float* packed) const {
+    const int64_t first = group * kTileFilters * block_;
+    if (transposed_) return pack_transposed(first, packed);
+    pack_blocked_filters(std::min(kTileFilters * block_, shape_.filters - first), sources_, taps_, pixel_,
+                         Precision::kF32, weights_ + first * sources_ * taps_, packed, isa_);
+  }
+  void pack_transposed(int64_t first, float* packed) const {
+    const int64_t width = std::min(kTileFilters, out_blocks_ - first / block_) * block_;
+    float turned[kPiece * kMaxBlock];
+    for (int64_t f = 0; f < shape_.filters; ++f) {
+      float* to = packed + (f / block_ * taps_ * block_ + f % block_) * width;
+      for (int64_t c = 0; c < width; c += block_) {
+        const float* from = weights_ + (f * shape_.channels + first + c) * taps_;
+        const auto given = static_cast<int>(std::min(block_, shape_.channels - first - c));
+        for (int64_t tap = 0; tap < taps_; tap += kPiece) {
+          const int64_t count = std::min(kPiece, taps_ - tap);
+          kernel_.to_block(from + tap, taps_, given, count, turned);
+          for (int64_t i = 0; i < count; ++i)
+            copy_lanes(turned + i * block_, block_, to + (tap + i) * block_ * width + c);
+        }
+      }
+    }
+  }
+
+  void make_row(int64_t row, int64_t group, const float* weights) const {
     const Taps taps = rows_.at(row);
     const int64_t first = group * kTileFilters, blocks = std::min(kTileFilters, out_blocks_ - first);
     const int64_t in_blocks = ceil_div(sources_, pixel_), width = blocks * block_;
@@ -132,7 +179,6 @@ class Stacked {
     window.w_column = columns_.w_step * w_tap;
     window.length = pixel_;
     window.last_length = sources_ - (in_blocks - 1) * pixel_;
-    const float* weights = packed_ + first * block_ * in_blocks * pixel_ * taps_;
     const int64_t y_row = first * tile.y_step + row * columns_.outputs * batch_ * block_;
     // Outputs whose windows are alike and that follow one another, as their inputs do, make one run.
     const bool runs = columns_.phases == 1 && columns_.move == 1;
@@ -157,11 +203,14 @@ class Stacked {
     return a.count == b.count && a.first == b.first && (a.count == 0 || b.x - a.x == distance);
   }
 
+  const ConvShape& shape_;
+  const Isa isa_;
+  const bool transposed_;
   const TapAxis rows_, columns_;
   const BlockedKernel& kernel_;
-  const int64_t block_, pixel_, batch_, taps_, kernel_columns_, sources_, out_blocks_, in_columns_, in_size_;
+  const int64_t block_, pixel_, batch_, taps_, kernel_columns_, sources_, depth_, out_blocks_, in_columns_, in_size_;
   const float* x_;
-  const float* packed_;
+  const float* weights_;
   float* y_;
   const Epilogue& epilogue_;
   const FilterTail tail_;
@@ -229,60 +278,29 @@ void stack_plain(const float* x, int64_t batch, int64_t count, float* y, Isa isa
 
 bool can_stack(const ConvShape& shape) { return shape.rank == 2 && shape.groups == 1; }
 
-int64_t packed_stacked_size(const ConvShape& shape, bool plain, Isa isa) {
-  const int64_t block = channel_block(isa);
-  return checked_mul(checked_mul(round_up(shape.filters, block), round_up(shape.channels, plain ? 1 : block)),
-                     shape.kernel_size());
+StackedMethod stacked_method(const ConvShape& shape, bool plain_input, bool allow_winograd) {
+  if (plain_input) return StackedMethod::kPlain;
+  return allow_winograd && stacked_winograd_tile(shape, false) != 0 ? StackedMethod::kWinograd : StackedMethod::kDirect;
 }
 
-void pack_stacked(const ConvShape& shape, bool plain, const float* weights, float* packed, Isa isa) {
-  pack_blocked(shape, plain ? BlockedMethod::kPlain : BlockedMethod::kDirect, Precision::kF32, weights, packed, isa);
+StackedMethod stacked_gradient_method(const ConvShape& shape, bool allow_winograd) {
+  return allow_winograd && stacked_winograd_tile(shape, true) != 0 ? StackedMethod::kWinograd : StackedMethod::kDirect;
 }
 
-void stacked_conv(const ConvShape& shape, bool plain, const float* x, const float* packed, float* y,
+void stacked_conv(const ConvShape& shape, StackedMethod method, const float* x, const float* weights, float* y,
                   const Epilogue& epilogue, Isa isa) {
   SX_ASSERT(can_stack(shape) && epilogue.column_bias == nullptr && epilogue.scale == 1.0f);
   if (shape.batch == 0 || shape.out_size() == 0 || shape.filters == 0) return;
-  Stacked(shape, false, plain, x, packed, y, epilogue, isa).run();
+  if (method == StackedMethod::kWinograd) return stacked_winograd(shape, false, x, weights, y, epilogue, isa);
+  Stacked(shape, false, method == StackedMethod::kPlain, x, weights, y, epilogue, isa).run();
 }
 
-int64_t packed_stacked_gradient_size(const ConvShape& shape, Isa isa) {
-  const int64_t block = channel_block(isa);
-  return checked_mul(checked_mul(round_up(shape.filters, block), round_up(shape.channels, block)), shape.kernel_size());
-}
-
-void pack_stacked_gradient(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
-  // [group of channels][block of filters][tap][filter][channel of the group]
-  const BlockedKernel& kernel = blocked_kernel(isa);
-  const int64_t block = kernel.block, width = kTileFilters * block, taps = shape.kernel_size();
-  const int64_t all = round_up(shape.channels, block), in_blocks = ceil_div(shape.filters, block);
-  parallel_for(ceil_div(all, width) * in_blocks, std::max<int64_t>(1, kCopyGrain / (width * block * taps)),
-               [&](int64_t begin, int64_t end) {
-                 float turned[kPiece * kMaxBlock];
-                 for (int64_t item = begin; item < end; ++item) {
-                   const int64_t first = item / in_blocks * width, filters = item % in_blocks * block;
-                   const int64_t group = std::min(width, all - first);
-                   float* to = packed + (first * in_blocks * block + filters * group) * taps;
-                   for (int64_t f = 0; f < std::min(block, shape.filters - filters); ++f)
-                     for (int64_t c = 0; c < group; c += block) {
-                       const float* from = weights + ((filters + f) * shape.channels + first + c) * taps;
-                       const auto given = static_cast<int>(std::min(block, shape.channels - first - c));
-                       for (int64_t tap = 0; tap < taps; tap += kPiece) {
-                         const int64_t count = std::min(kPiece, taps - tap);
-                         kernel.to_block(from + tap, taps, given, count, turned);
-                         for (int64_t i = 0; i < count; ++i)
-                           copy_lanes(turned + i * block, block, to + ((tap + i) * block + f) * group + c);
-                       }
-                     }
-                 }
-               });
-}
-
-void stacked_input_gradient(const ConvShape& shape, const float* dy, const float* packed, float* dx,
-                            const Epilogue& epilogue, Isa isa) {
+void stacked_input_gradient(const ConvShape& shape, StackedMethod method, const float* dy, const float* weights,
+                            float* dx, const Epilogue& epilogue, Isa isa) {
   SX_ASSERT(can_stack(shape) && epilogue.column_bias == nullptr && epilogue.scale == 1.0f);
   if (shape.batch == 0 || shape.in_size() == 0 || shape.channels == 0) return;
-  Stacked(shape, true, false, dy, packed, dx, epilogue, isa).run();
+  if (method == StackedMethod::kWinograd) return stacked_winograd(shape, true, dy, weights, dx, epilogue, isa);
+  Stacked(shape, true, false, dy, weights, dx, epilogue, isa).run();
 }
 
 }  // namespace sx

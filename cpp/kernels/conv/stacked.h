@@ -21,19 +21,20 @@ void stack_plain(const float* x, int64_t batch, int64_t count, float* y, Isa isa
 // What the kernels take: 2-D, of one group.
 bool can_stack(const ConvShape& shape);
 
-// With `plain`, x is what stack_plain() gives. Of the epilogue, row_bias holds a value for each filter, filled up to
-// whole blocks; the residual is laid out as y; scale must be 1 and column_bias null.
-int64_t packed_stacked_size(const ConvShape& shape, bool plain, Isa isa = active_isa());
-void pack_stacked(const ConvShape& shape, bool plain, const float* weights, float* packed, Isa isa = active_isa());
-void stacked_conv(const ConvShape& shape, bool plain, const float* x, const float* packed, float* y,
+// How a shape is computed; it never depends on the batch.
+enum class StackedMethod : uint8_t { kPlain, kDirect, kWinograd };
+StackedMethod stacked_method(const ConvShape& shape, bool plain_input, bool allow_winograd = true);
+StackedMethod stacked_gradient_method(const ConvShape& shape, bool allow_winograd = true);
+
+// y = epilogue(conv(x, weights)). With kPlain, x is what stack_plain() gives. Of the epilogue, row_bias holds a value
+// for each filter, filled up to whole blocks; the residual is laid out as y; scale must be 1 and column_bias null.
+void stacked_conv(const ConvShape& shape, StackedMethod method, const float* x, const float* weights, float* y,
                   const Epilogue& epilogue, Isa isa = active_isa());
 
 // dx, the gradient of the data for that of the result, through the same epilogue; row_bias holds a value for each
 // channel.
-int64_t packed_stacked_gradient_size(const ConvShape& shape, Isa isa = active_isa());
-void pack_stacked_gradient(const ConvShape& shape, const float* weights, float* packed, Isa isa = active_isa());
-void stacked_input_gradient(const ConvShape& shape, const float* dy, const float* packed, float* dx,
-                            const Epilogue& epilogue, Isa isa = active_isa());
+void stacked_input_gradient(const ConvShape& shape, StackedMethod method, const float* dy, const float* weights,
+                            float* dx, const Epilogue& epilogue, Isa isa = active_isa());
 
 // dw, [filters, channels, taps].
 void stacked_weight_gradient(const ConvShape& shape, bool plain, const float* x, const float* dy, float* dw,

@@ -48,10 +48,9 @@ WindowLayout::WindowLayout(const ConvShape& shape) : shape_(shape) {
 WindowLayout::Phase WindowLayout::phase_of(int64_t remainder) const {
   const int last = shape_.rank - 1;
   const int64_t stride = shape_.stride[last], extent = shape_.in[last];
-  Phase phase{stride == 1, 0, 0, 0};
-  for (int64_t k = 0; k < shape_.kernel[last] && !phase.used; ++k) {
-    phase.used = k * shape_.dilation[last] % stride == remainder;
-  }
+  const int64_t kernel = shape_.kernel[last], dilation = shape_.dilation[last];
+  Phase phase{stride == 1 || (dilation == 1 && remainder < kernel), 0, 0, 0};
+  for (int64_t k = 0; dilation > 1 && k < kernel && !phase.used; ++k) phase.used = k * dilation % stride == remainder;
   // Column i is input column i * stride + shift.
   const int64_t shift = remainder - shape_.pad_begin[last];
   phase.begin = shift >= 0 ? 0 : (-shift + stride - 1) / stride;

@@ -19,8 +19,11 @@ namespace {
 // Transformed data that one thread keeps near (in floats), and that all threads share otherwise.
 constexpr int64_t kOwnFloats = 192 << 10;
 constexpr int64_t kSharedFloats = 4 << 20;
-// See winograd_tile.
-constexpr double kReadCost = 15, kTransformCost = 10, kGoodDeal = 0.8;
+// See cheapest_tile. Weights that are packed for every run are so for a batch.
+constexpr double kReadCost = 15, kPackCost = 6, kTransformCost = 10, kGoodDeal = 0.8;
+// Tiles of 4 take more memory than tiles of 2 for weights that are kept (2.25 times, or 4.5 times where those of tiles
+// of 2 are bf16), which less than this part of their cost is worth.
+constexpr double kWorthMemory = 0.86;
 // Weights beyond this many floats are not read anew for each thread's own tiles.
 constexpr int64_t kNearWeights = 1 << 20;
 
@@ -34,9 +37,10 @@ bool multiplies_bf16(Precision precision, int out) { return precision == Precisi
 template <typename T, typename P>
 class Winograd {
  public:
-  Winograd(const ConvShape& shape, const T* x, const float* packed, const T* residual, T* y, const Epilogue& epilogue,
-           Isa isa)
+  Winograd(const ConvShape& shape, int tile, bool stacked, const T* x, const float* packed, const T* residual, T* y,
+           const Epilogue& epilogue, Isa isa)
       : shape_(shape),
+        stacked_(stacked),
         x_(x),
         packed_(packed),
         residual_(residual),
@@ -45,7 +49,7 @@ class Winograd {
         tail_(filter_tail(epilogue, isa, precision_of<T>)),
         products_(blocked_kernel<P>(isa)),
         block_(products_.block),
-        out_(winograd_tile(shape, precision_of<T>)),
+        out_(tile),
         taps_((out_ + 2) * (out_ + 2)),
         kernel_(winograd_kernel<T>(isa, out_)),
         channel_blocks_(ceil_div(shape.channels, block_)),
@@ -117,8 +121,14 @@ class Winograd {
     int64_t image, top, left;
   };
   Place place_of(int64_t tile) const {
-    const int64_t within = tile % tiles_of_image_;
-    return {tile / tiles_of_image_, within / tile_columns_ * out_, within % tile_columns_ * out_};
+    const int64_t image = stacked_ ? tile % shape_.batch : tile / tiles_of_image_;
+    const int64_t within = stacked_ ? tile / shape_.batch : tile % tiles_of_image_;
+    return {image, within / tile_columns_ * out_, within % tile_columns_ * out_};
+  }
+  // Between neighbouring columns, and the offset of pixel 0 of a block of channels out of so many.
+  int64_t column_step() const { return stacked_ ? shape_.batch * block_ : block_; }
+  int64_t plane(const Place& place, int64_t block, int64_t blocks, int64_t size) const {
+    return (stacked_ ? block * size * shape_.batch + place.image : (place.image * blocks + block) * size) * block_;
   }
 
   // Items are block of channels * tiles + tile.
@@ -133,9 +143,10 @@ class Winograd {
       const Place place = place_of(group.first + tile);
       const int64_t top = place.top - shape_.pad_begin[0], left = place.left - shape_.pad_begin[1];
       WinogradInput<T> in;
-      in.row_step = width * block_;
+      in.column_step = column_step();
+      in.row_step = width * in.column_step;
       const int64_t at =
-          (place.image * channel_blocks_ + channels) * height * width * block_ + (top * width + left) * block_;
+          plane(place, channels, channel_blocks_, height * width) + (top * width + left) * in.column_step;
       in.x = reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(x_) + static_cast<uintptr_t>(at) * sizeof(T));
       inside(top, height, &in.row_begin, &in.row_end);
       inside(left, width, &in.column_begin, &in.column_end);
@@ -175,12 +186,13 @@ class Winograd {
       const int64_t filters = item / group.tiles, tile = item % group.tiles;
       const Place place = place_of(group.first + tile);
       const int64_t at =
-          (((place.image * filter_blocks_ + filters) * height + place.top) * width + place.left) * block_;
+          plane(place, filters, filter_blocks_, height * width) + (place.top * width + place.left) * column_step();
       WinogradOutput<T> out;
       out.y = y_ + at;
       out.residual = residual_ ? residual_ + at : nullptr;
       out.bias = epilogue_.row_bias ? epilogue_.row_bias + filters * block_ : nullptr;
-      out.row_step = width * block_;
+      out.column_step = column_step();
+      out.row_step = width * out.column_step;
       out.rows = static_cast<int>(std::min<int64_t>(out_, height - place.top));
       out.columns = static_cast<int>(std::min<int64_t>(out_, width - place.left));
       kernel_.transform_output(group.m + item * block_, group.m_step, out, tail_);
@@ -188,6 +200,7 @@ class Winograd {
   }
 
   const ConvShape& shape_;
+  const bool stacked_;
   const T* x_;
   const float* packed_;
   const T* residual_;
@@ -205,39 +218,65 @@ class Winograd {
   const int64_t tile_count_;
 };
 
-}  // namespace
-
-int winograd_tile(const ConvShape& shape, Precision precision) {
-  if (shape.rank != 2 || shape.groups != 1 || shape.channels < 16 || shape.filters < 16) return 0;
+bool fits(const ConvShape& shape) {
+  if (shape.rank != 2 || shape.groups != 1 || shape.channels < 16 || shape.filters < 16) return false;
   for (int axis = 0; axis < 2; ++axis)
-    if (shape.kernel[axis] != 3 || shape.stride[axis] != 1 || shape.dilation[axis] != 1) return 0;
-  // Costs in multiply-adds, for one image: the products; the transforms; and the reading of
-  // the weights, of which one takes as long as about 15 multiply-adds where it comes from memory.
+    if (shape.kernel[axis] != 3 || shape.stride[axis] != 1 || shape.dilation[axis] != 1) return false;
+  return true;
+}
+
+// The tile that costs least in multiply-adds, for one image: the products; the transforms; and the reading of the
+// weights, of which one takes as long as about `read` multiply-adds. A direct sum takes `direct_taps` for each output.
+// Tiles of 4 have to cost less than the part `worth` of what tiles of 2 do.
+int cheapest_tile(const ConvShape& shape, Precision precision, double read, double direct_taps, double worth) {
   const auto channels = static_cast<double>(shape.channels), filters = static_cast<double>(shape.filters);
   const double bf16 = 0.5;  // of the time and memory that f32 takes
   const double part = precision == Precision::kBf16 ? bf16 : 1.0;
-  const double direct = channels * filters * 9 * part * (static_cast<double>(shape.out_size()) + kReadCost);
+  const double direct = channels * filters * part * (direct_taps * static_cast<double>(shape.out_size()) + 9 * read);
   double least = direct;
   int best = 0;
   for (int out : {2, 4}) {
     const int64_t tiles = ceil_div(shape.out[0], out) * ceil_div(shape.out[1], out);
     const double taps = (out + 2) * (out + 2);
     const double product = multiplies_bf16(precision, out) ? bf16 : 1.0;
-    const double cost = taps * (channels * filters * product * (static_cast<double>(tiles) + kReadCost) +
+    const double cost = taps * (channels * filters * product * (static_cast<double>(tiles) + read) +
                                 kTransformCost * (channels + filters) * static_cast<double>(tiles));
     // Factors that are rounded to bf16 once more are worth it for a good deal of time only.
-    if (cost >= least * (multiplies_bf16(precision, out) ? kGoodDeal : 1.0)) continue;
+    const double share = multiplies_bf16(precision, out) ? kGoodDeal : best == 2 ? worth : 1.0;
+    if (cost >= share * least) continue;
     least = cost;
     best = out;
   }
   return best;
 }
 
-int64_t packed_winograd_size(const ConvShape& shape, Precision precision, Isa isa) {
-  const int64_t in = winograd_tile(shape, precision) + 2;
-  const int64_t block = channel_block(isa), in_word = multiplies_bf16(precision, static_cast<int>(in - 2)) ? 2 : 1;
+int64_t packed_size(const ConvShape& shape, int tile, Precision precision, Isa isa) {
+  const int64_t in = tile + 2, block = channel_block(isa), in_word = multiplies_bf16(precision, tile) ? 2 : 1;
   return checked_mul(in * in * block * block / in_word,
                      checked_mul(ceil_div(shape.filters, block), ceil_div(shape.channels, block)));
+}
+
+// The convolution that gives the gradient of the data, whose weights are turned round.
+ConvShape transpose_of(const ConvShape& shape) {
+  ConvShape t = shape;
+  std::swap(t.channels, t.filters);
+  for (int axis = 0; axis < 2; ++axis) {
+    std::swap(t.in[axis], t.out[axis]);
+    t.pad_begin[axis] = 2 - shape.pad_begin[axis];
+    t.pad_end[axis] = 2 - shape.pad_end[axis];
+  }
+  return t;
+}
+ConvShape shape_in(const ConvShape& shape, bool transposed) { return transposed ? transpose_of(shape) : shape; }
+
+}  // namespace
+
+int winograd_tile(const ConvShape& shape, Precision precision) {
+  return fits(shape) ? cheapest_tile(shape, precision, kReadCost, 9, kWorthMemory) : 0;
+}
+
+int64_t packed_winograd_size(const ConvShape& shape, Precision precision, Isa isa) {
+  return packed_size(shape, winograd_tile(shape, precision), precision, isa);
 }
 
 void pack_winograd(const ConvShape& shape, Precision precision, const float* weights, float* packed, Isa isa) {
@@ -293,15 +332,72 @@ void pack_winograd(const ConvShape& shape, Precision precision, const float* wei
 template <typename T>
 void winograd(const ConvShape& shape, const T* x, const float* packed, const T* residual, T* y,
               const Epilogue& epilogue, Isa isa) {
+  const int tile = winograd_tile(shape, precision_of<T>);
   if constexpr (std::is_same_v<T, BFloat16>) {
-    if (multiplies_bf16(Precision::kBf16, winograd_tile(shape, Precision::kBf16)))
-      return Winograd<T, T>(shape, x, packed, residual, y, epilogue, isa).run();
+    if (multiplies_bf16(Precision::kBf16, tile))
+      return Winograd<T, T>(shape, tile, false, x, packed, residual, y, epilogue, isa).run();
   }
-  Winograd<T, float>(shape, x, packed, residual, y, epilogue, isa).run();
+  Winograd<T, float>(shape, tile, false, x, packed, residual, y, epilogue, isa).run();
 }
 
 template void winograd(const ConvShape&, const float*, const float*, const float*, float*, const Epilogue&, Isa);
 template void winograd(const ConvShape&, const BFloat16*, const float*, const BFloat16*, BFloat16*, const Epilogue&,
                        Isa);
+
+int stacked_winograd_tile(const ConvShape& given, bool transposed) {
+  if (!fits(given)) return 0;
+  const ConvShape shape = shape_in(given, transposed);
+  // The direct sum leaves padding out.
+  double taps = 1;
+  for (int axis = 0; axis < 2; ++axis) {
+    int64_t met = 0;
+    for (int64_t tap = 0; tap < 3; ++tap) {
+      const int64_t shift = tap - shape.pad_begin[axis];
+      met += std::max<int64_t>(0, std::min(shape.out[axis], shape.in[axis] - shift) - std::max<int64_t>(0, -shift));
+    }
+    taps *= static_cast<double>(met) / static_cast<double>(std::max<int64_t>(1, shape.out[axis]));
+  }
+  return cheapest_tile(shape, Precision::kF32, kPackCost, taps, 1.0);
+}
+
+namespace {
+
+// The weights of `shape` for one run; `transposed`: they are those of the convolution that it is the transpose of.
+void pack_for_run(const ConvShape& shape, int tile, bool transposed, const float* weights, float* packed, Isa isa) {
+  // [tap][group of filters][channel][filter of the group]
+  const WinogradKernel<float>& kernel = winograd_kernel<float>(isa, tile);
+  const BlockedKernel& turns = blocked_kernel(isa);
+  const int64_t block = turns.block, width = kTileFilters * block;
+  const int64_t padded = ceil_div(shape.channels, block) * block, all = ceil_div(shape.filters, block) * block;
+  const int64_t filter_blocks = all / block, channel_blocks = padded / block;
+  parallel_for(filter_blocks * channel_blocks, 4, [&](int64_t begin, int64_t end) {
+    float turned[9 * kMaxBlock];
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item / channel_blocks * block, group = first / width * width;
+      const int64_t group_width = std::min(width, all - group), channels = item % channel_blocks * block;
+      const auto filters = static_cast<int>(std::min(block, shape.filters - first));
+      for (int64_t c = channels; c < std::min(channels + block, shape.channels); ++c) {
+        // [tap][filter]; turned round, the last tap comes first.
+        if (transposed) turns.to_block(weights + (c * shape.filters + first) * 9, 9, filters, 9, turned);
+        else turns.to_block(weights + (first * shape.channels + c) * 9, shape.channels * 9, filters, 9, turned);
+        float* to = packed + group * padded + c * group_width + first - group;
+        kernel.transform_weights(transposed ? turned + 8 * block : turned, transposed ? -block : block, to,
+                                 padded * all);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void stacked_winograd(const ConvShape& given, bool transposed, const float* x, const float* weights, float* y,
+                      const Epilogue& epilogue, Isa isa) {
+  const ConvShape shape = shape_in(given, transposed);
+  const int tile = stacked_winograd_tile(given, transposed);
+  const auto bytes = static_cast<size_t>(checked_mul(packed_size(shape, tile, Precision::kF32, isa), sizeof(float)));
+  auto* packed = static_cast<float*>(thread_scratch(ScratchSlot::kPackA, bytes));
+  pack_for_run(shape, tile, transposed, weights, packed, isa);
+  Winograd<float, float>(shape, tile, true, x, packed, epilogue.residual, y, epilogue, isa).run();
+}
 
 }  // namespace sx

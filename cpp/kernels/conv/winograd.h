@@ -1,5 +1,5 @@
-// Convolution of channel-blocked data with 3 x 3 kernels by Winograd's F(2x2, 3x3) and F(4x4, 3x3). Data are float or
-// BFloat16; products are f32, but that F(2x2, 3x3) multiplies BFloat16 data by bf16 weights.
+// Convolution of channel-blocked and of stacked data with 3 x 3 kernels by Winograd's F(2x2, 3x3) and F(4x4, 3x3). Data
+// are float, or BFloat16 in blocks; products are f32, but that F(2x2, 3x3) multiplies BFloat16 data by bf16 weights.
 #pragma once
 
 #include "base/cpu.h"
@@ -21,5 +21,11 @@ void pack_winograd(const ConvShape& shape, Precision precision, const float* wei
 template <typename T>
 void winograd(const ConvShape& shape, const T* x, const float* packed, const T* residual, T* y,
               const Epilogue& epilogue, Isa isa);
+
+// The same for stacked data (stacked.h) and weights that differ from run to run, for a tile that suits batches. With
+// `transposed`, the shape is that of the convolution whose weights these are, and x is the gradient of its result.
+int stacked_winograd_tile(const ConvShape& shape, bool transposed);
+void stacked_winograd(const ConvShape& shape, bool transposed, const float* x, const float* weights, float* y,
+                      const Epilogue& epilogue, Isa isa);
 
 }  // namespace sx

@@ -22,7 +22,8 @@ constexpr float kWinogradB = 1.5f;
 template <typename T>
 struct WinogradInput {
   const T* x;              // the first element of the window, which may lie outside of the data
-  int64_t row_step;        // between rows of the window; its columns are a block apart
+  int64_t row_step;        // between rows of the window
+  int64_t column_step;     // and between its columns
   int row_begin, row_end;  // the part of the window that holds data; the rest reads as 0
   int column_begin, column_end;
 };
@@ -31,7 +32,7 @@ struct WinogradOutput {
   T* y;               // the first output
   const T* residual;  // laid out as y, or null
   const float* bias;  // of the block, or null
-  int64_t row_step;
+  int64_t row_step, column_step;
   int rows, columns;  // how many of the outputs exist
 };
 
@@ -45,6 +46,8 @@ struct WinogradKernel {
   void (*transform_input)(const WinogradInput<T>& in, void* v, int64_t v_step);
   // y = tail(A^T m A) where m[p * m_step + lane] is element p.
   void (*transform_output)(const float* m, int64_t m_step, const WinogradOutput<T>& out, const FilterTail& tail);
+  // u[p * u_step + lane] = (G w G^T)[p], where w[tap * w_step + lane] is weight `tap`.
+  void (*transform_weights)(const float* w, int64_t w_step, float* u, int64_t u_step);
 };
 
 // `out` is 2 or 4; that for BFloat16 asks for has_bf16_blocks(isa) (blocked.h).

@@ -63,7 +63,7 @@ void transform_input(const WinogradInput<Element>& in, void* to, int64_t v_step)
 #pragma GCC unroll 6
     for (int i = 0; i < kIn; ++i) {
 #pragma GCC unroll 6
-      for (int j = 0; j < kIn; ++j) d[i * kIn + j] = load(in.x + i * in.row_step + j * kLanes);
+      for (int j = 0; j < kIn; ++j) d[i * kIn + j] = load(in.x + i * in.row_step + j * in.column_step);
     }
   } else {
     // Addresses of the part that holds data only: the others may lie outside of any object.
@@ -73,7 +73,7 @@ void transform_input(const WinogradInput<Element>& in, void* to, int64_t v_step)
           reinterpret_cast<uintptr_t>(in.x) + static_cast<uintptr_t>(i * in.row_step) * sizeof(Element);
       for (int j = in.column_begin; j < in.column_end; ++j)
         d[i * kIn + j] =
-            load(reinterpret_cast<const Element*>(row + static_cast<uintptr_t>(j * kLanes) * sizeof(Element)));
+            load(reinterpret_cast<const Element*>(row + static_cast<uintptr_t>(j * in.column_step) * sizeof(Element)));
     }
   }
 #pragma GCC unroll 6
@@ -84,20 +84,6 @@ void transform_input(const WinogradInput<Element>& in, void* to, int64_t v_step)
 #pragma GCC unroll 6
     for (int j = 0; j < kIn; ++j) store(v + (i * kIn + j) * v_step, d[i * kIn + j]);
   }
-}
-
-SX_INLINE F finish(F v, const Element* residual, const FilterTail& tail) {
-  if (residual && !tail.residual_last) v = v + splat(tail.residual_scale) * load(residual);
-  if (tail.clip) {
-    v = min(splat(tail.high), max(splat(tail.low), v));
-  } else if (tail.activate) {
-    float values[kLanes];
-    store(values, v);
-    tail.activate(values, values, kLanes, tail.alpha, tail.beta);
-    v = load(values);
-  }
-  if (residual && tail.residual_last) v = v + splat(tail.residual_scale) * load(residual);
-  return v;
 }
 
 template <int kOut>
@@ -111,22 +97,83 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput<Eleme
     times_at<kOut>(d + j, kIn);
   }
   const F bias = out.bias ? load(out.bias) : F{};
+  const F low = splat(tail.low), high = splat(tail.high), by = splat(tail.residual_scale);
+  // An activation is called for all results at once.
+  float values[kOut * kOut * kLanes];
 #pragma GCC unroll 4
   for (int i = 0; i < kOut; ++i) {
-    if (i >= out.rows) return;
+    if (i >= out.rows) break;
     times_at<kOut>(d + i * kIn, 1);
     Element* y = out.y + i * out.row_step;
     const Element* residual = out.residual ? out.residual + i * out.row_step : nullptr;
 #pragma GCC unroll 4
     for (int j = 0; j < kOut; ++j) {
-      if (j < out.columns)
-        store(y + j * kLanes, finish(d[i * kIn + j] + bias, residual ? residual + j * kLanes : nullptr, tail));
+      F v = d[i * kIn + j] + bias;
+      if (j < out.columns && residual && !tail.residual_last) v = v + by * load(residual + j * out.column_step);
+      if (tail.clip) {
+        v = min(high, max(low, v));
+      } else if (tail.activate) {
+        store(values + (i * kOut + j) * kLanes, v);
+        continue;
+      }
+      if (j >= out.columns) continue;
+      if (residual && tail.residual_last) v = v + by * load(residual + j * out.column_step);
+      store(y + j * out.column_step, v);
+    }
+  }
+  if (!tail.activate || tail.clip) return;
+  tail.activate(values, values, static_cast<int64_t>(out.rows) * kOut * kLanes, tail.alpha, tail.beta);
+  for (int i = 0; i < out.rows; ++i) {
+    for (int j = 0; j < out.columns; ++j) {
+      F v = load(values + (i * kOut + j) * kLanes);
+      if (out.residual && tail.residual_last) v = v + by * load(out.residual + i * out.row_step + j * out.column_step);
+      store(out.y + i * out.row_step + j * out.column_step, v);
     }
   }
 }
 
-constexpr WinogradKernels<Element> kKernels = {{transform_input<2>, transform_output<2>},
-                                               {transform_input<4>, transform_output<4>}};
+// Three weights along one axis times G.
+template <int kOut>
+SX_INLINE void times_g(F a, F b, F c, F (&u)[kOut + 2]) {
+  if constexpr (kOut == 2) {
+    const F even = (a + c) * 0.5f, odd = b * 0.5f;
+    u[0] = -a;
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = c;
+  } else {
+    constexpr float kOfA = 1 / (2 * kA2 * (kA2 - kB2)), kOfB = 1 / (2 * kB2 * (kB2 - kA2));
+    const F even_a = fma(splat(kA2), c, a) * kOfA, odd_a = b * (kA * kOfA);
+    const F even_b = fma(splat(kB2), c, a) * kOfB, odd_b = b * (kB * kOfB);
+    u[0] = a * (1 / (kA2 * kB2));
+    u[1] = even_a + odd_a;
+    u[2] = even_a - odd_a;
+    u[3] = even_b + odd_b;
+    u[4] = even_b - odd_b;
+    u[5] = c;
+  }
+}
+
+template <int kOut>
+void transform_weights(const float* w, int64_t w_step, float* u, int64_t u_step) {
+  constexpr int kIn = kOut + 2;
+  F half[3][kIn];  // columns of the weights, times G
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; ++j)
+    times_g<kOut>(load(w + j * w_step), load(w + (3 + j) * w_step), load(w + (6 + j) * w_step), half[j]);
+#pragma GCC unroll 6
+  for (int i = 0; i < kIn; ++i) {
+    F row[kIn];
+    times_g<kOut>(half[0][i], half[1][i], half[2][i], row);
+#pragma GCC unroll 6
+    for (int j = 0; j < kIn; ++j) store(u + (i * kIn + j) * u_step, row[j]);
+  }
+}
+
+template <int kOut>
+constexpr WinogradKernel<Element> kTransforms = {transform_input<kOut>, transform_output<kOut>,
+                                                 transform_weights<kOut>};
+constexpr WinogradKernels<Element> kKernels = {kTransforms<2>, kTransforms<4>};
 
 }  // namespace winograd
 

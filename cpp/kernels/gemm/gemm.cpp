@@ -29,6 +29,8 @@ constexpr int64_t kRevisited = int64_t{2} << 20;
 constexpr int64_t kThinDepth = 8192;
 // An operand is packed ahead of the pieces only up to this size (floats).
 constexpr int64_t kMostAhead = int64_t{16} << 20;
+// Rows of a transposed A, an even number, that are packed at a time.
+constexpr int64_t kPackedRows = 64;
 // Up to this many rows, B is read where it stands: copying it into panels would cost more than it saves.
 constexpr int64_t kDirectRows = 16;
 
@@ -260,6 +262,11 @@ class Product {
     } else {
       b_panel = block.b + (begin - direct) * block.depth;
     }
+    // Where the next panel of B comes from far memory, it does so while all rows are multiplied by this one. A single
+    // panel of A reads B as a stream, which comes unasked.
+    const bool ahead = operands_.packed_b && block.rows > kernel_.mr && width == kernel_.nr &&
+                       !shape_.last_columns_first && end + kernel_.nr <= block.columns;
+    tail_.next_step = b_step / ceil_div(block.rows, kernel_.mr);
     tail_.column_bias = epilogue.column_bias ? epilogue.column_bias + at_column : nullptr;
     tail_.partial_stride = block.partial_stride;
     for (int64_t row = 0; row < block.rows; row += kernel_.mr) {
@@ -267,6 +274,7 @@ class Product {
       const int64_t at_row = block.i + row;
       const float* a_panel = block.a ? block.a + row * block.depth * kernel_.a_words
                                      : operands_.packed_a + (at_row * steps_ + block.k0 * height) * kernel_.a_words;
+      tail_.next_b = ahead ? b_panel + panel_step + row / kernel_.mr * tail_.next_step * block.depth : nullptr;
       tail_.partial = block.partial + row * block.partial_stride + begin;
       tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
       tail_.residual =
@@ -364,11 +372,16 @@ void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, flo
             Precision precision) {
   const GemmKernel& kernel = gemm_kernel(isa, precision);
   const int64_t words = steps_of(kernel, k) * kernel.a_words;
+  // Panels of a transposed A share cache lines: they are filled side by side, so many rows of memory at a time.
+  const int64_t depth = trans_a ? kPackedRows : k;
   parallel_for(ceil_div(m, kernel.mr), 4, [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      const int64_t i = panel * kernel.mr;
-      const int rows = static_cast<int>(std::min<int64_t>(kernel.mr, m - i));
-      kernel.pack_a_panel(k, rows, a + (trans_a ? i : i * lda), lda, trans_a, packed + i * words);
+    for (int64_t k0 = 0; k0 < k; k0 += depth) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        const int64_t i = panel * kernel.mr;
+        const int rows = static_cast<int>(std::min<int64_t>(kernel.mr, m - i));
+        kernel.pack_a_panel(std::min(depth, k - k0), rows, a + (trans_a ? k0 * lda + i : i * lda), lda, trans_a,
+                            packed + i * words + k0 / kernel.step * rows * kernel.a_words);
+      }
     }
   });
 }

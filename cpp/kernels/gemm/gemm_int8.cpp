@@ -1,4 +1,4 @@
-// The 8-bit GEMM: blocks of packed rows of A against panels of B.
+// The 8-bit GEMM: blocks of rows of A, read where they lie if possible, against panels of B.
 #include "kernels/gemm/gemm_int8.h"
 
 #include <algorithm>
@@ -14,9 +14,13 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-// A packed block of A should stay in the second-level cache.
-constexpr int64_t kBlockBytes = 256 * 1024;
+// A block of rows of A should stay in the second-level cache.
+constexpr int64_t kBlockBytes = 512 * 1024;
 constexpr int64_t kLeastWork = 500'000;
+// Rows this many bytes apart share few sets of the first-level cache.
+constexpr int64_t kSameLines = 2048;
+// With fewer tiles of rows than this, a panel is used up before the next could have come.
+constexpr int64_t kTilesToFetch = 3;
 
 // In a GEMM, A is made unsigned and B signed.
 Int8Side side_of_a(bool is_signed) { return {static_cast<uint8_t>(is_signed ? 0x80 : 0), false}; }
@@ -95,15 +99,23 @@ void gemm_int8(const GemmInt8& problem, Isa isa) {
     for (int64_t j = 0; j < n; ++j) column_zeros[j] = (problem.b_zeros ? problem.b_zeros[j] : problem.b_zero) + b_shift;
   }
 
+  // Rows that are units as they lie are read there, unless too many of them would compete for the same cache lines.
+  const bool in_place = kernel.group == 4 && !problem.a_signed && !problem.trans_a && k % 4 == 0 && !any_b_zero &&
+                        problem.lda % kSameLines != 0;
+  const bool whole = !problem.a_zeros && !any_b_zero && !problem.epilogue.row_scales &&
+                     !problem.epilogue.per_row_bias && !problem.epilogue.addend;
   const int64_t row_bytes = std::max<int64_t>(1, units * 4);
+  const int64_t copy_step = row_bytes % kSameLines == 0 ? row_bytes + 64 : row_bytes;
   const int64_t most_rows = std::clamp<int64_t>(kBlockBytes / row_bytes, 1, 256);
-  int64_t block = std::min(round_up(m, kernel.mr), round_up(most_rows, kernel.mr));
+  const int64_t block = ceil_div(m, ceil_div(m, most_rows));
   int64_t column_parts = 1;
   const int64_t column_panels = ceil_div(n, kernel.nr);
   const int threads = thread_count();
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(std::max<int64_t>(k, 16));
   if (threads > 1) {
-    const int64_t wanted = std::min<int64_t>(4 * threads, static_cast<int64_t>(work / kLeastWork) + 1);
+    // Each task copies its rows, unless they are read in place.
+    const int64_t wanted =
+        std::min<int64_t>((in_place ? 16 : 4) * threads, static_cast<int64_t>(work / kLeastWork) + 1);
     const int64_t row_blocks = ceil_div(m, block);
     if (row_blocks < wanted) column_parts = std::min(column_panels, ceil_div(wanted, row_blocks));
   }
@@ -111,48 +123,55 @@ void gemm_int8(const GemmInt8& problem, Isa isa) {
   const int64_t element =
       problem.epilogue.output == Int8Output::kInt32 || problem.epilogue.output == Int8Output::kFloat32 ? 4 : 1;
   parallel_for(row_blocks * column_parts, 1, [&](int64_t begin, int64_t end) {
-    int32_t* memory = scratch_ints(ScratchSlot::kPackA, block * units + 2 * block);
-    int32_t* row_factor = memory + block * units;
+    int32_t* memory = scratch_ints(ScratchSlot::kPackA, 2 * block + (in_place ? 0 : block * (copy_step / 4)));
+    int32_t* row_factor = memory;
     int32_t* row_rest = row_factor + block;
+    uint8_t* copy = reinterpret_cast<uint8_t*>(row_rest + block);
     int32_t* sums = scratch_ints(ScratchSlot::kTile, kernel.mr * kernel.nr);
-    int64_t packed_block = -1;
+    int64_t copied_block = -1;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t i0 = task / column_parts * block;
       const int64_t rows = std::min(block, m - i0);
       const int64_t part = task % column_parts;
-      if (packed_block != i0) {
-        packed_block = i0;
-        const uint8_t* a = static_cast<const uint8_t*>(problem.a) + i0 * (problem.trans_a ? 1 : problem.lda);
-        const int64_t row_step = problem.trans_a ? 1 : problem.lda, k_step = problem.trans_a ? problem.lda : 1;
-        std::fill(row_rest, row_rest + rows, 0);
-        for (int64_t i = 0; i < rows; i += kernel.mr) {
-          const int height = static_cast<int>(std::min<int64_t>(kernel.mr, rows - i));
-          kernel.pack_rows(a + i * row_step, row_step, k_step, height, k, height, side_of_a(problem.a_signed),
-                           memory + i * units, any_b_zero ? row_rest + i : nullptr);
-        }
+      const uint8_t* a = static_cast<const uint8_t*>(problem.a) + i0 * (problem.trans_a ? 1 : problem.lda);
+      if (copied_block != i0) {
+        copied_block = i0;
         for (int64_t i = 0; i < rows; ++i) {
+          int32_t sum = 0;
+          int32_t* to = reinterpret_cast<int32_t*>(copy + i * copy_step);
+          if (!in_place && !problem.trans_a)
+            sum = kernel.copy_row(a + i * problem.lda, k, side_of_a(problem.a_signed), to);
+          else if (problem.trans_a)
+            kernel.pack_rows(a + i, 1, problem.lda, 1, k, 1, side_of_a(problem.a_signed), to, &sum);
           const int32_t zero = (problem.a_zeros ? problem.a_zeros[i0 + i] : problem.a_zero) + a_shift;
           row_factor[i] = -zero;
-          row_rest[i] = static_cast<int32_t>(static_cast<uint32_t>(k) * static_cast<uint32_t>(zero) -
-                                             static_cast<uint32_t>(row_rest[i]));
+          row_rest[i] =
+              static_cast<int32_t>(static_cast<uint32_t>(k) * static_cast<uint32_t>(zero) - static_cast<uint32_t>(sum));
         }
       }
+      Int8Operands operands;
+      operands.units = units;
+      operands.a_step = in_place ? problem.lda : copy_step;
+      const uint8_t* first_row = in_place ? a : copy;
       const int64_t first = part * column_panels / column_parts, last = (part + 1) * column_panels / column_parts;
+      const int64_t tiles = ceil_div(rows, kernel.mr);
       for (int64_t panel = first; panel < last;) {
         const int64_t j = panel * kernel.nr;
         // One row has too few sums in a panel to hide the latency of a dot product.
         const int64_t wide = rows == 1 ? std::min({kernel.wide_panels, last - panel, (n - j) / kernel.nr}) : 1;
         const int64_t panels_here = std::max<int64_t>(wide, 1);
         const int columns = static_cast<int>(std::min(panels_here * kernel.nr, n - j));
-        const int vectors = static_cast<int>(ceil_div(columns, kernel.lanes));
         panel += panels_here;
-        for (int64_t i = 0; i < rows; i += kernel.mr) {
-          const int height = static_cast<int>(std::min<int64_t>(kernel.mr, rows - i));
-          if (panels_here > 1) {
-            kernel.wide_tiles[panels_here - 2](units, memory, panels + j * units, kernel.nr * units, sums);
-          } else {
-            kernel.tiles[height - 1][vectors - 1](units, memory + i * units, panels + j * units, false, sums);
-          }
+        const int vectors = static_cast<int>(ceil_div(columns, kernel.lanes));
+        operands.b = panels + j * units;
+        for (int64_t t = 0; t < tiles; ++t) {
+          const int64_t i = t * rows / tiles;
+          const int height = static_cast<int>((t + 1) * rows / tiles - i);
+          operands.a = first_row + i * operands.a_step;
+          // The first tiles fetch the next panel.
+          operands.ahead = panel < column_panels && tiles >= kTilesToFetch && t < 2
+                               ? panels + (j + kernel.nr) * units + t * 16 * units
+                               : nullptr;
           Int8Tail tail;
           tail.row_factor = row_factor + i;
           tail.column_sums = column_sums + j;
@@ -162,10 +181,17 @@ void gemm_int8(const GemmInt8& problem, Isa isa) {
           Int8Epilogue& e = tail.epilogue;
           if (e.row_scales) e.row_scales += i0 + i;
           if (e.column_scales) e.column_scales += j;
-          if (e.addend) e.addend += (i0 + i) * e.addend_stride + j;
           if (e.bias) e.bias += e.per_row_bias ? i0 + i : j;
           if (e.float_bias) e.float_bias += e.per_row_bias ? i0 + i : j;
+          if (e.addend) e.addend += (i0 + i) * e.addend_stride + j;
+          if (e.addends) e.addends += j;
           uint8_t* c = static_cast<uint8_t*>(problem.c) + ((i0 + i) * problem.ldc + j) * element;
+          if (whole && panels_here == 1 && columns % kernel.lanes == 0) {
+            kernel.products[height - 1][vectors - 1](operands, tail, c, problem.ldc);
+            continue;
+          }
+          if (panels_here > 1) kernel.wide_tiles[panels_here - 2](operands, kernel.nr * units, sums);
+          else kernel.tiles[height - 1][vectors - 1](operands, false, sums);
           kernel.finish(height, columns, sums, static_cast<int64_t>(vectors) * kernel.lanes, tail, c, problem.ldc);
         }
       }

@@ -14,6 +14,7 @@ enum class Int8Output : uint8_t { kInt32, kFloat32, kUInt8, kInt8 };
 //   kInt32:          s + bias[j]
 //   kFloat32:        (s + bias[j]) * f + float_bias[j] + addend[i * addend_stride + j]
 //   kUInt8, kInt8:   saturate(round_to_even((s + bias[j]) * f) + zero_point)
+//   with addends:    saturate(round_to_even((that byte - zero_point) * sum_scale + addends[j]) + sum_zero)
 // With per_row_bias, bias and float_bias are indexed by row. 32-bit sums wrap.
 struct Int8Epilogue {
   Int8Output output = Int8Output::kInt32;
@@ -26,6 +27,9 @@ struct Int8Epilogue {
   const float* addend = nullptr;
   int64_t addend_stride = 0;
   int32_t zero_point = 0;
+  const float* addends = nullptr;
+  float sum_scale = 0.0f;
+  int32_t sum_zero = 0;
 };
 
 // Operands stand as in Gemm, with elements uint8_t or int8_t as a_signed and b_signed say. Zero points are single

@@ -26,6 +26,9 @@ struct TileTail {
   // Any other activation, over an array; null if none.
   void (*activate)(const float* x, float* y, int64_t n, float alpha, float beta) = nullptr;
   float alpha = 0.0f, beta = 0.0f;
+  // A part of the panel of B that follows, for which tiles of many rows ask, next_step floats a step; or null.
+  const float* next_b = nullptr;
+  int64_t next_step = 0;
 };
 
 // c[rows x columns] for one panel of A and one panel of B (step s at b + s * b_step), or several panels that stand

@@ -32,8 +32,10 @@ void pack_a_panel(int64_t k, int rows, const float* a, int64_t lda, bool transpo
     pack_transposed<false>(k, rows, a, lda, rows, packed);
     return;
   }
+  const int whole = rows / kLanes * kLanes;
   for (; k > 0; --k, a += lda, packed += rows) {
-    for (int i = 0; i < rows; ++i) packed[i] = a[i];
+    for (int i = 0; i < whole; i += kLanes) store(packed + i, load(a + i));
+    if (whole < rows) store_n(packed + whole, load_n(a + whole, rows - whole), rows - whole);
   }
 }
 

@@ -9,7 +9,7 @@ namespace sx {
 
 // B [k x n], repacked for one ISA in strips of nbits_lanes() columns. Element (i, j) stands for
 // (value(code) - zero) * scale, where scale and zero belong to block i / block_size of column j, value(code) is
-// table[code], or the code itself without a table, and zero is 2^(bits - 1) without `zeros`; with a table and no zeros
+// table[code], or the code itself without a table, and zero is `zero` without `zeros`; with a table and no zeros
 // nothing is taken off.
 //
 // Each element of C is one chain of multiply-adds over k = 0..K-1 as in gemm(), of A with the elements of B rounded to
@@ -21,7 +21,8 @@ struct NBitsMatrix {
   const uint32_t* codes = nullptr;  // [strips][words of a column][lanes], the codes of a word from its low bits on
   const float* scales = nullptr;    // [strips][blocks][lanes]
   const float* zeros = nullptr;     // the same, or null
-  const float* table = nullptr;     // 16 values, or null
+  float zero = 8.0f;
+  const float* table = nullptr;  // 16 values, or null
 
   int64_t blocks() const;
   // 32-bit words of the codes of one column, whole blocks.

@@ -12,6 +12,9 @@ constexpr bool kLooksUp = true;  // 16 floats are one register, indexed by the l
 constexpr bool kLooksUp = false;
 #endif
 
+// Words that codes are fetched ahead of their use by a single row.
+constexpr int kAhead = 24;
+
 // What the codes of a word stand for, before the scale. kTable: by NBitsMatrix::table; kZeros: a zero for each block.
 template <int kBits, bool kZeros, bool kTable>
 class Codes {
@@ -19,7 +22,7 @@ class Codes {
   static constexpr int kPerWord = 32 / kBits;
 
   SX_INLINE explicit Codes(const NBitsMatrix& b) {
-    constexpr float center = static_cast<float>(1 << (kBits - 1));
+    const float center = b.zero;
     if constexpr (kTable) {
       for (int i = 0; i < 16; ++i) table_[i] = b.table[i];
     } else if constexpr (kLooksUp && kBits <= 4) {
@@ -88,6 +91,7 @@ void tile(const NBitsMatrix& b, const NBitsProduct& p, int64_t row, int rows, in
       I x[kS];
 #pragma GCC unroll 4
       for (int s = 0; s < kS; ++s) {
+        if (kR == 1) __builtin_prefetch(from[s] + kAhead * kLanes);
         x[s] = load(from[s]);
         from[s] += kLanes;
       }

@@ -9,6 +9,9 @@ constexpr int kRows = 12;
 constexpr int kRows = 6;
 #endif
 
+// Tiles of so many rows have time to ask for the next panel.
+constexpr int kAsksAhead = kRows / 3;
+
 SX_INLINE F load_part(const float* p, int v, int vectors, int columns) {
   const int left = columns - v * kLanes;
   return v + 1 < vectors || left >= kLanes ? load(p + v * kLanes) : load_n(p + v * kLanes, left);
@@ -66,6 +69,15 @@ void tile(int64_t steps, const float* a, const float* b, int64_t b_step, int64_t
     for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) acc[i][v] = load_part(tail.partial + i * tail.partial_stride, v, kV, columns);
+    }
+  }
+  if (kM >= kAsksAhead && tail.next_b) {
+    const float* next = tail.next_b;
+    for (; steps > 0; --steps, next += tail.next_step) {
+      __builtin_prefetch(next, 0, 2);
+      Words::template add<kM, kV>(a, b, panel_step, acc);
+      a += Words::kWordsOfA * kM;
+      b += b_step;
     }
   }
   for (; steps > 0; --steps) {

@@ -124,11 +124,13 @@ def _before_softmax(x: Tensor) -> Tensor:
 
 
 def _before_last_product(x: Tensor) -> Tensor:
+    """What goes into the last product with weights, where no convolution comes behind it."""
     for node in reversed(sort([x])[0]):
-        reads = node.inputs[1:2]
-        if node.op in ("Gemm", "MatMul") and reads[0] is not None and reads[0].variable is not None:
-            assert node.inputs[0] is not None
-            return node.inputs[0]
+        if node.op in ("Gemm", "MatMul") and node.inputs[0] is not None and node.inputs[1] is not None:
+            if not any(leaf.is_placeholder for leaf in [node.inputs[1], *sort([node.inputs[1]])[1]]):
+                return node.inputs[0]
+        elif node.op in ("Conv", "ConvTranspose"):
+            break
     raise UsageError("the model does not end in a product with weights; --cut TENSOR says where the new head goes on")
 
 

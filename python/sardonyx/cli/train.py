@@ -32,8 +32,8 @@ _EXAMPLES = """examples:
   sardonyx train net.onnx digits.npz -o net2.onnx --checkpoint run.safetensors --resume
       goes on from run.safetensors where it exists: the same bits as if it had never stopped
 
-The model takes a batch of any size, or is made to; the last batch normalizations and dropouts do what training needs,
-and the file that is written is for inference. The same seed gives the same bits, on any number of threads."""
+The model takes a batch of any size, or is made to. While it trains, batch normalization uses its batch and dropout
+drops; the file that is written is for inference. The same seed gives the same bits, on any number of threads."""
 
 _TOLERANCE = 1e-3
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
@@ -119,12 +119,12 @@ def main(args: argparse.Namespace, output: Output) -> int:
     network = Classifier(model, classes, args.seed, cut=args.cut, cut_layers=args.cut_layers, output=args.output_name)
     _check_labels(args.data, examples, network)
     trainer = _trainer(args, network, examples, model)
+    before = trainer.evaluate()[1]
     if args.checkpoint is not None and args.checkpoint.exists():
         if not args.resume:
             raise UsageError(f"'{args.checkpoint}' exists: --resume goes on from it")
         trainer.resume()
         output.text(f"going on from '{args.checkpoint}', behind epoch {len(trainer.history)}")
-    before = trainer.evaluate()[1]
     if network.head is not None:
         output.text(f"new head of {network.classes} classes on '{network.head.name}'")
     output.text(f"{network.size(True)} of {network.size()} parameters change; accuracy before: {before:.4f}")

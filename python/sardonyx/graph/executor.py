@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import fnmatch
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,6 +38,7 @@ class Update:
 
 
 Fetch: TypeAlias = "Tensor | Update"
+Recompute: TypeAlias = "bool | Sequence[Tensor | str]"
 
 
 def gradients(y: Tensor, xs: Sequence[Tensor], seed: Tensor | None = None) -> list[Tensor]:
@@ -67,11 +70,32 @@ def _roots(fetches: Sequence[Fetch]) -> list[Tensor]:
     return returned + [value for fetch in fetches if isinstance(fetch, Update) for value in fetch.values.values()]
 
 
+def _wanted(recompute: Recompute) -> bool:
+    return recompute if isinstance(recompute, bool) else True
+
+
+def _differentiated(roots: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors whose gradients the roots are computed from."""
+    nodes = sort(roots)[0]
+    found = [node.attributes["y"] for node in nodes if node.op == "Gradient" and "y" in node.attributes]
+    return list(dict.fromkeys(y for y in found if isinstance(y, Tensor)))
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=3)
+    return f"; did you mean {', '.join(repr(x) for x in near)}?" if near else ""
+
+
 class _Compiled:
     """One list of fetches, ready to run."""
 
     def __init__(
-        self, fetches: Sequence[Fetch], training: bool, options: dict[str, Any], move_statistics: bool = True
+        self,
+        fetches: Sequence[Fetch],
+        training: bool,
+        options: dict[str, Any],
+        move_statistics: bool = True,
+        recompute: Recompute = False,
     ) -> None:
         self.fetches = list(fetches)
         self.training = training
@@ -82,11 +106,36 @@ class _Compiled:
             raise InvalidArgument(f"two updates in one run change {twice!r}")
         roots = _roots(fetches)
         returned = len(roots) - len(updates)
+        results = _differentiated(roots) if _wanted(recompute) else []
         names = [f"output_{i}" for i in range(returned)] + [f"update_{i}" for i in range(len(updates))]
-        self.built = build(roots, training=training, bind_variables=True, output_names=names, graph_name="step")
+        shown = names + [f"differentiated_{i}" for i in range(len(results))]
+        self.built = build(
+            [*roots, *results], training=training, bind_variables=True, output_names=shown, graph_name="step"
+        )
         bindings = self._bind(dict(zip(updates, names[returned:], strict=True)))
-        self.program = _core.Program(self.built.model.SerializeToString(), bindings, options)
+        kept = None if isinstance(recompute, bool) else self._kept(recompute, results)
+        self.program = _core.Program(
+            self.built.model.SerializeToString(), bindings, options, shown[len(names) :] if results else None, kept
+        )
         self.fed = self.built.fed
+
+    def _kept(self, kept: Sequence[Tensor | str], results: Sequence[Tensor]) -> list[str]:
+        """The names of the tensors that are to be kept."""
+        forward = {y: self.built.names[y] for node in sort(results)[0] for y in node.outputs if y in self.built.names}
+        found: dict[str, None] = {}
+        for wanted in kept if results else ():
+            if isinstance(wanted, Tensor):
+                if wanted not in forward:
+                    raise InvalidArgument(f"recompute: {wanted!r} is not computed on the way to the loss")
+                found[forward[wanted]] = None
+                continue
+            names = [name for name in forward.values() if name == wanted or fnmatch.fnmatchcase(name, wanted)]
+            if not names:
+                raise InvalidArgument(
+                    f"recompute: no tensor on the way to the loss matches '{wanted}'{_near(wanted, forward.values())}"
+                )
+            found.update(dict.fromkeys(names))
+        return list(found)
 
     def _bind(self, update_of: dict[Tensor, str]) -> list[tuple[str, _core.Variable, str]]:
         """(input, variable, output that gives its next value) for each variable; adds what the model lacks for it."""
@@ -152,6 +201,9 @@ class Executor:
         training: whether batch normalization uses and moves its statistics and dropout drops; by default where a
             list holds an update.
         threads: at most so many; 0: all CPUs that the process may use.
+        recompute: compute values of the forward half again for the backward half instead of keeping them, which takes
+            less memory, more time and gives the same bits. True chooses what is kept so that a step takes the least
+            memory; otherwise tensors to keep, or patterns of their names ("block*.out"): all else is computed again.
 
     Example:
         >>> x = placeholder("x", shape=("n", 4))
@@ -166,11 +218,13 @@ class Executor:
         *,
         training: bool | None = None,
         threads: int = 0,
+        recompute: Recompute = False,
     ) -> None:
         self.outputs = dict(outputs) if isinstance(outputs, Mapping) else {"default": list(outputs)}
         self._training = training
         options = SessionOptions()
         options.intra_op_num_threads = threads
+        self._recompute = [recompute] if isinstance(recompute, (str, Tensor)) else recompute
         self._options = options._core_options()
         self._compiled: dict[str, _Compiled] = {}
         self.steps = 0  # runs that updated variables
@@ -183,8 +237,12 @@ class Executor:
             training = self._training
             if training is None:
                 training = any(isinstance(fetch, Update) for fetch in fetches)
-            self._compiled[name] = _Compiled(fetches, training, self._options)
+            self._compiled[name] = _Compiled(fetches, training, self._options, recompute=self._recompute)
         return self._compiled[name]
+
+    def planned_bytes(self, name: str = "default") -> int:
+        """The memory that a run of a list takes beside its variables and what it is fed, as planned by the last run."""
+        return int(self._get(name).program.planned_bytes())
 
     def run(self, feed_dict: Mapping[Tensor, Any] | None = None, name: str = "default") -> list[Any]:
         """Runs a list of fetches.
