@@ -131,12 +131,16 @@ def halves(random: np.random.Generator) -> Iterator[Case]:
         )  # fmt: skip
 
 
+def rounded_to_bf16(x: Array) -> Array:
+    """`x` rounded to bf16, as f32."""
+    return x.astype(sx._core.numpy_dtype(TensorProto.BFLOAT16)).astype(np.float32)
+
+
 def requested(random: np.random.Generator) -> Iterator[Case]:
     """An f32 product whose factors are rounded to bf16 because the session's options say so."""
     a, b = random.standard_normal((64, 768), np.float32), random.standard_normal((768, 96), np.float32)
     exact, magnitude = a.astype(float) @ b.astype(float), np.abs(a).astype(float) @ np.abs(b).astype(float)
-    dtype = sx._core.numpy_dtype(TensorProto.BFLOAT16)
-    plain = plain_product(a.astype(dtype).astype(np.float32), b.astype(dtype).astype(np.float32))
+    plain = plain_product(rounded_to_bf16(a), rounded_to_bf16(b))
     node = helper.make_node("MatMul", ["a", "b"], ["y"])
     yield Case(
         'product, precision="bf16"', model_of([node], {"a": a}, {"b": b}, plain), {"a": a}, exact, plain,
@@ -163,7 +167,7 @@ def convolved(x: Array, w: Array, stride: int, pad: int, groups: int, total: Arr
 
 
 def convolutions(random: np.random.Generator) -> Iterator[Case]:
-    """Each way to convolve: blocks of channels, depthwise, Winograd, groups, a first layer, strides."""
+    """Each way to convolve: blocks of channels, depthwise, Winograd, groups, a first layer, strides, f32 and bf16."""
     for path, channels, filters, groups, size, window, stride, winograd, kernel in (
         ("convolution 1x1", 256, 64, 1, 14, 1, 1, True, "direct"),
         ("convolution 3x3, direct", 64, 64, 1, 28, 3, 1, False, "direct"),
@@ -173,6 +177,12 @@ def convolutions(random: np.random.Generator) -> Iterator[Case]:
         ("convolution 7x7 of a picture", 3, 64, 1, 56, 7, 2, True, ""),
         ("convolution 5x5, depthwise", 96, 96, 96, 28, 5, 1, True, "depthwise"),
         ("convolution 3x3, 8 groups", 64, 64, 8, 14, 3, 1, True, ""),
+        ('convolution 1x1, precision="bf16"', 256, 64, 1, 14, 1, 1, True, "direct, bf16"),
+        ('convolution 3x3, direct, precision="bf16"', 64, 64, 1, 28, 3, 1, False, "direct, bf16"),
+        ('convolution 3x3, Winograd, precision="bf16"', 64, 64, 1, 28, 3, 1, True, "winograd, bf16"),
+        ('convolution 3x3, Winograd, 14x14 image, precision="bf16"', 192, 160, 1, 14, 3, 1, True, "winograd, bf16"),
+        ('convolution 7x7 of a picture, precision="bf16"', 3, 64, 1, 56, 7, 2, True, "plain input, bf16"),
+        ('convolution 5x5, depthwise, precision="bf16"', 96, 96, 96, 28, 5, 1, True, "depthwise, bf16"),
     ):
         x = random.standard_normal((1, channels, size, size), np.float32)
         w = random.standard_normal((filters, channels // groups, window, window), np.float32)
@@ -180,14 +190,20 @@ def convolutions(random: np.random.Generator) -> Iterator[Case]:
         zeros = np.zeros((1, filters, out, out))
         exact = convolved(x, w, stride, pad, groups, zeros.copy())
         magnitude = convolved(np.abs(x), np.abs(w), stride, pad, groups, zeros.copy())
-        plain = convolved(x, w, stride, pad, groups, zeros.astype(np.float32))
+        precision = "bf16" if "bf16" in path else "f32"
+        as_used = [rounded_to_bf16(array) if precision == "bf16" else array for array in (x, w)]
+        plain = convolved(as_used[0], as_used[1], stride, pad, groups, zeros.astype(np.float32))
         node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[pad] * 4, strides=[stride] * 2, group=groups)
         length = channels // groups * window * window
-        transforms = kernel == "winograd"
+        transforms = "winograd" in kernel
+        unit, units, bound = ROUNDING * magnitude, "u * sum of magnitudes", length
+        if precision == "bf16":
+            unit = (2.0**-7 + length * ROUNDING) * magnitude + 2.0**-8 * np.abs(exact)
+            units, bound = "(2^-7 + length * u) * sum of magnitudes + 2^-8 * result", 1
         yield Case(
             path, model_of([node], {"x": x}, {"w": w}, exact.astype(np.float32)), {"x": x}, exact, plain,
-            ROUNDING * magnitude, "u * sum of magnitudes", 6 if transforms else length, length, kernel, winograd,
-            of_plain=transforms,
+            unit, units, 6 if transforms else bound, length, kernel, winograd, of_plain=transforms,
+            precision=precision,
         )  # fmt: skip
 
 

@@ -217,13 +217,13 @@ void bench_conv(const sx::ConvShape& shape, bool blocked) {
   std::vector<float> y(static_cast<size_t>(padded(shape.filters) * shape.out_size()));
   const sx::BlockedMethod method = sx::blocked_method(shape, shape.channels < block);
   Aligned packed(blocked ? sx::packed_blocked_size(shape, method) : sx::packed_conv_size(shape));
-  if (blocked) sx::pack_blocked(shape, method, weights.data(), packed.data());
+  if (blocked) sx::pack_blocked(shape, method, sx::Precision::kF32, weights.data(), packed.data());
   else sx::pack_conv(shape, weights.data(), packed.data());
   sx::Epilogue epilogue;
   epilogue.row_bias = bias.data();
   epilogue.activation = sx::Activation::kRelu;
   const double seconds = best_seconds([&] {
-    if (blocked) sx::blocked_conv(shape, method, x.data(), packed.data(), y.data(), epilogue);
+    if (blocked) sx::blocked_conv<float>(shape, method, x.data(), packed.data(), nullptr, y.data(), epilogue);
     else sx::conv(shape, x.data(), packed.data(), y.data(), epilogue);
   });
   report(text("%s %ld->%ld g%ld %ldx%ld %ldx%ld/%ld", blocked ? sx::name_of(method) : "conv",

@@ -1,11 +1,13 @@
 """`SessionOptions.precision`: how exact products in bf16 are, that types and bits stay as promised, and the options."""
 
 import copy
+import functools
 import math
 
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 import sardonyx as sx
 
@@ -97,6 +99,24 @@ def test_gelu_behind_a_product(approximate: str) -> None:
     big = np.diag([-1e30, 3e38] * 32).astype(np.float32)
     (y,) = session(graph).run(None, {"a": big})
     assert np.abs(y[0, 0]) < 1e30 * 2.0**-14
+    assert y[1, 1] == pytest.approx(3e38, rel=2.0**-7)
+
+
+def test_swish_behind_a_product() -> None:
+    bits = np.linspace(-90, 90, 64 * 129).astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    x = bits.view(np.float32).reshape(-1, 64)
+    nodes = [
+        helper.make_node("MatMul", ["a", "b"], ["p"]),
+        helper.make_node("Sigmoid", ["p"], ["s"]),
+        helper.make_node("Mul", ["p", "s"], ["y"]),
+    ]
+    graph = model(nodes, {"a": [None, 64]}, ["y"], {"b": np.eye(64, dtype=np.float32)})
+    (y,) = session(graph).run(None, {"a": x})
+    exact = x / (1 + np.exp(-x.astype(np.float64)))
+    assert (np.abs(y - exact) <= 2.0**-12 * np.abs(exact) + 2.0**-100 * np.abs(x)).all()
+    big = np.diag([-1e30, 3e38] * 32).astype(np.float32)
+    (y,) = session(graph).run(None, {"a": big})
+    assert abs(y[0, 0]) <= 1e30 * 2.0**-100
     assert y[1, 1] == pytest.approx(3e38, rel=2.0**-7)
 
 
@@ -213,3 +233,200 @@ def test_the_option() -> None:
     for wrong in ("bfloat16", 16, None):
         with pytest.raises(TypeError, match="one of 'f32', 'bf16'"):
             options.precision = wrong
+
+
+# Convolutions: data in blocks of channels are bf16 where the CPU has bf16 dot products, else all stays f32.
+
+
+def bf16(x: np.ndarray) -> np.ndarray:
+    """`x` rounded to bf16, as f64."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32).astype(np.float64)
+
+
+def exactly(graph: ModelProto, feeds: dict) -> list:
+    """The model's results in f64."""
+    wide = ModelProto()
+    wide.CopyFrom(graph)
+    for value in [*wide.graph.input, *wide.graph.output]:
+        value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    for i, weight in enumerate(wide.graph.initializer):
+        array = numpy_helper.to_array(weight)
+        if array.dtype == np.float32:
+            wide.graph.initializer[i].CopyFrom(numpy_helper.from_array(array.astype(np.float64), weight.name))
+    return ReferenceEvaluator(wide).run(None, {name: x.astype(np.float64) for name, x in feeds.items()})
+
+
+def in_bf16(made: sx.InferenceSession) -> bool:
+    return any("bf16" in kernel for kernel in kernels(made))
+
+
+@functools.cache
+def cpu_has_bf16() -> bool:
+    weights = {"w": np.ones((16, 16, 1, 1), np.float32)}
+    made = session(model([helper.make_node("Conv", ["x", "w"], ["y"])], {"x": [1, 16, 4, 4]}, ["y"], weights))
+    made.run(None, {"x": np.zeros((1, 16, 4, 4), np.float32)})
+    return in_bf16(made)
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "group", "kernel", "stride", "dilation", "pads"),
+    [
+        (3, 17, 1, (7, 7), (2, 2), (1, 1), (3, 3, 3, 3)),
+        (1, 9, 1, (3, 5), (1, 1), (2, 3), (1, 2, 3, 4)),
+        (24, 33, 1, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0)),
+        (17, 40, 1, (1, 1), (2, 3), (1, 1), (1, 0, 0, 2)),
+        (19, 35, 1, (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)),
+        (32, 16, 1, (3, 2), (1, 1), (2, 2), (2, 1, 2, 1)),
+        (40, 48, 1, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+        (130, 128, 1, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+        (21, 21, 21, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+        (32, 32, 32, (5, 4), (2, 1), (1, 1), (2, 2, 2, 1)),
+        (9, 9, 9, (3, 3), (1, 1), (3, 2), (3, 2, 3, 2)),
+        (16, 16, 16, (3, 1), (1, 1), (1, 1), (1, 0, 1, 0)),
+        (16, 24, 2, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    ],
+)
+def test_convolutions(
+    channels: int, filters: int, group: int, kernel: tuple, stride: tuple, dilation: tuple, pads: tuple
+) -> None:
+    rng = np.random.default_rng(channels)
+    x = rng.standard_normal((2, channels, 15, 13)).astype(np.float32)
+    w = rng.standard_normal((filters, channels // group, *kernel)).astype(np.float32)
+    bias = rng.standard_normal(filters).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], group=group, strides=stride, dilations=dilation, pads=pads)
+    graph = model([node], {"x": [None, channels, None, None]}, ["y"], {"w": w, "b": bias})
+    made = session(graph)
+    (y,) = made.run(None, {"x": x})
+    (exact,) = exactly(graph, {"x": x})
+    (magnitude,) = exactly(model([node], {"x": None}, ["y"], {"w": np.abs(w), "b": np.abs(bias)}), {"x": np.abs(x)})
+    terms = channels // group * kernel[0] * kernel[1]
+    # Each factor is rounded once, in Winograd's F(2x2) twice, and the result once.
+    rounding = 2.02 * BF16_ROUNDING + 2.0**-8 * 2.02 if in_bf16(made) else 0.0
+    assert (np.abs(y - exact) <= magnitude * (rounding + 8 * (terms + 4) * 2.0**-24)).all()
+    if group in (1, channels):
+        assert in_bf16(made) == cpu_has_bf16()
+    assert np.array_equal(session(graph, threads=1).run(None, {"x": x[1:]})[0], y[1:])
+    if not in_bf16(made):
+        assert np.array_equal(session(graph, "f32").run(None, {"x": x})[0], y)
+
+
+def residual_network(rng: np.random.Generator, channels: int) -> ModelProto:
+    """Pools, a residual, a gate for each channel, a Concat, a Clip, a norm, a transposed convolution and a mean."""
+    weights = {
+        "w0": rng.standard_normal((channels, 3, 3, 3)) / 5,
+        "w1": rng.standard_normal((channels, channels, 3, 3)) / np.sqrt(9 * channels),
+        "w2": rng.standard_normal((channels, 1, 3, 3)) / 3,
+        "w3": rng.standard_normal((channels, channels, 1, 1)) / np.sqrt(channels),
+        "w4": rng.standard_normal((2 * channels, 20, 2, 2)) / np.sqrt(2 * channels),
+        "low": np.array(-0.7),
+        "high": np.array(1.3),
+        "scale": rng.standard_normal(channels),
+        "shift": rng.standard_normal(channels),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["a"], ["b"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["b", "w1"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Conv", ["d", "w2"], ["e"], group=channels, pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["e", "b"], ["f"]),
+        helper.make_node("Clip", ["f", "low", "high"], ["g"]),
+        helper.make_node("GlobalAveragePool", ["g"], ["h"]),
+        helper.make_node("Conv", ["h", "w3"], ["i"]),
+        helper.make_node("Sigmoid", ["i"], ["j"]),
+        helper.make_node("Mul", ["g", "j"], ["k"]),
+        helper.make_node("AveragePool", ["k"], ["l"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("GroupNormalization", ["l", "scale", "shift"], ["m"], num_groups=channels // 8),
+        helper.make_node("Concat", ["m", "b"], ["n"], axis=1),
+        helper.make_node("ConvTranspose", ["n", "w4"], ["y"], strides=[2, 2]),
+    ]
+    as_f32 = {name: value.astype(np.float32) for name, value in weights.items()}
+    return model(nodes, {"x": ["n", 3, "h", "w"]}, ["y"], as_f32)
+
+
+@pytest.mark.parametrize("channels", [16, 32, 48])
+def test_a_network_in_blocks(channels: int) -> None:
+    rng = np.random.default_rng(channels)
+    graph = residual_network(rng, channels)
+    x = rng.standard_normal((2, 3, 22, 18)).astype(np.float32)
+    made = session(graph)
+    (y,) = made.run(None, {"x": x})
+    (exact,) = exactly(graph, {"x": x})
+    assert y.dtype == np.float32
+    # Ten roundings, one after another, of numbers that mostly add up as noise does.
+    root = np.sqrt(np.mean((y - exact) ** 2) / np.mean(exact**2))
+    assert root <= (10 * BF16_ROUNDING / 2 if in_bf16(made) else 1e-5)
+    if in_bf16(made):
+        ops = {row.op for row in made.get_provider_report()}
+        assert {"sardonyx::BlockedUpsample", "sardonyx::BlockedGroupNorm", "sardonyx::ScaleChannels"} <= ops
+        assert root > 1e-4  # it was not computed in f32 after all
+    assert np.array_equal(session(graph, threads=1).run(None, {"x": x})[0], y)
+    assert np.array_equal(made.run(None, {"x": x[1:]})[0], y[1:])
+
+
+def test_channels_last_and_inner_values() -> None:
+    rng = np.random.default_rng(3)
+    weights = {
+        "w": (rng.standard_normal((20, 1, 7, 7)) / 7).astype(np.float32),
+        "v": (rng.standard_normal((20, 20)) / 4).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], group=20, pads=[3, 3, 3, 3]),
+        helper.make_node("Transpose", ["a"], ["b"], perm=[0, 2, 3, 1]),
+        helper.make_node("MatMul", ["b", "v"], ["c"]),
+        helper.make_node("Transpose", ["c"], ["d"], perm=[0, 3, 1, 2]),
+        helper.make_node("Add", ["d", "x"], ["y"]),
+    ]
+    graph = model(nodes, {"x": [1, 20, 9, 11]}, ["y", "a"], weights)
+    x = rng.standard_normal((1, 20, 9, 11)).astype(np.float32)
+    for y, exact in zip(session(graph).run(None, {"x": x}), exactly(graph, {"x": x}), strict=True):
+        assert y.dtype == np.float32
+        assert np.abs(y - exact).max() <= 4 * BF16_ROUNDING * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_infinities_and_nan_come_through_convolutions(size: int) -> None:
+    x = np.zeros((1, 18, 9, 30), np.float32)
+    x[0, 3, 4, 5], x[0, 4, 4, 15], x[0, 5, 4, 25] = np.inf, np.nan, 3e38
+    w = np.zeros((18, 18, size, size), np.float32)
+    w[range(18), range(18), size // 2, size // 2] = 1
+    pads = [size // 2] * 4
+    graph = model([helper.make_node("Conv", ["x", "w"], ["y"], pads=pads)], {"x": [1, 18, 9, 30]}, ["y"], {"w": w})
+    options = sx.SessionOptions()
+    options.precision, options.winograd = "bf16", False
+    (y,) = sx.InferenceSession(graph.SerializeToString(), options).run(None, {"x": x})
+    assert y[0, 3, 4, 5] == np.inf
+    assert np.isnan(y[0, 4, 4, 15])
+    assert abs(y[0, 5, 4, 25] - 3e38) <= 3e38 * BF16_ROUNDING
+    far = np.delete(y, range(3, 28), axis=3)
+    assert (far == 0).all()
+
+
+def test_bytes_and_bf16_in_one_network() -> None:
+    rng = np.random.default_rng(9)
+    weights = {
+        "w": rng.integers(-9, 9, (32, 16, 1, 1)).astype(np.int8),
+        "scale": np.float32(0.05),
+        "zero": np.uint8(128),
+        "w_scale": np.float32(0.02),
+        "w_zero": np.int8(0),
+        "v": (rng.standard_normal((32, 32, 1, 1)) / 6).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["a"]),
+        helper.make_node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["b"]),
+        helper.make_node("Conv", ["a", "b"], ["c"]),
+        helper.make_node("QuantizeLinear", ["c", "scale", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["d", "scale", "zero"], ["e"]),
+        helper.make_node("HardSwish", ["e"], ["f"]),
+        helper.make_node("Conv", ["f", "v"], ["g"]),
+        helper.make_node("QuantizeLinear", ["g", "scale", "zero"], ["h"]),
+        helper.make_node("DequantizeLinear", ["h", "scale", "zero"], ["y"]),
+    ]
+    graph = model(nodes, {"x": [1, 16, 7, 9]}, ["y"], weights)
+    x = rng.standard_normal((1, 16, 7, 9)).astype(np.float32)
+    (y,), (exact,) = (session(graph, precision).run(None, {"x": x}) for precision in ("bf16", "f32"))
+    assert np.abs(y - exact).max() <= 0.0501  # a step of the quantization

@@ -5,7 +5,7 @@ namespace sx {
 namespace {
 struct ActivationTable {
   ActivationFunction functions[kActivationCount];
-  ActivationFunction coarse_gelu, coarse_gelu_tanh;
+  ActivationFunction coarse_gelu, coarse_gelu_tanh, coarse_swish;
 };
 }  // namespace
 }  // namespace sx
@@ -22,6 +22,7 @@ ActivationFunction activation_function(Activation activation, Isa isa, Precision
   const ActivationTable& table = for_isa(isa);
   if (precision == Precision::kBf16 && activation == Activation::kGelu) return table.coarse_gelu;
   if (precision == Precision::kBf16 && activation == Activation::kGeluTanh) return table.coarse_gelu_tanh;
+  if (precision == Precision::kBf16 && activation == Activation::kSwish) return table.coarse_swish;
   return table.functions[static_cast<int>(activation)];
 }
 

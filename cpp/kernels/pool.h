@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/cpu.h"
+#include "base/float_types.h"
 
 namespace sx {
 
@@ -20,6 +21,7 @@ struct PoolKernel {
   void (*sum)(const float* x, int64_t step, float* y, int64_t n);
   // One row of outputs of one block of channels, whose plane is x.
   void (*blocked_row)(const BlockedPool& pool, const float* x, int64_t row, float* y);
+  void (*blocked_row_bf16)(const BlockedPool& pool, const BFloat16* x, int64_t row, BFloat16* y);
 };
 
 const PoolKernel& pool_kernel(Isa isa = active_isa());

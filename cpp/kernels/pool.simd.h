@@ -3,6 +3,7 @@ namespace sx {
 namespace SX_ISA {
 
 #include "kernels/vec.h"
+#include "kernels/vec_bf16.h"
 
 namespace pool_f32 {
 
@@ -48,15 +49,15 @@ SX_INLINE void taps_of(const BlockedPool& pool, int axis, int64_t output, int64_
 }
 
 // kP neighbouring outputs whose windows have the same taps, the first of them at x.
-template <int kP>
-SX_INLINE void blocked_outputs(const BlockedPool& pool, const float* x, int64_t rows, int64_t columns, int64_t count,
-                               float* y) {
+template <int kP, typename T>
+SX_INLINE void blocked_outputs(const BlockedPool& pool, const T* x, int64_t rows, int64_t columns, int64_t count,
+                               T* y) {
   const int64_t step = pool.stride[1] * kLanes;
   F joined[kP];
 #pragma GCC unroll 4
   for (int p = 0; p < kP; ++p) joined[p] = splat(pool.mean ? 0.0f : -__builtin_inff());
   for (int64_t i = 0; i < rows; ++i) {
-    const float* from = x + i * pool.dilation[0] * pool.in[1] * kLanes;
+    const T* from = x + i * pool.dilation[0] * pool.in[1] * kLanes;
     for (int64_t j = 0; j < columns; ++j, from += pool.dilation[1] * kLanes) {
 #pragma GCC unroll 4
       for (int p = 0; p < kP; ++p) {
@@ -73,7 +74,8 @@ SX_INLINE void blocked_outputs(const BlockedPool& pool, const float* x, int64_t 
   }
 }
 
-void blocked_row(const BlockedPool& pool, const float* x, int64_t row, float* y) {
+template <typename T>
+void blocked_row(const BlockedPool& pool, const T* x, int64_t row, T* y) {
   int64_t row_first, row_last, counted_first, counted_last;
   taps_of(pool, 0, row, 0, 0, &row_first, &row_last);
   taps_of(pool, 0, row, pool.pad_begin[0], pool.pad_end[0], &counted_first, &counted_last);
@@ -83,9 +85,9 @@ void blocked_row(const BlockedPool& pool, const float* x, int64_t row, float* y)
   const int64_t span = (pool.kernel[1] - 1) * pool.dilation[1];
   for (int64_t column = 0; column < pool.out[1];) {
     const int64_t left = column * pool.stride[1] - pool.pad_begin[1];
-    float* to = y + column * kLanes;
+    T* to = y + column * kLanes;
     if (left >= 0 && left + span < pool.in[1]) {
-      const float* from = rows > 0 ? x + (top * pool.in[1] + left) * kLanes : x;
+      const T* from = rows > 0 ? x + (top * pool.in[1] + left) * kLanes : x;
       const int64_t count = counted_rows * pool.kernel[1];
       const bool several = column + 4 <= pool.out[1] && left + 3 * pool.stride[1] + span < pool.in[1];
       if (several) blocked_outputs<4>(pool, from, rows, pool.kernel[1], count, to);
@@ -107,7 +109,7 @@ void blocked_row(const BlockedPool& pool, const float* x, int64_t row, float* y)
 }  // namespace pool_f32
 
 constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>, pool_f32::join<pool_f32::Sum>,
-                                    pool_f32::blocked_row};
+                                    pool_f32::blocked_row<float>, pool_f32::blocked_row<BFloat16>};
 
 }  // namespace SX_ISA
 }  // namespace sx

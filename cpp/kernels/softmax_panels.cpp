@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/float_types.h"
 #include "kernels/gemm/gemm_kernel.h"
 
 namespace sx {

@@ -1,4 +1,5 @@
-// Pairs of bf16 in 32-bit lanes, rounded to nearest even. Included after vec.h, in the same way.
+// bf16 in memory and as pairs in 32-bit lanes, rounded to nearest even. Included after vec.h, in the same way, where
+// base/float_types.h is known.
 
 #if SX_ISA_LEVEL >= 4
 // The element of each pair with the smaller index stands in the low half of its lane.
@@ -32,3 +33,19 @@ SX_INLINE I pairs_of_row(F first, F second) {
 
 SX_INLINE F even_of_pairs(I pairs) { return from_bits(reinterpret_cast<I>(reinterpret_cast<U>(pairs) << 16)); }
 SX_INLINE F odd_of_pairs(I pairs) { return from_bits(reinterpret_cast<I>(reinterpret_cast<U>(pairs) & 0xffff0000u)); }
+
+// kLanes neighbours.
+typedef uint16_t H __attribute__((vector_size(kLanes * 2)));
+SX_INLINE F load(const BFloat16* p) {
+  H v;
+  __builtin_memcpy(&v, p, sizeof(v));
+  return reinterpret_cast<F>(__builtin_convertvector(v, U) << 16);
+}
+SX_INLINE void store(BFloat16* p, F x) {
+#if SX_ISA_LEVEL >= 4
+  const __m256bh v = _mm512_maskz_cvtneps_pbh(kAllLanes, x);
+#else
+  const H v = __builtin_convertvector(rounded_to_bf16(x) >> 16, H);
+#endif
+  __builtin_memcpy(static_cast<void*>(p), &v, sizeof(v));
+}

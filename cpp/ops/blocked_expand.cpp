@@ -68,7 +68,7 @@ class BlockedExpandConv {
     for (int axis = 0; axis < 2; ++axis) shape.kernel[axis] = weights.dim(axis + 2);
     return p.shared(tag, [&] {
       Tensor made(DType::kFloat32, Shape{packed_blocked_size(shape, method)});
-      pack_blocked(shape, method, weights.borrow().data<float>(), made.data<float>());
+      pack_blocked(shape, method, Precision::kF32, weights.borrow().data<float>(), made.data<float>());
       return made;
     });
   }

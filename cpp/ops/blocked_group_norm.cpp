@@ -73,17 +73,22 @@ Kernel make_group_norm(Prepare& p) {
     auto* scale =
         static_cast<float*>(thread_scratch(ScratchSlot::kOperator, 2 * static_cast<size_t>(values) * sizeof(float)));
     float* shift = scale + values;
-    channel_moments(x.data<float>(), planes, size, shift, scale);
-    for (int64_t at = 0; at < values; at += scaling.padded)
-      scaling.fill(run.in(1).data<float>(), run.in(2).data<float>(), size, scale + at, shift + at);
-    const int64_t parts = (size + kPixels - 1) / kPixels;
-    parallel_for(planes * parts, std::max<int64_t>(1, kPixels / size), [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t plane = task / parts, first = task % parts * kPixels;
-        const int64_t at = (plane * size + first) * block;
-        scale_block(x.data<float>() + at, scale + plane * block, shift + plane * block, y.data<float>() + at,
-                    std::min(kPixels, size - first) * block, epilogue);
-      }
+    with_blocked_float(x.dtype(), [&](auto type) {
+      using T = decltype(type);
+      const T* from = x.data<T>();
+      T* to = y.data<T>();
+      channel_moments(from, planes, size, shift, scale);
+      for (int64_t at = 0; at < values; at += scaling.padded)
+        scaling.fill(run.in(1).data<float>(), run.in(2).data<float>(), size, scale + at, shift + at);
+      const int64_t parts = (size + kPixels - 1) / kPixels;
+      parallel_for(planes * parts, std::max<int64_t>(1, kPixels / size), [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t plane = task / parts, first = task % parts * kPixels;
+          const int64_t at = (plane * size + first) * block;
+          scale_block(from + at, scale + plane * block, shift + plane * block, to + at,
+                      std::min(kPixels, size - first) * block, epilogue);
+        }
+      });
     });
   };
 }
@@ -95,7 +100,7 @@ void define_blocked_group_norm(OpList& ops) {
                           .attr("epsilon", 1e-5f)
                           .required_attr("num_groups", AttrKind::kInt)
                           .required_attr("channels", AttrKind::kInt)
-                          .in("X", "", DType::kFloat32)
+                          .in("X", "", kBlockedFloats)
                           .in("scale", "", DType::kFloat32)
                           .in("bias", "", DType::kFloat32)
                           .out("Y")

@@ -14,7 +14,7 @@ void infer_upsample(InferContext& c) {
   SX_CHECK(c, c.rank(0) == 5 && c.rank(1) == 4, "convolves ", c.type(0).str(), " with ", c.type(1).str());
   const SymShape &x = c.shape(0), &w = c.shape(1);
   SX_CHECK(c, w[1].known() && w[2].known() && w[3].known(), "has weights of unknown shape");
-  c.out(0, DType::kFloat32,
+  c.out(0, c.dtype(0),
         SymShape{x[0], Dim(blocks_of_channels(w[1].value())), x[2] * w[2], x[3] * w[3], Dim(block_of_channels())});
 }
 
@@ -35,10 +35,11 @@ Kernel make_upsample(Prepare& p) {
   const Tensor* weights = p.constant(1);
   SX_CHECK(p, weights != nullptr && (!p.has(2) || p.constant(2) != nullptr), "needs constant weights");
   const Shape w = weights->shape();
+  const Precision precision = p.dtype(0) == DType::kBFloat16 ? Precision::kBf16 : Precision::kF32;
   const Tensor packed = p.shared("w", [&] {
     const ConvShape shape = upsample_shape(Shape{1, 1, 1, 1}, w);
-    Tensor made(DType::kFloat32, Shape{packed_upsample_size(shape)});
-    pack_upsample(shape, weights->borrow().data<float>(), made.data<float>());
+    Tensor made(DType::kFloat32, Shape{packed_upsample_size(shape, precision)});
+    pack_upsample(shape, precision, weights->borrow().data<float>(), made.data<float>());
     return made;
   });
   Epilogue epilogue;
@@ -52,7 +53,10 @@ Kernel make_upsample(Prepare& p) {
     if (y.size() == 0) return;
     Epilogue tail = epilogue;
     if (bias.defined()) tail.row_bias = bias.data<float>();
-    blocked_upsample(shape, x.data<float>(), packed.data<float>(), y.data<float>(), tail);
+    with_blocked_float(x.dtype(), [&](auto type) {
+      using T = decltype(type);
+      blocked_upsample(shape, x.data<T>(), packed.data<float>(), y.data<T>(), tail);
+    });
   };
 }
 
@@ -60,7 +64,7 @@ Kernel make_upsample(Prepare& p) {
 
 void define_blocked_upsample(OpList& ops) {
   OpDef& op = ops.add(OpDef("BlockedUpsample", "sardonyx")
-                          .in("X", "", DType::kFloat32)
+                          .in("X", "", kBlockedFloats)
                           .in("W", "", DType::kFloat32)
                           .optional_in("B", "", DType::kFloat32)
                           .out("Y")

@@ -27,7 +27,11 @@ constexpr DTypeSet kBlockable = kBytes | DType::kFloat32;
 
 class Blocking {
  public:
-  Blocking(Graph& graph, bool winograd) : graph_(graph), block_(block_of_channels()), winograd_(winograd) {}
+  Blocking(Graph& graph, bool winograd, Precision precision)
+      : graph_(graph),
+        block_(block_of_channels()),
+        winograd_(winograd),
+        bf16_(precision == Precision::kBf16 && bf16_in_blocks()) {}
 
   bool run(PassLog& log) {
     const std::vector<NodeId> order = graph_.order();
@@ -63,9 +67,15 @@ class Blocking {
   ValueId blocked(ValueId value, NodeId at) {
     auto found = blocked_.find(value);
     if (found != blocked_.end()) return found->second;
-    const ValueId made = emit_before(graph_, at, "Block", {value}, {}, "sardonyx");
+    const ValueId made = emit_before(graph_, at, "Block", {value}, with_bf16({}, is_float(value)), "sardonyx");
     blocked_.emplace(value, made);
     return made;
+  }
+
+  // Attributes of a node that makes blocks of floats.
+  Attributes with_bf16(Attributes attributes, bool floats = true) const {
+    if (bf16_ && floats) attributes["bf16"] = int64_t{1};
+    return attributes;
   }
 
   // A value whose producer was converted is computed again from its blocks where something wants it plain.
@@ -149,7 +159,7 @@ class Blocking {
     if (old.size() > 2) inputs.push_back(old[2]);
     if (old.size() > 3) inputs.push_back(old[3] == kNone ? kNone : blocked(old[3], id));
     if (plain) need_plain(old[0], id);
-    return replace_by(id, "BlockedConv", inputs, attributes, "sardonyx");
+    return replace_by(id, "BlockedConv", inputs, with_bf16(attributes), "sardonyx");
   }
 
   // Whether a vector of positions serves a convolution better than one of filters, most of whose lanes would be empty.
@@ -263,9 +273,13 @@ class Blocking {
       return Outcome::no_match();
     }
     inputs[0] = blocked(x, id);
+    // Scales are f32, and so is what they meet.
+    if (bf16_ && is_float(x)) inputs[0] = cast(inputs[0], DType::kFloat32, id);
     Attributes attributes;
     if (node.attributes.count("alpha") != 0) attributes["alpha"] = node.attributes.at("alpha");
-    return replace_by(id, node.op->name(), inputs, attributes, node.op->domain());
+    if (!bf16_ || !is_float(y)) return replace_by(id, node.op->name(), inputs, attributes, node.op->domain());
+    const ValueId wide = emit_before(graph_, id, node.op->name(), inputs, attributes, node.op->domain());
+    return replace_by(id, "Cast", {wide}, {{"to", static_cast<int64_t>(DType::kBFloat16)}}, "");
   }
 
   // Whether something that reads `value` may do so in blocks.
@@ -431,7 +445,7 @@ class Blocking {
     for (const Graph::Use& use : graph_.uses(y))
       if (!is(graph_, use.node, "Conv") && !is(graph_, use.node, "sardonyx::Conv") && !is(graph_, use.node, "Add"))
         return Outcome::missed("something beside convolutions and sums reads it");
-    return replace_by(id, "BlockLast", {x}, {}, "sardonyx");
+    return replace_by(id, "BlockLast", {x}, with_bf16({}), "sardonyx");
   }
 
   Outcome pool(NodeId id, const char* kind) {
@@ -442,8 +456,7 @@ class Blocking {
   }
 
   Outcome global_mean(NodeId id) {
-    const ValueId axes = add_constant(graph_, "axes", Tensor::vector({2, 3}));
-    return replace_by(id, "ReduceMean", {blocked(graph_.node(id).inputs[0], id), axes}, {{"keepdims", int64_t{1}}}, "");
+    return replace_by(id, "BlockedMean", {blocked(graph_.node(id).inputs[0], id)}, {}, "sardonyx");
   }
 
   // One tensor, perhaps with constants of one element (the bounds of Clip).
@@ -453,6 +466,9 @@ class Blocking {
     for (size_t i = 1; i < inputs.size(); ++i)
       if (inputs[i] != kNone && (constant(graph_, inputs[i]) == nullptr || constant(graph_, inputs[i])->size() != 1))
         return Outcome::no_match();
+    // Rounding keeps the order of numbers, so that a bound may be rounded before.
+    for (size_t i = 1; i < inputs.size() && bf16_; ++i)
+      if (inputs[i] != kNone) inputs[i] = cast(inputs[i], DType::kBFloat16, id);
     inputs[0] = blocked(inputs[0], id);
     return replace_by(id, node.op->name(), inputs, node.attributes, node.op->domain());
   }
@@ -553,9 +569,14 @@ class Blocking {
     return replace_by(id, "Concat", inputs, {{"axis", int64_t{1}}}, "");
   }
 
+  ValueId cast(ValueId value, DType to, NodeId at) {
+    return emit_before(graph_, at, "Cast", {value}, {{"to", static_cast<int64_t>(to)}});
+  }
+
   Graph& graph_;
   const int64_t block_;
   const bool winograd_;
+  const bool bf16_;                               // floats in blocks are bf16
   std::unordered_map<ValueId, ValueId> blocked_;  // plain value -> the same in blocks
   std::unordered_map<ValueId, ValueId> waiting_;  // those of them that nothing produces now
   bool converted_ = false;
@@ -563,9 +584,9 @@ class Blocking {
 
 }  // namespace
 
-bool block_channels(Graph& graph, PassLog& log, bool winograd) {
+bool block_channels(Graph& graph, PassLog& log, bool winograd, Precision precision) {
   bool changed = false;
-  for_each_graph(graph, [&](Graph& each) { changed = Blocking(each, winograd).run(log) || changed; });
+  for_each_graph(graph, [&](Graph& each) { changed = Blocking(each, winograd, precision).run(log) || changed; });
   return changed;
 }
 

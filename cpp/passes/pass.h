@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/precision.h"
 #include "ir/graph.h"
 
 namespace sx {
@@ -64,7 +65,7 @@ bool sink_constants(Graph& graph, PassLog& log);
 // Computes f16 and bf16 in f32 from one product to the next. What leaves is rounded, what stays is not.
 bool widen_halves(Graph& graph, PassLog& log);
 // Convolutions and what lies between them take and give data in blocks of channels (ops/blocked.cpp).
-bool block_channels(Graph& graph, PassLog& log, bool winograd = true);
+bool block_channels(Graph& graph, PassLog& log, bool winograd = true, Precision precision = Precision::kF32);
 
 // Convolutions whose weights change, their gradients and what lies between them take and give stacked data
 // (ops/stacked.cpp).

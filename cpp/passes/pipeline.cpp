@@ -45,7 +45,7 @@ void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_
   apply_rules(graph, epilogue_rules(), log, verify_each);
   // What became fusible in blocks takes its activation there.
   const bool stacked = stack_images(graph, log, options.winograd);
-  const bool blocked = block_channels(graph, log, options.winograd);
+  const bool blocked = block_channels(graph, log, options.winograd, options.precision);
   if (stacked || blocked) apply_rules(graph, activation_fusion(), log, verify_each);
   if (blocked) apply_rules(graph, expansion_rules(), log, verify_each);
   eliminate_dead_code(graph, log);

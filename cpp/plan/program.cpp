@@ -72,7 +72,7 @@ void Program::make_executable(const std::vector<Datum>& inputs) {
                                                          : Type());
     recompute_backward(*model_.graph, types, donated_, *recompute_, kept_);
   }
-  executable_ = std::make_unique<Executable>(*model_.graph, config_.plan_limit, config_.precision, donated_);
+  executable_ = std::make_unique<Executable>(*model_.graph, config_.plan_limit, config_.lower.precision, donated_);
 }
 
 size_t Program::planned_bytes() {

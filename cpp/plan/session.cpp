@@ -58,7 +58,7 @@ std::shared_ptr<Session::Variant> Session::make_variant(std::vector<std::string>
   if (config_.optimization == Optimization::kLower) lower(graph, log, config_.lower);
   variant->fetches = std::move(fetches);
   variant->overridden = std::move(overridden);
-  variant->executable = std::make_unique<Executable>(graph, config_.plan_limit, config_.precision);
+  variant->executable = std::make_unique<Executable>(graph, config_.plan_limit, config_.lower.precision);
   return variant;
 }
 

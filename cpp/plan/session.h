@@ -24,7 +24,6 @@ struct SessionConfig {
   int threads = 0;  // at most this many for a run; 0: all CPUs that the process may use
   size_t plan_limit = 16;
   bool profile = false;
-  Precision precision = Precision::kF32;  // of the products of an f32 model
   ImportOptions import;
   LowerOptions lower;
 };

@@ -48,10 +48,11 @@ class ExecutionOrder(enum.IntEnum):
 
 
 class Precision(str, enum.Enum):
-    """What the products of an f32 model may be computed in.
+    """What the products and convolutions of an f32 model may be computed in.
 
     `BF16` keeps the constant operands of products in bfloat16, which takes half the memory, and multiplies by the
-    CPU's bfloat16 dot products where it has them; sums, inputs and outputs stay f32.
+    CPU's bfloat16 dot products where it has them. With those, convolutions and what lies between them keep weights
+    and data in bfloat16 too. Sums, inputs and outputs stay f32.
     """
 
     F32 = "f32"

@@ -15,75 +15,103 @@ int64_t padded(int64_t channels, Isa isa) {
   return (channels + block - 1) / block * block;
 }
 
+template <typename T>
 struct Blocked {
   ConvShape shape;
   bool plain = false;
   Isa isa;
 
   // The blocked convolution of plain data, as plain data. What fills up blocks of the input and residual is NaN.
-  std::vector<float> run(const std::vector<float>& x, const std::vector<float>& weights, Epilogue epilogue,
-                         int threads = 0) const {
-    const BlockedMethod method = blocked_method(shape, plain);
-    AlignedVector<float> packed(packed_blocked_size(shape, method, isa));
-    pack_blocked(shape, method, weights.data(), packed.data(), isa);
+  std::vector<float> run(const std::vector<float>& x, const std::vector<float>& weights, const float* residual,
+                         Epilogue epilogue, int threads = 0) const {
+    const Precision precision = sizeof(T) == 2 ? Precision::kBf16 : Precision::kF32;
+    const BlockedMethod method = blocked_method(shape, plain, true, precision);
+    AlignedVector<float> packed(packed_blocked_size(shape, method, precision, isa));
+    pack_blocked(shape, method, precision, weights.data(), packed.data(), isa);
     const auto blocked = [&](const float* from, int64_t channels, int64_t size) {
-      std::vector<float> to(static_cast<size_t>(shape.batch * padded(channels, isa) * size));
+      std::vector<T> to(static_cast<size_t>(shape.batch * padded(channels, isa) * size));
       to_blocks(from, shape.batch, channels, size, to.data(), isa);
       const int64_t block = channel_block(isa);
       for (int64_t i = 0; i < static_cast<int64_t>(to.size()); ++i)
         if (i / (size * block) % (padded(channels, isa) / block) * block + i % block >= channels)
-          to[static_cast<size_t>(i)] = NAN;
+          to[static_cast<size_t>(i)] = T(NAN);
       return to;
     };
-    const std::vector<float> from = plain ? x : blocked(x.data(), shape.channels, shape.in_size());
-    std::vector<float> residual, bias(static_cast<size_t>(padded(shape.filters, isa)), NAN);
-    if (epilogue.residual) {
-      residual = blocked(epilogue.residual, shape.filters, shape.out_size());
-      epilogue.residual = residual.data();
-    }
+    const std::vector<T> from = plain ? std::vector<T>() : blocked(x.data(), shape.channels, shape.in_size());
+    std::vector<T> added;
+    std::vector<float> bias(static_cast<size_t>(padded(shape.filters, isa)), NAN);
+    if (residual) added = blocked(residual, shape.filters, shape.out_size());
     if (epilogue.row_bias) {
       std::copy(epilogue.row_bias, epilogue.row_bias + shape.filters, bias.begin());
       epilogue.row_bias = bias.data();
     }
-    std::vector<float> to(static_cast<size_t>(shape.batch * padded(shape.filters, isa) * shape.out_size()));
+    std::vector<T> to(static_cast<size_t>(shape.batch * padded(shape.filters, isa) * shape.out_size()));
     ThreadLimit limit(threads);
-    blocked_conv(shape, method, from.data(), packed.data(), to.data(), epilogue, isa);
+    const void* data = plain ? static_cast<const void*>(x.data()) : from.data();
+    blocked_conv<T>(shape, method, data, packed.data(), residual ? added.data() : nullptr, to.data(), epilogue, isa);
     std::vector<float> y(static_cast<size_t>(shape.batch * shape.filters * shape.out_size()));
     from_blocks(to.data(), shape.batch, shape.filters, shape.out_size(), y.data(), isa);
     return y;
   }
 };
 
-void check(const ConvShape& shape, bool plain = false) {
+std::vector<float> rounded(std::vector<float> values) {
+  for (float& value : values) value = static_cast<float>(BFloat16(value));
+  return values;
+}
+
+// With bf16 the numbers that go into the sums are those rounded; the result is rounded once. Winograd's bf16 factors
+// are rounded a second time.
+template <typename T>
+void check_as(const ConvShape& shape, bool plain, const std::vector<Isa>& isas) {
+  if (isas.empty()) return;
+  constexpr bool kShort = sizeof(T) == 2;
+  constexpr double kRounding = kShort ? 0x1.01p-8 : 0;
+  constexpr Precision kPrecision = kShort ? Precision::kBf16 : Precision::kF32;
   const std::vector<float> x = random_floats(shape.batch * shape.channels * shape.in_size(), 1);
   const int64_t depth = shape.channels / shape.groups * shape.kernel_size();
   const std::vector<float> weights = random_floats(shape.filters * depth, 2);
   const std::vector<float> bias = random_floats(shape.filters, 3);
   const std::vector<float> residual = random_floats(shape.batch * shape.filters * shape.out_size(), 4);
+  const std::vector<float> added = kShort ? rounded(residual) : residual;
+  const bool winograd = blocked_method(shape, plain, true, kPrecision) == BlockedMethod::kWinograd;
+  const bool twice = kShort && winograd && winograd_tile(shape, kPrecision) == 2;
   std::vector<double> magnitude;
-  const std::vector<double> expected = plain_conv(shape, x, weights, &magnitude);
-  for (Isa isa : tested_isas()) {
-    const Blocked conv{shape, plain, isa};
+  const std::vector<double> expected =
+      plain_conv(shape, kShort ? rounded(x) : x, kShort && !winograd ? rounded(weights) : weights, &magnitude);
+  const auto bound = [&](size_t i, double want) {
+    const double sums = (1.2e-7 * static_cast<double>(depth + 4) + (twice ? 0x1p-8 : 0)) * (magnitude[i] + 2);
+    return sums + kRounding * std::abs(want);
+  };
+  for (Isa isa : isas) {
+    const Blocked<T> conv{shape, plain, isa};
     Epilogue epilogue;
     epilogue.row_bias = bias.data();
-    epilogue.residual = residual.data();
     epilogue.activation = Activation::kLeakyRelu;
     epilogue.alpha = 0.5f;
-    const std::vector<float> y = conv.run(x, weights, epilogue);
+    const std::vector<float> y = conv.run(x, weights, residual.data(), epilogue);
     for (size_t i = 0; i < y.size(); ++i) {
-      double want = expected[i] + bias[i / shape.out_size() % shape.filters] + residual[i];
+      double want = expected[i] + bias[i / shape.out_size() % shape.filters] + added[i];
       if (want < 0) want *= 0.5;
-      CHECK_NEAR(y[i], want, 1.2e-7 * static_cast<double>(depth + 4) * (magnitude[i] + 2));
+      CHECK_NEAR(y[i], want, bound(i, want));
     }
-    CHECK(same_bits(y, conv.run(x, weights, epilogue, 1)));
+    CHECK(same_bits(y, conv.run(x, weights, residual.data(), epilogue, 1)));
     epilogue.residual_last = true;
     epilogue.activation = Activation::kRelu;
-    const std::vector<float> z = conv.run(x, weights, epilogue);
+    const std::vector<float> z = conv.run(x, weights, residual.data(), epilogue);
     for (size_t i = 0; i < z.size(); ++i) {
-      const double want = std::max(0.0, expected[i] + bias[i / shape.out_size() % shape.filters]) + residual[i];
-      CHECK_NEAR(z[i], want, 1.2e-7 * static_cast<double>(depth + 4) * (magnitude[i] + 2));
+      const double want = std::max(0.0, expected[i] + bias[i / shape.out_size() % shape.filters]) + added[i];
+      CHECK_NEAR(z[i], want, bound(i, want));
     }
   }
+}
+
+void check(const ConvShape& shape, bool plain = false) {
+  std::vector<Isa> with_bf16;
+  for (Isa isa : tested_isas())
+    if (has_bf16_blocks(isa)) with_bf16.push_back(isa);
+  check_as<float>(shape, plain, tested_isas());
+  check_as<BFloat16>(shape, plain, with_bf16);
 }
 
 TEST(blocked_direct) {
@@ -111,6 +139,9 @@ TEST(blocked_plain_input) {
   check(conv_2d({2, 3, 34, 1}, {29, 31}, {7, 7}, {2, 2}, {1, 1}, {3, 3, 3, 3}), true);
   check(conv_2d({1, 1, 8, 1}, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), true);
   check(conv_2d({1, 3, 20, 1}, {16, 16}, {4, 4}, {4, 4}, {1, 1}, {0, 0, 0, 0}), true);
+  check(conv_2d({2, 4, 18, 1}, {13, 11}, {3, 5}, {2, 1}, {1, 2}, {1, 4, 2, 3}), true);
+  check(conv_2d({1, 2, 5, 1}, {3, 2}, {3, 3}, {1, 1}, {1, 1}, {5, 5, 5, 5}), true);
+  check(conv_2d({1, 2, 40, 1}, {31, 1}, {3, 1}, {1, 1}, {2, 1}, {2, 0, 2, 0}), true);
   check(conv_2d({3, 2, 50, 1}, {13, 17}, {3, 5}, {1, 2}, {2, 1}, {4, 0, 1, 3}), true);
   check(conv_2d({1, 2, 16, 1}, {13, 17}, {3, 3}, {1, 2}, {1, 3}, {1, 3, 1, 3}), true);
   // Windows in the padding alone, and padding too large to be written out.
@@ -149,10 +180,10 @@ void check_expansion(int64_t channels, const ConvShape& s, Activation first, Act
     const int64_t all = padded(s.channels, isa);
     const std::vector<float> x = random_floats(s.batch * padded(channels, isa) * s.in_size(), 1);
     const std::vector<float> bias = random_floats(all, 4);
-    AlignedVector<float> packed(packed_blocked_size(expand, BlockedMethod::kDirect, isa));
-    pack_blocked(expand, BlockedMethod::kDirect, weights.data(), packed.data(), isa);
-    AlignedVector<float> packed_windows(packed_blocked_size(s, BlockedMethod::kDepthwise, isa));
-    pack_blocked(s, BlockedMethod::kDepthwise, windows.data(), packed_windows.data(), isa);
+    AlignedVector<float> packed(packed_blocked_size(expand, BlockedMethod::kDirect, Precision::kF32, isa));
+    pack_blocked(expand, BlockedMethod::kDirect, Precision::kF32, weights.data(), packed.data(), isa);
+    AlignedVector<float> packed_windows(packed_blocked_size(s, BlockedMethod::kDepthwise, Precision::kF32, isa));
+    pack_blocked(s, BlockedMethod::kDepthwise, Precision::kF32, windows.data(), packed_windows.data(), isa);
     Epilogue epilogue, last;
     epilogue.row_bias = bias.data();
     epilogue.activation = first;
@@ -161,8 +192,10 @@ void check_expansion(int64_t channels, const ConvShape& s, Activation first, Act
     last.beta = 2.0f;
     std::vector<float> between(static_cast<size_t>(s.batch * all * s.in_size()));
     std::vector<float> expected(static_cast<size_t>(s.batch * all * s.out_size())), y(expected.size());
-    blocked_conv(expand, BlockedMethod::kDirect, x.data(), packed.data(), between.data(), epilogue, isa);
-    blocked_conv(s, BlockedMethod::kDepthwise, between.data(), packed_windows.data(), expected.data(), last, isa);
+    blocked_conv<float>(expand, BlockedMethod::kDirect, x.data(), packed.data(), nullptr, between.data(), epilogue,
+                        isa);
+    blocked_conv<float>(s, BlockedMethod::kDepthwise, between.data(), packed_windows.data(), nullptr, expected.data(),
+                        last, isa);
     for (int threads : {0, 1}) {
       ThreadLimit limit(threads);
       std::fill(y.begin(), y.end(), NAN);
@@ -189,7 +222,7 @@ TEST(blocked_expansion) {
 TEST(blocked_winograd) {
   const auto check_tile = [](const ConvShape& shape, int tile) {
     CHECK(blocked_method(shape, false) == BlockedMethod::kWinograd);
-    CHECK_EQ(winograd_tile(shape), tile);
+    CHECK_EQ(winograd_tile(shape, Precision::kF32), tile);
     check(shape);
   };
   check_tile(conv_2d({2, 48, 40, 1}, {21, 75}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 4);
@@ -197,19 +230,29 @@ TEST(blocked_winograd) {
   check_tile(conv_2d({1, 16, 16, 1}, {64, 66}, {3, 3}, {1, 1}, {1, 1}, {0, 0, 0, 0}), 4);
   check_tile(conv_2d({9, 100, 90, 1}, {14, 14}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 2);
   check_tile(conv_2d({2, 70, 64, 1}, {7, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 2);
+  CHECK_EQ(winograd_tile(conv_2d({1, 130, 140, 1}, {14, 13}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), Precision::kBf16),
+           2);
+  check(conv_2d({2, 130, 140, 1}, {14, 13}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}));
+}
+
+template <typename T>
+void check_batches(const ConvShape& one, Isa isa) {
+  ConvShape three = one;
+  three.batch = 3;
+  const std::vector<float> x = random_floats(3 * one.channels * one.in_size(), 1);
+  const std::vector<float> weights = random_floats(one.filters * one.channels * one.kernel_size(), 2);
+  const std::vector<float> all = Blocked<T>{three, false, isa}.run(x, weights, nullptr, Epilogue());
+  const std::vector<float> first = Blocked<T>{one, false, isa}.run(x, weights, nullptr, Epilogue());
+  CHECK(std::memcmp(all.data(), first.data(), first.size() * sizeof(float)) == 0);
 }
 
 TEST(blocked_bits_do_not_depend_on_the_batch) {
   for (int64_t size : {7, 30}) {
     for (int64_t kernel : {1, 3}) {
       const ConvShape one = conv_2d({1, 24, 40, 1}, {size, size}, {kernel, kernel}, {1, 1}, {1, 1}, {1, 1, 1, 1});
-      ConvShape three = one;
-      three.batch = 3;
-      const std::vector<float> x = random_floats(3 * 24 * size * size, 1), weights = random_floats(40 * 24 * 9, 2);
       for (Isa isa : tested_isas()) {
-        const std::vector<float> all = Blocked{three, false, isa}.run(x, weights, Epilogue());
-        const std::vector<float> first = Blocked{one, false, isa}.run(x, weights, Epilogue());
-        CHECK(std::memcmp(all.data(), first.data(), first.size() * sizeof(float)) == 0);
+        check_batches<float>(one, isa);
+        if (has_bf16_blocks(isa)) check_batches<BFloat16>(one, isa);
       }
     }
   }

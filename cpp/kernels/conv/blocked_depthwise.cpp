@@ -21,8 +21,8 @@ constexpr int64_t kTasksPerThread = 8;
 
 const BlockedDepthwiseKernel& blocked_depthwise_kernel(Isa isa) { return for_isa(isa); }
 
-void blocked_depthwise(const ConvShape& s, const float* x, const float* packed, float* y, const Epilogue& epilogue,
-                       Isa isa) {
+void blocked_depthwise(const ConvShape& s, const float* x, const float* packed, const float* residual, float* y,
+                       const Epilogue& epilogue, Isa isa) {
   const BlockedDepthwiseKernel& kernel = blocked_depthwise_kernel(isa);
   const FilterTail tail = filter_tail(epilogue, isa);
   const int64_t block = channel_block(isa), blocks = (s.channels + block - 1) / block, taps = s.kernel_size();
@@ -45,7 +45,7 @@ void blocked_depthwise(const ConvShape& s, const float* x, const float* packed, 
       rows.weights = packed + channels * taps * block;
       rows.bias = epilogue.row_bias ? epilogue.row_bias + channels * block : nullptr;
       rows.y = y + begin * s.out[1] * block;
-      rows.residual = epilogue.residual ? epilogue.residual + begin * s.out[1] * block : nullptr;
+      rows.residual = residual ? residual + begin * s.out[1] * block : nullptr;
       kernel.rows(rows);
       begin += rows.row_end - rows.row_begin;
     }

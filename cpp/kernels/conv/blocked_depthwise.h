@@ -28,7 +28,8 @@ struct BlockedDepthwiseKernel {
 };
 const BlockedDepthwiseKernel& blocked_depthwise_kernel(Isa isa);
 
-void blocked_depthwise(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,
-                       Isa isa);
+// See blocked_conv (blocked.h).
+void blocked_depthwise(const ConvShape& shape, const float* x, const float* packed, const float* residual, float* y,
+                       const Epilogue& epilogue, Isa isa);
 
 }  // namespace sx

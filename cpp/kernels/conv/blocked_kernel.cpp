@@ -1,6 +1,10 @@
-// The table of channel-blocked convolution kernels by ISA.
+// The tables of channel-blocked convolution kernels by ISA.
 #include "kernels/conv/blocked_kernel.h"
 
+#include "base/error.h"
+#include "kernels/conv/blocked.h"
+
+#define SX_SIMD_BF16
 #define SX_SIMD_SOURCE "kernels/conv/blocked_kernel.simd.h"
 #include "kernels/foreach_isa.h"
 
@@ -9,21 +13,26 @@ namespace {
 SX_DEFINE_FOR_ISA(BlockedKernel, kBlockedKernel)
 }  // namespace
 
-const BlockedKernel& blocked_kernel(Isa isa) { return for_isa(isa); }
-
-void run_tiles(const BlockedKernel& kernel, BlockedTile tile, int64_t blocks, int64_t count) {
-  for (int i = 0; count > 0;) {
-    const int size = kernel.sizes[i];
-    if (size > count) {
-      ++i;
-      continue;
-    }
-    kernel.tiles[i][blocks - 1](tile);
-    count -= size;
-    tile.x += size * tile.x_step;
-    tile.y += size * tile.y_pixel;
-    if (tile.residual) tile.residual += size * tile.y_pixel;
-  }
+template <>
+const BlockedKernel& blocked_kernel<float>(Isa isa) {
+  return for_isa(isa);
 }
+
+#if defined(__x86_64__)
+bool has_bf16_blocks(Isa isa) { return isa >= Isa::kAvx512Bf16; }
+
+template <>
+const BlockedKernelOf<BFloat16>& blocked_kernel(Isa isa) {
+  SX_ASSERT(has_bf16_blocks(isa));
+  return bf16::kBlockedBf16Kernel;
+}
+#else
+bool has_bf16_blocks(Isa) { return false; }
+
+template <>
+const BlockedKernelOf<BFloat16>& blocked_kernel(Isa) {
+  assertion_failed("has_bf16_blocks(isa)", __FILE__, __LINE__);
+}
+#endif
 
 }  // namespace sx

@@ -5,12 +5,14 @@
 #include <cstring>
 
 #include "base/cpu.h"
+#include "base/float_types.h"
 #include "kernels/conv/conv_kernel.h"
 
 namespace sx {
 
 // The taps under a window, all of them within the data: blocks of channels, each with rows of columns. A tap reads
-// `length` inputs that follow one another, those of the last block `last_length`. Steps count floats.
+// `length` inputs that follow one another, those of the last block `last_length`. Steps of x count elements, those of w
+// 32-bit words.
 struct BlockedWindow {
   int64_t blocks = 1, rows = 1, columns = 1;
   int64_t x_block = 0, x_row = 0, x_column = 0;
@@ -23,38 +25,70 @@ constexpr int64_t kTileFilters = 2;
 // The most channels in a block, of any tier.
 constexpr int64_t kMaxBlock = 16;
 
-// Neighbouring outputs of one row whose windows are alike, for up to kTileFilters blocks of filters.
-struct BlockedTile {
-  const float* x = nullptr;  // the first tap of the first output
-  int64_t x_step = 0;        // between neighbouring outputs
+// Neighbouring outputs of one row whose windows are alike, for up to kTileFilters blocks of filters. Data are float, or
+// BFloat16 with sums in f32.
+template <typename T>
+struct BlockedTileOf {
+  const T* x = nullptr;  // the first tap of the first output
+  int64_t x_step = 0;    // between neighbouring outputs
   BlockedWindow window;
-  const float* weights = nullptr;  // of the first tap: [input][filters of the tile]
-  float* y = nullptr;
-  int64_t y_step = 0;               // between the two blocks of filters
-  int64_t y_pixel = 0;              // between neighbouring outputs
-  const float* bias = nullptr;      // a value for each filter, or null
-  const float* residual = nullptr;  // laid out as y, or null
+  // Of the first tap: [input][filters of the tile] in f32, [pair of inputs][filters of the tile] in bf16, the weight of
+  // the first of a pair in the low half of a word.
+  const float* weights = nullptr;
+  T* y = nullptr;
+  float* wide = nullptr;        // where bf16 data give f32 results, laid out as y, in the place of y
+  int64_t y_step = 0;           // between the two blocks of filters
+  int64_t y_pixel = 0;          // between neighbouring outputs
+  const float* bias = nullptr;  // a value for each filter, or null
+  const T* residual = nullptr;  // laid out as y, or null
   const FilterTail* tail = nullptr;
 };
-using BlockedTileFunction = void (*)(const BlockedTile&);
+using BlockedTile = BlockedTileOf<float>;
+template <typename T>
+using BlockedTileFunction = void (*)(const BlockedTileOf<T>&);
 
-struct BlockedKernel {
+// Outputs of one row of a depthwise convolution of bf16. A pair holds two pixels of a row, channel by channel; output p
+// meets those at pairs + i * row + p * step + j * group of rows i and groups j, the last at `last_group`. All in
+// elements.
+struct PairsDepthwise {
+  const BFloat16* pairs = nullptr;
+  int64_t row = 0, step = 0, group = 0, last_group = 0;
+  int64_t rows = 0, groups = 0;
+  const float* weights = nullptr;  // [row][group][channel] of two, the first in the low half
+  const float* bias = nullptr;     // for each channel, or null
+  BFloat16* y = nullptr;
+  const BFloat16* residual = nullptr;  // laid out as y, or null
+  const FilterTail* tail = nullptr;
+};
+template <typename T>
+struct BlockedKernelOf {
   int block;
   // The numbers of outputs that there are tiles for, from the most down to 1.
   const int* sizes;
   int size_count;
   // tiles[i][blocks of filters - 1] computes sizes[i] outputs.
-  const BlockedTileFunction (*tiles)[2];
+  const BlockedTileFunction<T> (*tiles)[2];
   // y = tail(x * scale + shift) for n elements of one block of channels; shift may be null.
-  void (*scale)(const float* x, const float* scale, const float* shift, float* y, int64_t n, const FilterTail& tail);
-  // For each channel of a block of `pixels`: its mean, and the sum of the squares of what it differs by.
-  void (*moments)(const float* x, int64_t pixels, float* mean, float* squares);
+  void (*scale)(const T* x, const float* scale, const float* shift, T* y, int64_t n, const FilterTail& tail);
+  // For each channel of a block of `pixels`: its mean, and the sum of the squares of what it differs by, which may be
+  // null.
+  void (*moments)(const T* x, int64_t pixels, float* mean, float* squares);
   // y[i * block + c] = x[c * stride + i] for c < channels and i < n, 0 for the other c of the block; and back.
-  void (*to_block)(const float* x, int64_t stride, int channels, int64_t n, float* y);
-  void (*from_block)(const float* x, int64_t stride, int channels, int64_t n, float* y);
+  void (*to_block)(const float* x, int64_t stride, int channels, int64_t n, T* y);
+  void (*from_block)(const T* x, int64_t stride, int channels, int64_t n, float* y);
+  // The same where the channels of a pixel follow one another: x[i * stride + c].
+  void (*to_block_from_last)(const float* x, int64_t stride, int channels, int64_t n, T* y);
+  void (*from_block_to_last)(const T* x, int64_t stride, int channels, int64_t n, float* y);
+  // Of bf16 only: pairs of pixel i of a row and pixel i + distance for i < n; and `outputs` of a row of a depthwise
+  // convolution.
+  void (*pair_pixels)(const T* x, int64_t distance, int64_t n, T* pairs);
+  void (*depthwise)(const PairsDepthwise& work, int64_t outputs);
 };
+using BlockedKernel = BlockedKernelOf<float>;
 
-const BlockedKernel& blocked_kernel(Isa isa);
+// That for BFloat16 asks for has_bf16_blocks(isa) (blocked.h).
+template <typename T = float>
+const BlockedKernelOf<T>& blocked_kernel(Isa isa);
 
 // y[i] = x[i] for a block of lanes, which come in fours.
 inline void copy_lanes(const float* x, int64_t block, float* y) {
@@ -62,6 +96,21 @@ inline void copy_lanes(const float* x, int64_t block, float* y) {
 }
 
 // `count` neighbouring outputs from where `tile` stands, for `blocks` blocks of filters.
-void run_tiles(const BlockedKernel& kernel, BlockedTile tile, int64_t blocks, int64_t count);
+template <typename T>
+void run_tiles(const BlockedKernelOf<T>& kernel, BlockedTileOf<T> tile, int64_t blocks, int64_t count) {
+  for (int i = 0; count > 0;) {
+    const int size = kernel.sizes[i];
+    if (size > count) {
+      ++i;
+      continue;
+    }
+    kernel.tiles[i][blocks - 1](tile);
+    count -= size;
+    tile.x += size * tile.x_step;
+    if (tile.wide) tile.wide += size * tile.y_pixel;
+    else tile.y += size * tile.y_pixel;
+    if (tile.residual) tile.residual += size * tile.y_pixel;
+  }
+}
 
 }  // namespace sx

@@ -13,7 +13,7 @@ SX_DEFINE_FOR_ISA(ConvKernel, kConvKernel)
 
 const ConvKernel& conv_kernel(Isa isa) { return for_isa(isa); }
 
-FilterTail filter_tail(const Epilogue& epilogue, Isa isa) {
+FilterTail filter_tail(const Epilogue& epilogue, Isa isa, Precision precision) {
   FilterTail tail;
   tail.scale = epilogue.scale;
   tail.has_bias = epilogue.row_bias != nullptr;
@@ -27,7 +27,7 @@ FilterTail filter_tail(const Epilogue& epilogue, Isa isa) {
     tail.low = relu ? 0.0f : epilogue.alpha;
     tail.high = relu ? std::numeric_limits<float>::infinity() : epilogue.beta;
   } else if (epilogue.activation != Activation::kNone) {
-    tail.activate = activation_function(epilogue.activation, isa);
+    tail.activate = activation_function(epilogue.activation, isa, precision);
   }
   return tail;
 }

@@ -29,8 +29,9 @@ struct FilterTail {
   float alpha = 0.0f, beta = 0.0f;
 };
 
-// All of an epilogue but its row_bias and residual, which the caller sets for each filter.
-FilterTail filter_tail(const Epilogue& epilogue, Isa isa);
+// All of an epilogue but its row_bias and residual, which the caller sets for each filter. The precision is that of
+// what the results are kept in.
+FilterTail filter_tail(const Epilogue& epilogue, Isa isa, Precision precision = Precision::kF32);
 
 // A convolution of up to kFewFilters filters.
 constexpr int64_t kFewFilters = 8;

@@ -138,7 +138,7 @@ class Stacked {
     const int64_t first = group * kTileFilters * block_;
     if (transposed_) return pack_transposed(first, packed);
     pack_blocked_filters(std::min(kTileFilters * block_, shape_.filters - first), sources_, taps_, pixel_,
-                         weights_ + first * sources_ * taps_, packed, isa_);
+                         Precision::kF32, weights_ + first * sources_ * taps_, packed, isa_);
   }
   void pack_transposed(int64_t first, float* packed) const {
     const int64_t width = std::min(kTileFilters, out_blocks_ - first / block_) * block_;

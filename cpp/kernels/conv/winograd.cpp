@@ -2,6 +2,8 @@
 #include "kernels/conv/winograd.h"
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "base/scratch.h"
@@ -18,32 +20,38 @@ namespace {
 constexpr int64_t kOwnFloats = 192 << 10;
 constexpr int64_t kSharedFloats = 4 << 20;
 // See cheapest_tile. Weights that are packed for every run are so for a batch.
-constexpr double kReadCost = 15, kPackCost = 6, kTransformCost = 10;
-// Tiles of 4 take 2.25 times the memory of tiles of 2 for weights that are kept, which less than this part of their
-// cost is worth.
+constexpr double kReadCost = 15, kPackCost = 6, kTransformCost = 10, kGoodDeal = 0.8;
+// Tiles of 4 take more memory than tiles of 2 for weights that are kept (2.25 times, or 4.5 times where those of tiles
+// of 2 are bf16), which less than this part of their cost is worth.
 constexpr double kWorthMemory = 0.86;
 // Weights beyond this many floats are not read anew for each thread's own tiles.
 constexpr int64_t kNearWeights = 1 << 20;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// The convolution of a batch. Groups of tiles go through three stages; each may be split over threads.
+// Whether the tiles of a precision are products of bf16.
+bool multiplies_bf16(Precision precision, int out) { return precision == Precision::kBf16 && out == 2; }
+
+// The convolution of a batch, with products of elements P. Groups of tiles go through three stages; each may be split
+// over threads.
+template <typename T, typename P>
 class Winograd {
  public:
-  Winograd(const ConvShape& shape, int tile, bool stacked, const float* x, const float* packed, float* y,
+  Winograd(const ConvShape& shape, int tile, bool stacked, const T* x, const float* packed, const T* residual, T* y,
            const Epilogue& epilogue, Isa isa)
       : shape_(shape),
         stacked_(stacked),
         x_(x),
         packed_(packed),
+        residual_(residual),
         y_(y),
         epilogue_(epilogue),
-        tail_(filter_tail(epilogue, isa)),
-        products_(blocked_kernel(isa)),
+        tail_(filter_tail(epilogue, isa, precision_of<T>)),
+        products_(blocked_kernel<P>(isa)),
         block_(products_.block),
         out_(tile),
         taps_((out_ + 2) * (out_ + 2)),
-        kernel_(winograd_kernel(isa, out_)),
+        kernel_(winograd_kernel<T>(isa, out_)),
         channel_blocks_(ceil_div(shape.channels, block_)),
         filter_blocks_(ceil_div(shape.filters, block_)),
         tile_columns_(ceil_div(shape.out[1], out_)),
@@ -89,7 +97,7 @@ class Winograd {
   // Tiles [first, first + tiles). v is [tap][block of channels][tile][lane], m the same with filters.
   struct Group {
     int64_t first, tiles;
-    float* v;
+    P* v;
     int64_t v_step;  // between taps
     float* m;
     int64_t m_step;
@@ -100,9 +108,11 @@ class Winograd {
     // A cache line more than a power of two, so that the taps of a tile do not share one set of the cache.
     group.v_step = channel_blocks_ * tiles * block_ + 16;
     group.m_step = filter_blocks_ * tiles * block_ + 16;
-    group.v = static_cast<float*>(thread_scratch(
-        ScratchSlot::kPackB, static_cast<size_t>(taps_ * (group.v_step + group.m_step)) * sizeof(float)));
-    group.m = group.v + taps_ * group.v_step;
+    const size_t v_bytes = static_cast<size_t>(taps_ * group.v_step) * sizeof(P);
+    const size_t m_bytes = static_cast<size_t>(taps_ * group.m_step) * sizeof(float);
+    auto* bytes = static_cast<unsigned char*>(thread_scratch(ScratchSlot::kPackB, v_bytes + m_bytes));
+    group.m = reinterpret_cast<float*>(bytes);
+    group.v = reinterpret_cast<P*>(bytes + m_bytes);
     return group;
   }
 
@@ -132,13 +142,12 @@ class Winograd {
       const int64_t channels = item / group.tiles, tile = item % group.tiles;
       const Place place = place_of(group.first + tile);
       const int64_t top = place.top - shape_.pad_begin[0], left = place.left - shape_.pad_begin[1];
-      WinogradInput in;
+      WinogradInput<T> in;
       in.column_step = column_step();
       in.row_step = width * in.column_step;
       const int64_t at =
           plane(place, channels, channel_blocks_, height * width) + (top * width + left) * in.column_step;
-      in.x =
-          reinterpret_cast<const float*>(reinterpret_cast<uintptr_t>(x_) + static_cast<uintptr_t>(at) * sizeof(float));
+      in.x = reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(x_) + static_cast<uintptr_t>(at) * sizeof(T));
       inside(top, height, &in.row_begin, &in.row_end);
       inside(left, width, &in.column_begin, &in.column_end);
       kernel_.transform_input(in, group.v + item * block_, group.v_step);
@@ -146,7 +155,8 @@ class Winograd {
   }
 
   void multiply(const Group& group, int64_t tap, int64_t group_begin, int64_t group_end) const {
-    BlockedTile work;
+    constexpr int64_t kInWord = sizeof(float) / sizeof(P);
+    BlockedTileOf<P> work;
     const FilterTail none;
     work.tail = &none;
     work.x_step = block_;
@@ -159,10 +169,12 @@ class Winograd {
     for (int64_t filters = group_begin; filters < group_end; ++filters) {
       const int64_t first = filters * kTileFilters;
       const int64_t blocks = std::min(kTileFilters, filter_blocks_ - first);
-      work.window.w_block = block_ * blocks * block_;
-      work.weights = packed_ + (tap * filter_blocks_ + first) * block_ * channel_blocks_ * block_;
+      work.window.w_block = block_ / kInWord * blocks * block_;
+      work.weights = packed_ + (tap * filter_blocks_ + first) * block_ * channel_blocks_ * (block_ / kInWord);
       work.x = group.v + tap * group.v_step;
-      work.y = group.m + tap * group.m_step + first * group.tiles * block_;
+      float* to = group.m + tap * group.m_step + first * group.tiles * block_;
+      if constexpr (std::is_same_v<P, float>) work.y = to;
+      else work.wide = to;
       run_tiles(products_, work, blocks, group.tiles);
     }
   }
@@ -175,9 +187,9 @@ class Winograd {
       const Place place = place_of(group.first + tile);
       const int64_t at =
           plane(place, filters, filter_blocks_, height * width) + (place.top * width + place.left) * column_step();
-      WinogradOutput out;
+      WinogradOutput<T> out;
       out.y = y_ + at;
-      out.residual = epilogue_.residual ? epilogue_.residual + at : nullptr;
+      out.residual = residual_ ? residual_ + at : nullptr;
       out.bias = epilogue_.row_bias ? epilogue_.row_bias + filters * block_ : nullptr;
       out.column_step = column_step();
       out.row_step = width * out.column_step;
@@ -189,16 +201,17 @@ class Winograd {
 
   const ConvShape& shape_;
   const bool stacked_;
-  const float* x_;
+  const T* x_;
   const float* packed_;
-  float* y_;
+  const T* residual_;
+  T* y_;
   const Epilogue& epilogue_;
   const FilterTail tail_;
-  const BlockedKernel& products_;
+  const BlockedKernelOf<P>& products_;
   const int64_t block_;
   const int out_;
   const int taps_;
-  const WinogradKernel& kernel_;
+  const WinogradKernel<T>& kernel_;
   const int64_t channel_blocks_, filter_blocks_;
   const int64_t tile_columns_;
   const int64_t tiles_of_image_;
@@ -215,27 +228,31 @@ bool fits(const ConvShape& shape) {
 // The tile that costs least in multiply-adds, for one image: the products; the transforms; and the reading of the
 // weights, of which one takes as long as about `read` multiply-adds. A direct sum takes `direct_taps` for each output.
 // Tiles of 4 have to cost less than the part `worth` of what tiles of 2 do.
-int cheapest_tile(const ConvShape& shape, double read, double direct_taps, double worth) {
+int cheapest_tile(const ConvShape& shape, Precision precision, double read, double direct_taps, double worth) {
   const auto channels = static_cast<double>(shape.channels), filters = static_cast<double>(shape.filters);
-  const double direct = channels * filters * (direct_taps * static_cast<double>(shape.out_size()) + 9 * read);
+  const double bf16 = 0.5;  // of the time and memory that f32 takes
+  const double part = precision == Precision::kBf16 ? bf16 : 1.0;
+  const double direct = channels * filters * part * (direct_taps * static_cast<double>(shape.out_size()) + 9 * read);
   double least = direct;
   int best = 0;
   for (int out : {2, 4}) {
     const int64_t tiles = ceil_div(shape.out[0], out) * ceil_div(shape.out[1], out);
     const double taps = (out + 2) * (out + 2);
-    const double cost = taps * (channels * filters * (static_cast<double>(tiles) + read) +
+    const double product = multiplies_bf16(precision, out) ? bf16 : 1.0;
+    const double cost = taps * (channels * filters * product * (static_cast<double>(tiles) + read) +
                                 kTransformCost * (channels + filters) * static_cast<double>(tiles));
-    if (cost >= (best == 2 ? worth * least : least)) continue;
+    // Factors that are rounded to bf16 once more are worth it for a good deal of time only.
+    const double share = multiplies_bf16(precision, out) ? kGoodDeal : best == 2 ? worth : 1.0;
+    if (cost >= share * least) continue;
     least = cost;
     best = out;
   }
   return best;
 }
 
-int64_t packed_size(const ConvShape& shape, int tile, Isa isa) {
-  const int64_t in = tile + 2;
-  const int64_t block = channel_block(isa);
-  return checked_mul(in * in * block * block,
+int64_t packed_size(const ConvShape& shape, int tile, Precision precision, Isa isa) {
+  const int64_t in = tile + 2, block = channel_block(isa), in_word = multiplies_bf16(precision, tile) ? 2 : 1;
+  return checked_mul(in * in * block * block / in_word,
                      checked_mul(ceil_div(shape.filters, block), ceil_div(shape.channels, block)));
 }
 
@@ -254,13 +271,17 @@ ConvShape shape_in(const ConvShape& shape, bool transposed) { return transposed 
 
 }  // namespace
 
-int winograd_tile(const ConvShape& shape) { return fits(shape) ? cheapest_tile(shape, kReadCost, 9, kWorthMemory) : 0; }
+int winograd_tile(const ConvShape& shape, Precision precision) {
+  return fits(shape) ? cheapest_tile(shape, precision, kReadCost, 9, kWorthMemory) : 0;
+}
 
-int64_t packed_winograd_size(const ConvShape& shape, Isa isa) { return packed_size(shape, winograd_tile(shape), isa); }
+int64_t packed_winograd_size(const ConvShape& shape, Precision precision, Isa isa) {
+  return packed_size(shape, winograd_tile(shape, precision), precision, isa);
+}
 
-void pack_winograd(const ConvShape& shape, const float* weights, float* packed, Isa isa) {
+void pack_winograd(const ConvShape& shape, Precision precision, const float* weights, float* packed, Isa isa) {
   // U = G w G^T, in f64.
-  const int in = winograd_tile(shape) + 2;
+  const int in = winograd_tile(shape, precision) + 2;
   constexpr double kA2 = kWinogradA * kWinogradA, kB2 = kWinogradB * kWinogradB;
   constexpr double kOfA = 1 / (2 * kA2 * (kA2 - kB2)), kOfB = 1 / (2 * kB2 * (kB2 - kA2));
   constexpr double kTwo[4][3] = {{-1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
@@ -271,10 +292,11 @@ void pack_winograd(const ConvShape& shape, const float* weights, float* packed, 
                                   {kOfB, -kWinogradB * kOfB, kB2 * kOfB},
                                   {0, 0, 1}};
   const double (*g)[3] = in == 4 ? kTwo : kFour;
-  // [tap][group of filters][channel][filter of the group]
+  // [tap][group of filters][channel, or pair of channels][filter of the group]
   const int64_t block = channel_block(isa), width = kTileFilters * block;
   const int64_t padded = ceil_div(shape.channels, block) * block, all = ceil_div(shape.filters, block) * block;
-  const int64_t step = padded * all, blocks = padded / block;
+  const int64_t in_word = multiplies_bf16(precision, in - 2) ? 2 : 1;
+  const int64_t step = padded / in_word * all, blocks = padded / block;
   parallel_for(ceil_div(shape.filters, width) * blocks, 1, [&](int64_t begin, int64_t end) {
     float w[9][kTileFilters * kMaxBlock];
     double half[kMaxWinogradIn][3][kTileFilters * kMaxBlock];
@@ -289,20 +311,38 @@ void pack_winograd(const ConvShape& shape, const float* weights, float* packed, 
           for (int k = 0; k < 3; ++k)
             for (int64_t f = 0; f < group_width; ++f)
               half[i][k][f] = g[i][0] * w[k][f] + g[i][1] * w[3 + k][f] + g[i][2] * w[6 + k][f];
-        float* to = packed + first * padded + c * group_width;
+        float* to = packed + first * (padded / in_word) + c / in_word * group_width;
         for (int i = 0; i < in; ++i)
           for (int j = 0; j < in; ++j, to += step)
-            for (int64_t f = 0; f < group_width; ++f)
-              to[f] = static_cast<float>(half[i][0][f] * g[j][0] + half[i][1][f] * g[j][1] + half[i][2][f] * g[j][2]);
+            for (int64_t f = 0; f < group_width; ++f) {
+              const auto weight =
+                  static_cast<float>(half[i][0][f] * g[j][0] + half[i][1][f] * g[j][1] + half[i][2][f] * g[j][2]);
+              if (in_word == 1) {
+                to[f] = weight;
+                continue;
+              }
+              const BFloat16 rounded(weight);
+              std::memcpy(reinterpret_cast<BFloat16*>(to + f) + c % 2, &rounded, sizeof(rounded));
+            }
       }
     }
   });
 }
 
-void winograd(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,
-              Isa isa) {
-  Winograd(shape, winograd_tile(shape), false, x, packed, y, epilogue, isa).run();
+template <typename T>
+void winograd(const ConvShape& shape, const T* x, const float* packed, const T* residual, T* y,
+              const Epilogue& epilogue, Isa isa) {
+  const int tile = winograd_tile(shape, precision_of<T>);
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (multiplies_bf16(Precision::kBf16, tile))
+      return Winograd<T, T>(shape, tile, false, x, packed, residual, y, epilogue, isa).run();
+  }
+  Winograd<T, float>(shape, tile, false, x, packed, residual, y, epilogue, isa).run();
 }
+
+template void winograd(const ConvShape&, const float*, const float*, const float*, float*, const Epilogue&, Isa);
+template void winograd(const ConvShape&, const BFloat16*, const float*, const BFloat16*, BFloat16*, const Epilogue&,
+                       Isa);
 
 int stacked_winograd_tile(const ConvShape& given, bool transposed) {
   if (!fits(given)) return 0;
@@ -317,7 +357,7 @@ int stacked_winograd_tile(const ConvShape& given, bool transposed) {
     }
     taps *= static_cast<double>(met) / static_cast<double>(std::max<int64_t>(1, shape.out[axis]));
   }
-  return cheapest_tile(shape, kPackCost, taps, 1.0);
+  return cheapest_tile(shape, Precision::kF32, kPackCost, taps, 1.0);
 }
 
 namespace {
@@ -325,7 +365,7 @@ namespace {
 // The weights of `shape` for one run; `transposed`: they are those of the convolution that it is the transpose of.
 void pack_for_run(const ConvShape& shape, int tile, bool transposed, const float* weights, float* packed, Isa isa) {
   // [tap][group of filters][channel][filter of the group]
-  const WinogradKernel& kernel = winograd_kernel(isa, tile);
+  const WinogradKernel<float>& kernel = winograd_kernel<float>(isa, tile);
   const BlockedKernel& turns = blocked_kernel(isa);
   const int64_t block = turns.block, width = kTileFilters * block;
   const int64_t padded = ceil_div(shape.channels, block) * block, all = ceil_div(shape.filters, block) * block;
@@ -354,10 +394,10 @@ void stacked_winograd(const ConvShape& given, bool transposed, const float* x, c
                       const Epilogue& epilogue, Isa isa) {
   const ConvShape shape = shape_in(given, transposed);
   const int tile = stacked_winograd_tile(given, transposed);
-  const auto bytes = static_cast<size_t>(checked_mul(packed_size(shape, tile, isa), sizeof(float)));
+  const auto bytes = static_cast<size_t>(checked_mul(packed_size(shape, tile, Precision::kF32, isa), sizeof(float)));
   auto* packed = static_cast<float*>(thread_scratch(ScratchSlot::kPackA, bytes));
   pack_for_run(shape, tile, transposed, weights, packed, isa);
-  Winograd(shape, tile, true, x, packed, y, epilogue, isa).run();
+  Winograd<float, float>(shape, tile, true, x, packed, epilogue.residual, y, epilogue, isa).run();
 }
 
 }  // namespace sx

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "base/cpu.h"
+#include "base/float_types.h"
 #include "kernels/conv/conv_kernel.h"
 
 namespace sx {
@@ -16,32 +18,40 @@ constexpr int kMaxWinogradIn = 6;
 constexpr float kWinogradA = 0.75f;
 constexpr float kWinogradB = 1.5f;
 
-// One tile of one block of channels; strides count floats.
+// One tile of one block of channels; strides count elements. Data are float or BFloat16, all else is f32.
+template <typename T>
 struct WinogradInput {
-  const float* x;          // the first element of the window, which may lie outside of the data
+  const T* x;              // the first element of the window, which may lie outside of the data
   int64_t row_step;        // between rows of the window
   int64_t column_step;     // and between its columns
   int row_begin, row_end;  // the part of the window that holds data; the rest reads as 0
   int column_begin, column_end;
 };
+template <typename T>
 struct WinogradOutput {
-  float* y;               // the first output
-  const float* residual;  // laid out as y, or null
-  const float* bias;      // of the block, or null
+  T* y;               // the first output
+  const T* residual;  // laid out as y, or null
+  const float* bias;  // of the block, or null
   int64_t row_step, column_step;
   int rows, columns;  // how many of the outputs exist
 };
 
+// What is multiplied: f32, but that bf16 data are multiplied as bf16 with tiles of 2 x 2, which lose few digits.
+template <typename T, int kOut>
+using WinogradFactor = std::conditional_t<kOut == 2, T, float>;
+
+template <typename T>
 struct WinogradKernel {
-  // v[p * v_step + lane] = (B^T d B)[p] for the window d.
-  void (*transform_input)(const WinogradInput& in, float* v, int64_t v_step);
+  // v[p * v_step + lane] = (B^T d B)[p] for the window d; v is of WinogradFactor.
+  void (*transform_input)(const WinogradInput<T>& in, void* v, int64_t v_step);
   // y = tail(A^T m A) where m[p * m_step + lane] is element p.
-  void (*transform_output)(const float* m, int64_t m_step, const WinogradOutput& out, const FilterTail& tail);
+  void (*transform_output)(const float* m, int64_t m_step, const WinogradOutput<T>& out, const FilterTail& tail);
   // u[p * u_step + lane] = (G w G^T)[p], where w[tap * w_step + lane] is weight `tap`.
   void (*transform_weights)(const float* w, int64_t w_step, float* u, int64_t u_step);
 };
 
-// `out` is 2 or 4.
-const WinogradKernel& winograd_kernel(Isa isa, int out);
+// `out` is 2 or 4; that for BFloat16 asks for has_bf16_blocks(isa) (blocked.h).
+template <typename T>
+const WinogradKernel<T>& winograd_kernel(Isa isa, int out);
 
 }  // namespace sx

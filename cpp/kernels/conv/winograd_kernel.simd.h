@@ -1,10 +1,17 @@
-// The Winograd transforms for one ISA; every lane is a channel.
+// The Winograd transforms for one ISA, of f32 data or of bf16 where blocks hold it; every lane is a channel.
 namespace sx {
 namespace SX_ISA {
 
 #include "kernels/vec.h"
+#include "kernels/vec_bf16.h"
 
-namespace winograd_f32 {
+namespace winograd {
+
+#if SX_ISA_LEVEL >= 4
+using Element = BFloat16;
+#else
+using Element = float;
+#endif
 
 constexpr float kA = kWinogradA, kB = kWinogradB;
 constexpr float kA2 = kA * kA, kB2 = kB * kB, kA3 = kA2 * kA, kB3 = kB2 * kB;
@@ -48,7 +55,8 @@ SX_INLINE void times_at(F* m, int step) {
 }
 
 template <int kOut>
-void transform_input(const WinogradInput& in, float* v, int64_t v_step) {
+void transform_input(const WinogradInput<Element>& in, void* to, int64_t v_step) {
+  auto* v = static_cast<WinogradFactor<Element, kOut>*>(to);
   constexpr int kIn = kOut + 2;
   F d[kIn * kIn];
   if (in.row_begin == 0 && in.row_end == kIn && in.column_begin == 0 && in.column_end == kIn) {
@@ -61,10 +69,11 @@ void transform_input(const WinogradInput& in, float* v, int64_t v_step) {
     // Addresses of the part that holds data only: the others may lie outside of any object.
     for (int i = 0; i < kIn * kIn; ++i) d[i] = F{};
     for (int i = in.row_begin; i < in.row_end; ++i) {
-      const uintptr_t row = reinterpret_cast<uintptr_t>(in.x) + static_cast<uintptr_t>(i * in.row_step) * sizeof(float);
+      const uintptr_t row =
+          reinterpret_cast<uintptr_t>(in.x) + static_cast<uintptr_t>(i * in.row_step) * sizeof(Element);
       for (int j = in.column_begin; j < in.column_end; ++j)
         d[i * kIn + j] =
-            load(reinterpret_cast<const float*>(row + static_cast<uintptr_t>(j * in.column_step) * sizeof(float)));
+            load(reinterpret_cast<const Element*>(row + static_cast<uintptr_t>(j * in.column_step) * sizeof(Element)));
     }
   }
 #pragma GCC unroll 6
@@ -78,7 +87,7 @@ void transform_input(const WinogradInput& in, float* v, int64_t v_step) {
 }
 
 template <int kOut>
-void transform_output(const float* m, int64_t m_step, const WinogradOutput& out, const FilterTail& tail) {
+void transform_output(const float* m, int64_t m_step, const WinogradOutput<Element>& out, const FilterTail& tail) {
   constexpr int kIn = kOut + 2;
   F d[kIn * kIn];
 #pragma GCC unroll 6
@@ -95,8 +104,8 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput& out,
   for (int i = 0; i < kOut; ++i) {
     if (i >= out.rows) break;
     times_at<kOut>(d + i * kIn, 1);
-    float* y = out.y + i * out.row_step;
-    const float* residual = out.residual ? out.residual + i * out.row_step : nullptr;
+    Element* y = out.y + i * out.row_step;
+    const Element* residual = out.residual ? out.residual + i * out.row_step : nullptr;
 #pragma GCC unroll 4
     for (int j = 0; j < kOut; ++j) {
       F v = d[i * kIn + j] + bias;
@@ -162,11 +171,18 @@ void transform_weights(const float* w, int64_t w_step, float* u, int64_t u_step)
 }
 
 template <int kOut>
-constexpr WinogradKernel kTransforms = {transform_input<kOut>, transform_output<kOut>, transform_weights<kOut>};
+constexpr WinogradKernel<Element> kTransforms = {transform_input<kOut>, transform_output<kOut>,
+                                                 transform_weights<kOut>};
+constexpr WinogradKernels<Element> kKernels = {kTransforms<2>, kTransforms<4>};
 
-}  // namespace winograd_f32
+}  // namespace winograd
 
-constexpr WinogradKernels kWinogradKernels = {winograd_f32::kTransforms<2>, winograd_f32::kTransforms<4>};
+#if SX_ISA_LEVEL >= 4
+constexpr const WinogradKernels<BFloat16>& kWinogradBf16Kernels = winograd::kKernels;
+using avx512::kWinogradKernels;
+#else
+constexpr const WinogradKernels<float>& kWinogradKernels = winograd::kKernels;
+#endif
 
 }  // namespace SX_ISA
 }  // namespace sx

@@ -1,6 +1,8 @@
 // The table of bf16 GEMM kernels by ISA.
 #include "kernels/gemm/gemm_bf16_kernel.h"
 
+#include "base/float_types.h"
+
 #define SX_SIMD_BF16
 #define SX_SIMD_SOURCE "kernels/gemm/gemm_bf16_kernel.simd.h"
 #include "kernels/foreach_isa.h"
