@@ -150,7 +150,7 @@ def test_training_steps(tmp_path: pathlib.Path) -> None:
     times, means, profile = json.loads(table.read_text())["tables"]
     assert [row["runtime"] for row in times["rows"]] == ["sardonyx"] and times["rows"][0]["peak_mib"] > 0
     assert means["rows"] == []
-    assert {"Gemm"} <= {row["operator"].split()[0] for row in profile["rows"]}
+    assert {"sardonyx::MatMul"} <= {row["operator"].split()[0] for row in profile["rows"]}
 
 
 def test_training_beside_torch(tmp_path: pathlib.Path) -> None:

@@ -13,7 +13,8 @@ namespace {
 // An update of more nodes than these is left where it is.
 constexpr size_t kMaxNodes = 64;
 
-// Moves nodes whose results are larger than what they are the last to read to just before the first reader.
+// Moves nodes to just before the first reader of their results, where those are larger than what would live longer for
+// it: values that nothing reads later.
 std::vector<NodeId> compute_late(const Graph& graph, const std::vector<NodeId>& order,
                                  const std::vector<size_t>& bytes) {
   std::vector<int> unread(graph.value_limit(), 0);  // readers that are not placed yet
@@ -36,7 +37,8 @@ std::vector<NodeId> compute_late(const Graph& graph, const std::vector<NodeId>& 
       made += bytes[static_cast<size_t>(output)];
     }
     for (ValueId read : node.inputs)
-      if (read != kNone && graph.value(read).producer != kNone && readers[static_cast<size_t>(read)] == 1)
+      if (read != kNone && graph.value(read).producer != kNone &&
+          unread[static_cast<size_t>(read)] == readers[static_cast<size_t>(read)])
         freed += bytes[static_cast<size_t>(read)];
     return made > freed;
   };
