@@ -95,7 +95,12 @@ double int8_ceiling(int threads) {
     sx::parallel_for(threads, 1, [&](int64_t, int64_t) {
       std::vector<int32_t> a(static_cast<size_t>(kernel.mr * units)), b(static_cast<size_t>(kernel.nr * units)),
           sums(static_cast<size_t>(kernel.mr * kernel.nr));
-      for (int i = 0; i < repeats; ++i) kernel.tiles[kernel.mr - 1][1](units, a.data(), b.data(), false, sums.data());
+      sx::Int8Operands operands;
+      operands.units = units;
+      operands.a = reinterpret_cast<const uint8_t*>(a.data());
+      operands.a_step = 4 * units;
+      operands.b = b.data();
+      for (int i = 0; i < repeats; ++i) kernel.tiles[kernel.mr - 1][1](operands, false, sums.data());
     });
   });
   return 2.0 * static_cast<double>(units * kernel.group * kernel.mr * kernel.nr) * repeats * threads / seconds;
