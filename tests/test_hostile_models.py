@@ -302,9 +302,13 @@ def test_flipped_bytes(seed: int) -> None:
         attempt(bytes(changed))
 
 
-@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose", "QLinearConv", "MaxPool", "AveragePool", "LpPool"])
-def test_windows_of_any_size(operator: str) -> None:
-    """Strides, dilations and pads up to what an attribute may hold: a result or an error."""
+@pytest.mark.parametrize(
+    ("operator", "fed"),
+    [(name, False) for name in ("Conv", "ConvTranspose", "QLinearConv", "MaxPool", "AveragePool", "LpPool")]
+    + [("Conv", True), ("ConvTranspose", True)],
+)
+def test_windows_of_any_size(operator: str, fed: bool) -> None:
+    """Strides, dilations and pads up to what an attribute may hold: a result or an error. `fed`: weights are inputs."""
     extents = [1, 2, 3, 2**30 - 1, 2**30]
     source = random.Random(7)
     for _ in range(200):
@@ -332,9 +336,12 @@ def test_windows_of_any_size(operator: str) -> None:
             constants["u"] = np.ones([16, channels, 1, 1], np.float32)
         initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
         kind = helper.np_dtype_to_tensor_dtype(feed.dtype)
-        graph = helper.make_graph(
-            nodes, "g", [info("x", kind, feed.shape)], [info(nodes[-1].output[0], kind, None)], initializers
-        )
+        feeds = {"x": feed}
+        if fed:  # as in training
+            initializers.clear()
+            feeds |= constants
+        inputs = [info(name, kind, value.shape) for name, value in feeds.items()]
+        graph = helper.make_graph(nodes, "g", inputs, [info(nodes[-1].output[0], kind, None)], initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
         with contextlib.suppress(errors.Error):
-            session(model.SerializeToString()).run(None, {"x": feed})
+            session(model.SerializeToString()).run(None, feeds)

@@ -9,7 +9,19 @@
 
 namespace sx {
 
-WindowLayout::WindowLayout(const ConvShape& shape) : shape_(shape) {
+namespace {
+
+// A stride between outputs of which there is one says nothing, but copies would have as many phases.
+ConvShape without_idle_strides(ConvShape shape) {
+  for (int axis = 0; axis < shape.rank; ++axis)
+    if (shape.out[axis] == 1) shape.stride[axis] = 1;
+  return shape;
+}
+
+}  // namespace
+
+WindowLayout::WindowLayout(const ConvShape& given) : shape_(without_idle_strides(given)) {
+  const ConvShape& shape = shape_;
   const int last = shape.rank - 1;
   SX_ASSERT(shape.rank >= 1 && shape.rank <= kMaxSpatialRank);
   in_place_ = shape.stride[last] == 1;

@@ -19,7 +19,7 @@ void copy_row_plainly(const T* in, T* out, int64_t size, int64_t begin, int64_t 
 // first all multiples of it, then those one further, and so on.
 class WindowLayout {
  public:
-  explicit WindowLayout(const ConvShape& shape);
+  explicit WindowLayout(const ConvShape& given);
 
   // Whether the input can be read where it stands.
   bool in_place() const { return in_place_; }
