@@ -345,3 +345,53 @@ def test_windows_of_any_size(operator: str, fed: bool) -> None:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
         with contextlib.suppress(errors.Error):
             session(model.SerializeToString()).run(None, feeds)
+
+
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool", "LpPool"])
+@pytest.mark.parametrize("convolution", ["none", "constant", "fed", "quantized"])
+def test_pools_of_far_more_taps_than_data(operator: str, convolution: str) -> None:
+    """Windows that end at each element in turn: a cumulative maximum, mean or norm. 1x1 convolutions that change
+    nothing put the pool on plain, blocked, stacked and 8-bit data."""
+    if convolution == "quantized" and operator != "MaxPool":
+        pytest.skip("only maxima run on bytes")
+    extent, channels = 2**30, 16
+    x = np.random.default_rng(3).integers(0, 200, (2, channels, 5, 7))
+    feeds = {"x": x.astype(np.uint8 if convolution == "quantized" else np.float32)}
+    weights = np.eye(channels, dtype=np.int8 if convolution == "quantized" else np.float32)[..., None, None]
+    constants: dict[str, Any] = {"w": weights}
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"])]
+    if convolution == "none":
+        nodes = [helper.make_node("Identity", ["x"], ["c"])]
+    elif convolution == "fed":
+        feeds["w"] = constants.pop("w")
+    elif convolution == "quantized":
+        constants |= {"s": np.float32(1), "z": np.uint8(0), "wz": np.int8(0)}
+        nodes = [helper.make_node("QLinearConv", ["x", "s", "z", "w", "s", "wz", "s", "z"], ["c"])]
+    window = {"kernel_shape": [extent, extent], "pads": [extent - 1, extent - 1, 0, 0]}
+    nodes.append(helper.make_node(operator, ["c"], ["y"], **window))
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    kind = helper.np_dtype_to_tensor_dtype(feeds["x"].dtype)
+    inputs = [info(name, kind, value.shape) for name, value in feeds.items()]
+    graph = helper.make_graph(nodes, "g", inputs, [info("y", kind, None)], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+    actual = session(model.SerializeToString()).run(None, feeds)[0]
+    if operator == "MaxPool":
+        expected = np.maximum.accumulate(np.maximum.accumulate(x, axis=2), axis=3)
+    else:
+        power = 1 if operator == "AveragePool" else 2
+        expected = np.cumsum(np.cumsum(x.astype(np.float64) ** power, axis=2), axis=3)
+        counts = np.arange(1, 6)[:, None] * np.arange(1, 8)
+        expected = expected / counts if operator == "AveragePool" else np.sqrt(expected)
+    np.testing.assert_allclose(actual, expected, rtol=35 * 6e-8)
+
+
+def test_indices_of_pools_of_far_more_taps_than_data() -> None:
+    x = np.random.default_rng(3).permutation(2 * 3 * 35).astype(np.float32).reshape(2, 3, 5, 7)
+    window = {"kernel_shape": [2**30, 2**30], "pads": [2**30 - 1, 2**30 - 1, 0, 0]}
+    node = helper.make_node("MaxPool", ["x"], ["y", "at"], **window)
+    outputs = [info("y", FLOAT, None), info("at", TensorProto.INT64, None)]
+    graph = helper.make_graph([node], "g", [info("x", FLOAT, x.shape)], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+    maxima, indices = session(model.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_array_equal(maxima, np.maximum.accumulate(np.maximum.accumulate(x, axis=2), axis=3))
+    np.testing.assert_array_equal(x.ravel()[indices], maxima)

@@ -1,6 +1,7 @@
 // Pooling: rows joined element by element, and windows of channel-blocked data. In a maximum NaN wins.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/cpu.h"
@@ -14,6 +15,20 @@ struct BlockedPool {
   bool mean;           // of the elements, else the maximum
   bool count_padding;  // a mean counts the padding as zeros
 };
+
+// The taps [first, last) of a window along an axis that lie in [-before, in + behind); tap k stands at
+// start + k * dilation. A window may have far more taps than there are data.
+struct PoolTaps {
+  int64_t first, last, start;
+};
+template <typename Pool>
+PoolTaps pool_taps(const Pool& pool, int axis, int64_t output, int64_t before = 0, int64_t behind = 0) {
+  const int64_t start = output * pool.stride[axis] - pool.pad_begin[axis], dilation = pool.dilation[axis];
+  const auto ceil_quotient = [&](int64_t a) { return a <= 0 ? 0 : (a + dilation - 1) / dilation; };
+  const int64_t first = std::min(pool.kernel[axis], ceil_quotient(-before - start));
+  const int64_t last = std::min(pool.kernel[axis], ceil_quotient(pool.in[axis] + behind - start));
+  return {first, std::max(first, last), start};
+}
 
 struct PoolKernel {
   // y[i] = join(y[i], x[i * step]) for i < n; x and y do not overlap.

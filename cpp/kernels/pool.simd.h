@@ -41,11 +41,11 @@ void join(const float* x, int64_t step, float* y, int64_t n) {
 SX_INLINE void taps_of(const BlockedPool& pool, int axis, int64_t output, int64_t before, int64_t behind,
                        int64_t* first, int64_t* last) {
   const int64_t start = output * pool.stride[axis] - pool.pad_begin[axis];
-  int64_t i = 0;
-  while (i < pool.kernel[axis] && start + i * pool.dilation[axis] < -before) ++i;
-  *first = i;
-  while (i < pool.kernel[axis] && start + i * pool.dilation[axis] < pool.in[axis] + behind) ++i;
-  *last = i;
+  const int64_t most = pool.kernel[axis], d = pool.dilation[axis];
+  const int64_t missing = -before - start, room = pool.in[axis] + behind - start;
+  const int64_t from = missing <= 0 ? 0 : (missing + d - 1) / d, to = room <= 0 ? 0 : (room + d - 1) / d;
+  *first = from < most ? from : most;
+  *last = to < *first ? *first : to < most ? to : most;
 }
 
 // kP neighbouring outputs whose windows have the same taps, the first of them at x.

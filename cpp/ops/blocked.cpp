@@ -255,7 +255,7 @@ Kernel make_blocked_pool(Prepare& p) {
     if (x.dtype() == DType::kUInt8) return maximum_of_bytes(pool, s.planes, x.data<uint8_t>(), y.data<uint8_t>());
     pool.mean = mean;
     pool.count_padding = count_padding;
-    const int64_t row_work = s.out[1] * s.kernel[0] * s.kernel[1];
+    const int64_t row_work = s.out[1] * s.most_taps(0) * s.most_taps(1);
     const auto pool_rows = [&](const auto* from, auto* to, auto function) {
       parallel_for(s.planes * s.out[0], std::max<int64_t>(1, 4096 / row_work), [&](int64_t begin, int64_t end) {
         for (int64_t item = begin; item < end; ++item)

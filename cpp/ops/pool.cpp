@@ -23,6 +23,8 @@ PoolShape pool_shape(const NodeView& node, const WindowSpec& window, const Shape
            Shape(window.kernel()).str(), "; ", s.rank, " values expected");
   window.check_rank(node, s.rank);
   s.planes = checked_mul(x[0], x[1]);
+  int64_t taps = 1;  // of a window, which stay countable
+  for (int64_t extent : window.kernel()) taps = checked_mul(taps, extent);
   for (int i = 0; i < s.rank; ++i) {
     const WindowSpec::Axis axis = window.axis(node, i, window.kernel()[static_cast<size_t>(i)], x[i + 2]);
     s.in[i] = x[i + 2];
@@ -94,18 +96,6 @@ namespace {
 
 int64_t ceil_quotient(int64_t a, int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; }
 
-// The taps [first, last) of window `index` along an axis that lie in [-before, in + behind).
-struct Taps {
-  int64_t first, last, start;
-};
-Taps taps_of(const PoolShape& s, int axis, int64_t index, int64_t before, int64_t behind) {
-  const int64_t start = index * s.stride[axis] - s.pad_begin[axis];
-  const int64_t d = s.dilation[axis];
-  const int64_t first = std::min(s.kernel[axis], ceil_quotient(-before - start, d));
-  const int64_t last = std::min(s.kernel[axis], ceil_quotient(s.in[axis] + behind - start, d));
-  return {first, std::max(first, last), start};
-}
-
 // How elements are taken in (as they are with kTakesAsIs), joined and, with kCounts, turned into the result by the
 // number of them. kJoinRows joins rows of f32.
 template <typename T>
@@ -157,8 +147,8 @@ class RowPool {
   void run(const T* x, T* y) const {
     const int last = s_.rank - 1;
     const int64_t rows = s_.out_size() / s_.out[last];
-    int64_t cost = s_.kernel[last] * s_.out[last];
-    for (int axis = 0; axis < last; ++axis) cost += (s_.kernel[axis] - 1) * s_.in[last];
+    int64_t cost = s_.most_taps(last) * s_.out[last];
+    for (int axis = 0; axis < last; ++axis) cost += s_.most_taps(axis) * s_.in[last];
     parallel_for(s_.planes * rows, std::max<int64_t>(1, 32768 / (cost + s_.in[last])), [&](int64_t from, int64_t to) {
       const auto width = static_cast<size_t>(s_.in[last]);
       auto* joined = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, (width + 1) * sizeof(T)));
@@ -183,14 +173,15 @@ class RowPool {
   int64_t join_rows(const T* plane, int64_t row, T* joined) const {
     const int last = s_.rank - 1;
     const int64_t width = s_.in[last];
-    Taps taps[kMaxSpatialRank];
+    PoolTaps taps[kMaxSpatialRank];
     int64_t count = 1, present = 1;
     for (int axis = last - 1; axis >= 0; --axis) {
       const int64_t index = row % s_.out[axis];
       row /= s_.out[axis];
-      taps[axis] = taps_of(s_, axis, index, 0, 0);
+      taps[axis] = pool_taps(s_, axis, index);
       present *= taps[axis].last - taps[axis].first;
-      const Taps counted = count_padding_ ? taps_of(s_, axis, index, s_.pad_begin[axis], s_.pad_end[axis]) : taps[axis];
+      const PoolTaps counted =
+          count_padding_ ? pool_taps(s_, axis, index, s_.pad_begin[axis], s_.pad_end[axis]) : taps[axis];
       count *= counted.last - counted.first;
     }
     if (present == 0) {
@@ -218,16 +209,31 @@ class RowPool {
 
   void finish_row(const T* joined, int64_t row_count, T* y) const {
     const int last = s_.rank - 1;
-    const int64_t width = s_.out[last];
-    const int64_t step = s_.stride[last];
-    std::fill(y, y + width, op_.none());
+    std::fill(y, y + s_.out[last], op_.none());
+    if (s_.kernel[last] > s_.in[last]) join_windows(joined, y);
+    else join_taps(joined, y);
+    if constexpr (Op::kCounts) divide_row(row_count, y);
+  }
+
+  // Every tap in turn, for all windows where it meets data.
+  void join_taps(const T* joined, T* y) const {
+    const int last = s_.rank - 1;
+    const int64_t width = s_.out[last], step = s_.stride[last];
     for (int64_t tap = 0; tap < s_.kernel[last]; ++tap) {
       const int64_t shift = tap * s_.dilation[last] - s_.pad_begin[last];
       const int64_t begin = std::min(width, ceil_quotient(-shift, step));
       const int64_t end = std::min(width, ceil_quotient(s_.in[last] - shift, step));
       if (begin < end) join(joined + begin * step + shift, step, y + begin, end - begin);
     }
-    if constexpr (Op::kCounts) divide_row(row_count, y);
+  }
+  // Every window in turn, with the taps that meet data.
+  void join_windows(const T* joined, T* y) const {
+    const int last = s_.rank - 1;
+    for (int64_t j = 0; j < s_.out[last]; ++j) {
+      const PoolTaps taps = pool_taps(s_, last, j);
+      for (int64_t tap = taps.first; tap < taps.last; ++tap)
+        y[j] = op_.join(y[j], joined[taps.start + tap * s_.dilation[last]]);
+    }
   }
 
   void divide_row(int64_t row_count, T* y) const {
@@ -239,7 +245,7 @@ class RowPool {
       const int64_t start = j * s_.stride[last] - s_.pad_begin[last];
       // Windows that lie inside have all their taps; the others are few.
       const bool whole = start >= -before && start + (s_.kernel[last] - 1) * s_.dilation[last] < s_.in[last] + behind;
-      const Taps taps = whole ? Taps{0, s_.kernel[last], start} : taps_of(s_, last, j, before, behind);
+      const PoolTaps taps = whole ? PoolTaps{0, s_.kernel[last], start} : pool_taps(s_, last, j, before, behind);
       y[j] = op_.finish(y[j], row_count * (taps.last - taps.first));
     }
   }
@@ -259,26 +265,26 @@ void pool_rows(const PoolShape& s, const Op<T>& op, bool count_padding, const T*
 template <typename T>
 void max_with_indices(const PoolShape& s, bool column_major, const T* x, T* y, int64_t* indices) {
   const int64_t size = s.out_size();
-  int64_t taps = 1;
-  for (int axis = 0; axis < s.rank; ++axis) taps *= s.kernel[axis];
-  parallel_for(s.planes * size, std::max<int64_t>(1, 8192 / taps), [&](int64_t from, int64_t to) {
+  const int last = s.rank - 1;
+  int64_t cost = 1;
+  for (int axis = 0; axis <= last; ++axis) cost *= s.most_taps(axis);
+  parallel_for(s.planes * size, std::max<int64_t>(1, 8192 / cost), [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
       const int64_t first = i / size * s.in_size();
       T best = MaxOf<T>().none();
       int64_t best_at = -1;
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        int64_t index = i % size, rest = tap, at = 0, stride = 1;
-        bool inside = true;
-        for (int axis = s.rank - 1; axis >= 0 && inside; --axis) {
-          const int64_t where =
-              index % s.out[axis] * s.stride[axis] + rest % s.kernel[axis] * s.dilation[axis] - s.pad_begin[axis];
-          inside = where >= 0 && where < s.in[axis];
-          at += where * stride;
-          stride *= s.in[axis];
-          index /= s.out[axis];
-          rest /= s.kernel[axis];
-        }
-        if (!inside) continue;
+      PoolTaps taps[kMaxSpatialRank];
+      int64_t index = i % size, present = 1, tap[kMaxSpatialRank];
+      for (int axis = last; axis >= 0; --axis) {
+        taps[axis] = pool_taps(s, axis, index % s.out[axis]);
+        index /= s.out[axis];
+        present *= taps[axis].last - taps[axis].first;
+        tap[axis] = taps[axis].first;
+      }
+      for (int64_t k = 0; k < present; ++k) {
+        int64_t at = 0;
+        for (int axis = 0; axis <= last; ++axis) at = at * s.in[axis] + taps[axis].start + tap[axis] * s.dilation[axis];
+        for (int axis = last; axis >= 0 && ++tap[axis] == taps[axis].last; --axis) tap[axis] = taps[axis].first;
         const T value = x[first + at];
         if (best_at < 0 || value > best || (value != value && best == best)) {
           best = value;
@@ -288,7 +294,7 @@ void max_with_indices(const PoolShape& s, bool column_major, const T* x, T* y, i
       if (column_major && best_at >= 0) {
         int64_t at = best_at, stride = s.in_size();
         best_at = 0;
-        for (int axis = s.rank - 1; axis >= 0; --axis) {
+        for (int axis = last; axis >= 0; --axis) {
           stride /= s.in[axis];
           best_at += at % s.in[axis] * stride;
           at /= s.in[axis];
@@ -397,16 +403,16 @@ void give_to_maxima(const PoolShape& s, const T* dy, const T* x, const T* y, T* 
       T* target = dx + plane * s.in_size();
       std::fill(target, target + s.in_size(), T{0});
       for (int64_t row = 0; row < s.out_size() / width; ++row) {
-        Taps outer[kMaxSpatialRank];
+        PoolTaps outer[kMaxSpatialRank];
         int64_t index = row, lines = 1;
         for (int axis = last - 1; axis >= 0; --axis) {
-          outer[axis] = taps_of(s, axis, index % s.out[axis], 0, 0);
+          outer[axis] = pool_taps(s, axis, index % s.out[axis]);
           index /= s.out[axis];
           lines *= outer[axis].last - outer[axis].first;
         }
         const int64_t first = plane * s.out_size() + row * width;
         for (int64_t j = 0; j < width; ++j) {
-          const Taps inner = taps_of(s, last, j, 0, 0);
+          const PoolTaps inner = pool_taps(s, last, j);
           bool given = false;
           for (int64_t line = 0; line < lines && !given; ++line) {
             int64_t rest = line, at = inner.start, step = s.in[last];
@@ -463,24 +469,21 @@ enum class Share { kAll, kMean, kMeanWithPadding };
 template <typename T>
 void spread(const PoolShape& s, Share mode, const T* dy, T* dx) {
   const bool count_padding = mode == Share::kMeanWithPadding;
-  const int64_t taps = [&] {
-    int64_t product = 1;
-    for (int axis = 0; axis < s.rank; ++axis) product *= s.kernel[axis];
-    return product;
-  }();
+  int64_t taps = 1;
+  for (int axis = 0; axis < s.rank; ++axis) taps *= s.most_taps(axis);
   parallel_for(s.planes, std::max<int64_t>(1, 32768 / (s.out_size() * taps + 1)), [&](int64_t from, int64_t to) {
     for (int64_t plane = from; plane < to; ++plane) {
       T* target = dx + plane * s.in_size();
       std::fill(target, target + s.in_size(), T{0});
       for (int64_t i = 0; i < s.out_size(); ++i) {
-        Taps inside[kMaxSpatialRank];
+        PoolTaps inside[kMaxSpatialRank];
         int64_t index = i, count = 1, present = 1;
         for (int axis = s.rank - 1; axis >= 0; --axis) {
           const int64_t output = index % s.out[axis];
           index /= s.out[axis];
-          inside[axis] = taps_of(s, axis, output, 0, 0);
-          const Taps counted =
-              count_padding ? taps_of(s, axis, output, s.pad_begin[axis], s.pad_end[axis]) : inside[axis];
+          inside[axis] = pool_taps(s, axis, output);
+          const PoolTaps counted =
+              count_padding ? pool_taps(s, axis, output, s.pad_begin[axis], s.pad_end[axis]) : inside[axis];
           count *= counted.last - counted.first;
           present *= inside[axis].last - inside[axis].first;
         }

@@ -1,6 +1,8 @@
 // The geometry that the pooling operators share.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/conv/conv_shape.h"
 #include "ops/gradient.h"
 #include "ops/infer.h"
@@ -16,6 +18,8 @@ struct PoolShape {
   int64_t in[kMaxSpatialRank], out[kMaxSpatialRank], kernel[kMaxSpatialRank], stride[kMaxSpatialRank];
   int64_t dilation[kMaxSpatialRank], pad_begin[kMaxSpatialRank], pad_end[kMaxSpatialRank];
 
+  // The most taps of a window along an axis that meet data; at least 1.
+  int64_t most_taps(int axis) const { return std::clamp<int64_t>(in[axis], 1, kernel[axis]); }
   int64_t in_size() const { return product(in); }
   int64_t out_size() const { return product(out); }
 

@@ -5,6 +5,7 @@
 #include "base/scratch.h"
 #include "kernels/conv/stacked.h"
 #include "kernels/conv/stacked_kernel.h"
+#include "kernels/pool.h"
 #include "ops/blocked.h"
 #include "ops/conv.h"
 #include "ops/fused_activation.h"
@@ -216,12 +217,9 @@ template <typename Body>
 void each_window(const PoolShape& s, StackedMaxima& window, int64_t block, Body body) {
   const int64_t pixel = window.batch * block;
   const auto taps = [&](int axis, int64_t output, int64_t* first) {
-    const int64_t start = output * s.stride[axis] - s.pad_begin[axis], d = s.dilation[axis];
-    int64_t from = 0, to = s.kernel[axis];
-    while (from < to && start + from * d < 0) ++from;
-    while (to > from && start + (to - 1) * d >= s.in[axis]) --to;
-    *first = start + from * d;
-    return to - from;
+    const PoolTaps inside = pool_taps(s, axis, output);
+    *first = inside.start + inside.first * s.dilation[axis];
+    return inside.last - inside.first;
   };
   window.row_step = s.dilation[0] * s.in[1] * pixel;
   window.column_step = s.dilation[1] * pixel;

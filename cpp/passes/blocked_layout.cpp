@@ -1,14 +1,13 @@
 // Gives convolutions and what lies between them data in blocks of channels, which stays so from one to the next.
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
 
 #include "ops/blocked.h"
 #include "ops/conv.h"
-#include "ops/infer.h"
-#include "ops/registry.h"
+#include "ops/op_def.h"
 #include "passes/match.h"
 #include "passes/pass.h"
+#include "passes/relaid_values.h"
 
 namespace sx {
 namespace {
@@ -31,7 +30,10 @@ class Blocking {
       : graph_(graph),
         block_(block_of_channels()),
         winograd_(winograd),
-        bf16_(precision == Precision::kBf16 && bf16_in_blocks()) {}
+        bf16_(precision == Precision::kBf16 && bf16_in_blocks()),
+        values_(
+            graph, [this](ValueId value, NodeId at) { return block(value, at); },
+            [this](ValueId value) { return unblock(value); }) {}
 
   bool run(PassLog& log) {
     const std::vector<NodeId> order = graph_.order();
@@ -39,12 +41,10 @@ class Blocking {
       const Outcome outcome = convert(id);
       if (outcome.kind == Outcome::Kind::kNoMatch || outcome.kind == Outcome::Kind::kMissed) {
         if (outcome.kind == Outcome::Kind::kMissed) log.add(kName, graph_.node(id), outcome);
-        for (ValueId read : graph_.reads(id)) need_plain(read, id);
+        for (ValueId read : graph_.reads(id)) values_.need_plain(read, id);
       }
     }
-    for (ValueId output : std::vector<ValueId>(graph_.outputs)) need_plain(output, kNone);
-    for (const auto& [value, blocked] : waiting_)
-      if (graph_.use_count(value) == 0) graph_.erase_value(value);
+    values_.finish();
     return converted_;
   }
 
@@ -61,15 +61,16 @@ class Blocking {
     return (*t.shape)[1].value();
   }
   bool is_float(ValueId value) const { return type(value).dtype == DType::kFloat32; }
-  bool is_blocked(ValueId value) const { return blocked_.count(value) != 0; }
+  bool is_blocked(ValueId value) const { return values_.has(value); }
+  ValueId blocked(ValueId value, NodeId at) { return values_.get(value, at); }
 
-  // `value` in blocks, made before node `at` where it is not there yet.
-  ValueId blocked(ValueId value, NodeId at) {
-    auto found = blocked_.find(value);
-    if (found != blocked_.end()) return found->second;
-    const ValueId made = emit_before(graph_, at, "Block", {value}, with_bf16({}, is_float(value)), "sardonyx");
-    blocked_.emplace(value, made);
-    return made;
+  ValueId block(ValueId value, NodeId at) {
+    return emit_before(graph_, at, "Block", {value}, with_bf16({}, is_float(value)), "sardonyx");
+  }
+  std::pair<std::string, Attributes> unblock(ValueId value) const {
+    Attributes attributes = {{"channels", channels(value)}};
+    if (type(value).dtype == DType::kInt8) attributes["signed_bytes"] = int64_t{1};
+    return {"Unblock", attributes};
   }
 
   // Attributes of a node that makes blocks of floats.
@@ -78,30 +79,10 @@ class Blocking {
     return attributes;
   }
 
-  // A value whose producer was converted is computed again from its blocks where something wants it plain.
-  void need_plain(ValueId value, NodeId at) {
-    auto found = waiting_.find(value);
-    if (found == waiting_.end()) return;
-    Node node;
-    node.op = &get_op("Unblock", "sardonyx");
-    node.name = graph_.value(value).name;
-    node.origin = node.name;
-    node.inputs = {found->second};
-    node.outputs = {value};
-    node.attributes = {{"channels", channels(value)}};
-    if (type(value).dtype == DType::kInt8) node.attributes["signed_bytes"] = int64_t{1};
-    waiting_.erase(found);
-    infer_node(graph_, graph_.add_node(std::move(node), at));
-  }
-
   // Replaces node `id`, whose only wanted output is the first, by `op` on blocks.
   Outcome replace_by(NodeId id, const std::string& op, std::vector<ValueId> inputs, Attributes attributes,
                      const std::string& domain) {
-    const ValueId y = graph_.node(id).outputs[0];
-    const ValueId made = emit_before(graph_, id, op, std::move(inputs), std::move(attributes), domain);
-    graph_.erase_node(id);
-    blocked_[y] = made;
-    waiting_[y] = made;
+    values_.replace(id, op, std::move(inputs), std::move(attributes), domain);
     converted_ = true;
     return Outcome::fired();
   }
@@ -158,7 +139,7 @@ class Blocking {
     std::vector<ValueId> inputs = {plain ? old[0] : blocked(old[0], id), old[1]};
     if (old.size() > 2) inputs.push_back(old[2]);
     if (old.size() > 3) inputs.push_back(old[3] == kNone ? kNone : blocked(old[3], id));
-    if (plain) need_plain(old[0], id);
+    if (plain) values_.need_plain(old[0], id);
     return replace_by(id, "BlockedConv", inputs, with_bf16(attributes), "sardonyx");
   }
 
@@ -202,7 +183,7 @@ class Blocking {
     Attributes attributes = node.attributes;
     if (plain) attributes["plain_input"] = int64_t{1};
     std::vector<ValueId> inputs = node.inputs;
-    if (plain) need_plain(inputs[0], id);
+    if (plain) values_.need_plain(inputs[0], id);
     else inputs[0] = blocked(inputs[0], id);
     return replace_by(id, "BlockedQLinearConv", inputs, attributes, "sardonyx");
   }
@@ -353,22 +334,13 @@ class Blocking {
 
   // The convolution that computes `value` for node `reader` alone, where no table follows it; else kNone.
   NodeId open_convolution(ValueId value, NodeId reader) const {
-    const auto found = waiting_.find(value);
-    if (found == waiting_.end() || only_reader(graph_, value) != reader || graph_.use_count(found->second) != 0)
-      return kNone;
-    const NodeId conv = producer(graph_, found->second, {"sardonyx::BlockedQLinearConv"});
+    const NodeId conv = values_.open_node(value, reader, "sardonyx::BlockedQLinearConv");
     return conv == kNone || has(graph_.node(conv), kConvTable) ? kNone : conv;
   }
   // Replaces `reader`, which reads what the convolution computes as `value`, by the convolution with more inputs.
   Outcome extend_convolution(NodeId conv, ValueId value, NodeId reader, const std::vector<ValueId>& inputs) {
-    const ValueId old = waiting_.at(value);
-    const Outcome outcome = replace_by(reader, "BlockedQLinearConv", inputs, graph_.node(conv).attributes, "sardonyx");
-    blocked_.erase(value);
-    waiting_.erase(value);
-    graph_.erase_node(conv);
-    graph_.erase_value(old);
-    graph_.erase_value(value);
-    return outcome;
+    values_.extend(conv, value, reader, inputs, graph_.node(conv).attributes);
+    return Outcome::fired();
   }
 
   bool takes_residual(ValueId value, NodeId reader) const {
@@ -576,9 +548,8 @@ class Blocking {
   Graph& graph_;
   const int64_t block_;
   const bool winograd_;
-  const bool bf16_;                               // floats in blocks are bf16
-  std::unordered_map<ValueId, ValueId> blocked_;  // plain value -> the same in blocks
-  std::unordered_map<ValueId, ValueId> waiting_;  // those of them that nothing produces now
+  const bool bf16_;  // floats in blocks are bf16
+  RelaidValues values_;
   bool converted_ = false;
 };
 

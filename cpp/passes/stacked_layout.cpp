@@ -1,12 +1,11 @@
 // Gives convolutions whose weights change, their gradients and what lies between them stacked data: blocks of channels
 // with the images of the batch side by side (kernels/conv/stacked.h).
 #include <algorithm>
-#include <unordered_map>
 
-#include "ops/infer.h"
-#include "ops/registry.h"
+#include "ops/op_def.h"
 #include "passes/match.h"
 #include "passes/pass.h"
+#include "passes/relaid_values.h"
 
 namespace sx {
 namespace {
@@ -17,7 +16,15 @@ constexpr int64_t kFewChannels = 8, kFewFilters = 8;
 
 class Stacking {
  public:
-  Stacking(Graph& graph, bool winograd) : graph_(graph), winograd_(winograd) {}
+  Stacking(Graph& graph, bool winograd)
+      : graph_(graph),
+        winograd_(winograd),
+        values_(
+            graph,
+            [this](ValueId value, NodeId at) { return emit_before(graph_, at, "Stack", {value}, {}, "sardonyx"); },
+            [this](ValueId value) {
+              return std::pair<std::string, Attributes>("Unstack", {{"channels", channels(value)}});
+            }) {}
 
   bool run(PassLog& log) {
     const std::vector<NodeId> order = graph_.order();
@@ -27,11 +34,9 @@ class Stacking {
       const Outcome outcome = convert(id);
       if (outcome.kind == Outcome::Kind::kFired) continue;
       if (outcome.kind == Outcome::Kind::kMissed) log.add(kName, graph_.node(id), outcome);
-      for (ValueId read : graph_.reads(id)) need_plain(read, id);
+      for (ValueId read : graph_.reads(id)) values_.need_plain(read, id);
     }
-    for (ValueId output : std::vector<ValueId>(graph_.outputs)) need_plain(output, kNone);
-    for (const auto& [value, stacked] : waiting_)
-      if (graph_.use_count(value) == 0) graph_.erase_value(value);
+    values_.finish();
     return true;
   }
 
@@ -47,81 +52,25 @@ class Stacking {
     if (!t.is_tensor() || t.dtype != DType::kFloat32 || t.rank() != 4 || !(*t.shape)[1].known()) return 0;
     return (*t.shape)[1].value();
   }
-  bool is_stacked(ValueId value) const { return stacked_.count(value) != 0; }
-
-  // `value` stacked, made before node `at` where it is not there yet.
-  ValueId stacked(ValueId value, NodeId at) {
-    auto found = stacked_.find(value);
-    if (found != stacked_.end()) return found->second;
-    const ValueId made = emit_before(graph_, at, "Stack", {value}, {}, "sardonyx");
-    stacked_.emplace(value, made);
-    return made;
-  }
-  // For those who read the shape only, which either form tells.
-  ValueId either(ValueId value) const {
-    auto found = stacked_.find(value);
-    return found != stacked_.end() ? found->second : value;
-  }
-
-  // A value whose producer was converted is made plain where something wants it so.
-  void need_plain(ValueId value, NodeId at) {
-    auto found = waiting_.find(value);
-    if (found == waiting_.end()) return;
-    Node node;
-    node.op = &get_op("Unstack", "sardonyx");
-    node.name = graph_.value(value).name;
-    node.origin = node.name;
-    node.inputs = {found->second};
-    node.outputs = {value};
-    node.attributes = {{"channels", channels(value)}};
-    waiting_.erase(found);
-    infer_node(graph_, graph_.add_node(std::move(node), at));
-  }
+  bool is_stacked(ValueId value) const { return values_.has(value); }
+  ValueId stacked(ValueId value, NodeId at) { return values_.get(value, at); }
 
   // Replaces node `id` by `op`, which gives its first output stacked and the others as they are.
   Outcome replace_by(NodeId id, const std::string& op, std::vector<ValueId> inputs, Attributes attributes,
                      const std::string& domain = "sardonyx") {
-    const std::vector<ValueId> old = graph_.node(id).outputs;
-    const ValueId made = emit_before(graph_, id, op, std::move(inputs), std::move(attributes), domain);
-    const NodeId node = graph_.value(made).producer;
-    graph_.erase_node(id);
-    move_outputs(old, node);
-    stacked_[old[0]] = made;
-    waiting_[old[0]] = made;
-    last_made_ = made;
+    values_.replace(id, op, std::move(inputs), std::move(attributes), domain);
     return Outcome::fired();
-  }
-  // Makes all but the first of `outputs` outputs of `node`.
-  void move_outputs(const std::vector<ValueId>& outputs, NodeId node) {
-    for (size_t i = 1; i < outputs.size(); ++i)
-      if (outputs[i] != kNone) graph_.add_output(node, i, outputs[i]);
-    infer_node(graph_, node);
   }
 
   // The node of `op` that computes `value` for node `reader` alone, without the input `absent` and relu; else
   // kNone.
   NodeId open_node(ValueId value, NodeId reader, const char* op, size_t absent) const {
-    const auto found = waiting_.find(value);
-    if (found == waiting_.end() || only_reader(graph_, value) != reader || graph_.use_count(found->second) != 0)
-      return kNone;
-    const NodeId id = producer(graph_, found->second, {op});
-    if (id == kNone || has(graph_.node(id), absent)) return kNone;
-    return graph_.node(id).attributes.count("relu") == 0 ? id : kNone;
+    const NodeId id = values_.open_node(value, reader, op);
+    return id == kNone || has(graph_.node(id), absent) || graph_.node(id).attributes.count("relu") != 0 ? kNone : id;
   }
-  // Replaces `reader`, which alone reads what node `open` computes as `value`, by that node with these inputs.
   Outcome extend(NodeId open, ValueId value, NodeId reader, std::vector<ValueId> inputs, Attributes attributes) {
-    const ValueId old = waiting_.at(value);
-    const std::vector<ValueId> outputs = graph_.node(open).outputs;
-    const std::string op = graph_.node(open).op->name();
-    const Outcome outcome = replace_by(reader, op, std::move(inputs), std::move(attributes));
-    const NodeId made = graph_.value(last_made_).producer;
-    graph_.erase_node(open);
-    move_outputs(outputs, made);
-    stacked_.erase(value);
-    waiting_.erase(value);
-    graph_.erase_value(old);
-    graph_.erase_value(value);
-    return outcome;
+    values_.extend(open, value, reader, std::move(inputs), std::move(attributes));
+    return Outcome::fired();
   }
 
   // Where(Greater(y, 0), dy, 0), the gradient of Relu, becomes one operator.
@@ -190,7 +139,8 @@ class Stacking {
     const std::string op = node.op->name();
     if (!winograd_ && op != "ConvWeightGradient") attributes["allow_winograd"] = int64_t{0};
     if (op == "ConvInputGradient")
-      return replace_by(id, "StackedConvInputGradient", {stacked(old[0], id), old[1], either(old[2])}, attributes);
+      return replace_by(id, "StackedConvInputGradient", {stacked(old[0], id), old[1], values_.either(old[2])},
+                        attributes);
     if (channels(old[0]) < kFewChannels && !is_stacked(old[0])) attributes["plain_input"] = int64_t{1};
     const ValueId x = attributes.count("plain_input") != 0 ? old[0] : stacked(old[0], id);
     if (op == "ConvWeightGradient") {
@@ -230,13 +180,8 @@ class Stacking {
     if (relu == kNone) return replace_by(id, "StackedBatchNormGradient", inputs, attributes);
     inputs.push_back(graph_.node(relu).inputs[1]);
     inputs[0] = graph_.node(relu).inputs[0];
-    const ValueId masked = waiting_.at(dy);
     const Outcome outcome = replace_by(id, "StackedBatchNormGradient", inputs, attributes);
-    graph_.erase_node(relu);
-    stacked_.erase(dy);
-    waiting_.erase(dy);
-    graph_.erase_value(masked);
-    graph_.erase_value(dy);
+    values_.erase(relu, dy);
     return outcome;
   }
 
@@ -315,9 +260,7 @@ class Stacking {
 
   Graph& graph_;
   const bool winograd_;
-  std::unordered_map<ValueId, ValueId> stacked_;  // plain value -> the same stacked
-  std::unordered_map<ValueId, ValueId> waiting_;  // those of them that nothing produces now
-  ValueId last_made_ = kNone;
+  RelaidValues values_;
 };
 
 }  // namespace

@@ -162,3 +162,12 @@ def test_frozen_weights() -> None:
         [normal(3, 8, 9, 9), normal(24, 8, 3, 3)],
         tolerance=5e-5,
     )
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_an_empty_batch(channels: int) -> None:
+    def net(v: list[Tensor]) -> list[Tensor]:
+        y = op.MaxPool(op.Conv(v[0], v[1]), kernel_shape=[2, 2])
+        return [y * y]
+
+    compare(net, [normal(0, channels, 6, 5), normal(9, channels, 3, 3)])

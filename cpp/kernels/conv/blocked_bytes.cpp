@@ -370,21 +370,33 @@ void maximum_of_bytes(const BlockedPool& pool, int64_t planes, const uint8_t* x,
     const int64_t room = pool.in[1] + pool.pad_begin[1] - tap * pool.dilation[1];
     return std::clamp(room <= 0 ? 0 : ceil_div(room, pool.stride[1]), first, pool.out[1]);
   };
-  const int64_t row_work = pool.out[1] * pool.kernel[0] * pool.kernel[1];
+  const auto join_taps = [&](const uint8_t* from, uint8_t* to) {
+    for (int64_t tap = 0; tap < pool.kernel[1]; ++tap) {
+      const int64_t first = first_output(tap), last = last_output(tap, first);
+      if (first == last) continue;
+      const int64_t column = first * pool.stride[1] - pool.pad_begin[1] + tap * pool.dilation[1];
+      kernel.maximum(from + column * block, pool.stride[1] * block, to + first * block, last - first);
+    }
+  };
+  const auto join_windows = [&](const uint8_t* from, uint8_t* to) {
+    for (int64_t column = 0; column < pool.out[1]; ++column) {
+      const PoolTaps taps = pool_taps(pool, 1, column);
+      for (int64_t tap = taps.first; tap < taps.last; ++tap)
+        kernel.maximum(from + (taps.start + tap * pool.dilation[1]) * block, block, to + column * block, 1);
+    }
+  };
+  const int64_t row_work = pool.out[1] * std::clamp<int64_t>(pool.in[0], 1, pool.kernel[0]) *
+                           std::clamp<int64_t>(pool.in[1], 1, pool.kernel[1]);
   parallel_for(planes * pool.out[0], std::max<int64_t>(1, 8192 / row_work), [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       uint8_t* to = y + item * pool.out[1] * block;
       std::memset(to, 0, static_cast<size_t>(pool.out[1] * block));
-      for (int64_t i = 0; i < pool.kernel[0]; ++i) {
-        const int64_t row = item % pool.out[0] * pool.stride[0] - pool.pad_begin[0] + i * pool.dilation[0];
-        if (row < 0 || row >= pool.in[0]) continue;
+      const PoolTaps rows = pool_taps(pool, 0, item % pool.out[0]);
+      for (int64_t tap = rows.first; tap < rows.last; ++tap) {
+        const int64_t row = rows.start + tap * pool.dilation[0];
         const uint8_t* from = x + (item / pool.out[0] * pool.in[0] + row) * pool.in[1] * block;
-        for (int64_t j = 0; j < pool.kernel[1]; ++j) {
-          const int64_t first = first_output(j), last = last_output(j, first);
-          if (first == last) continue;
-          const int64_t column = first * pool.stride[1] - pool.pad_begin[1] + j * pool.dilation[1];
-          kernel.maximum(from + column * block, pool.stride[1] * block, to + first * block, last - first);
-        }
+        if (pool.kernel[1] > pool.in[1]) join_windows(from, to);
+        else join_taps(from, to);
       }
     }
   });

@@ -221,6 +221,7 @@ class Stacked {
 void to_stacked(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa) {
   const BlockedKernel& kernel = blocked_kernel(isa);
   const int64_t block = kernel.block, pieces = ceil_div(size, kPiece);
+  if (batch == 0) return;
   parallel_for(ceil_div(channels, block) * pieces, std::max<int64_t>(1, kCopyGrain / (kPiece * block * batch)),
                [&](int64_t begin, int64_t end) {
                  float turned[kPiece * kMaxBlock];
@@ -241,6 +242,7 @@ void to_stacked(const float* x, int64_t batch, int64_t channels, int64_t size, f
 void from_stacked(const float* x, int64_t batch, int64_t channels, int64_t size, float* y, Isa isa) {
   const BlockedKernel& kernel = blocked_kernel(isa);
   const int64_t block = kernel.block, pieces = ceil_div(size, kPiece);
+  if (batch == 0) return;
   parallel_for(ceil_div(channels, block) * pieces, std::max<int64_t>(1, kCopyGrain / (kPiece * block * batch)),
                [&](int64_t begin, int64_t end) {
                  float gathered[kPiece * kMaxBlock];
@@ -261,6 +263,7 @@ void from_stacked(const float* x, int64_t batch, int64_t channels, int64_t size,
 void stack_plain(const float* x, int64_t batch, int64_t count, float* y, Isa isa) {
   const BlockedKernel& kernel = blocked_kernel(isa);
   const int64_t block = kernel.block;
+  if (batch == 0) return;
   parallel_for(ceil_div(count, kPiece), std::max<int64_t>(1, kCopyGrain / (kPiece * batch)),
                [&](int64_t begin, int64_t end) {
                  float turned[kPiece * kMaxBlock];
