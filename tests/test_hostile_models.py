@@ -395,3 +395,44 @@ def test_indices_of_pools_of_far_more_taps_than_data() -> None:
     maxima, indices = session(model.SerializeToString()).run(None, {"x": x})
     np.testing.assert_array_equal(maxima, np.maximum.accumulate(np.maximum.accumulate(x, axis=2), axis=3))
     np.testing.assert_array_equal(x.ravel()[indices], maxima)
+
+
+def test_gradients_through_windows_of_any_size() -> None:
+    """As above, trained: a result or an error, and results that are empty."""
+    extents = [1, 2, 3, 2**30 - 1, 2**30]
+    source = random.Random(11)
+    for _ in range(2000):
+        channels, filters, kernel = source.choice([1, 3, 8, 20]), source.choice([1, 8, 20]), source.choice([1, 2, 3])
+        window = {name: source.choices(extents, k=2) for name in ("strides", "dilations")}
+        window["pads"] = source.choices([0, 1, 2], k=4)
+        if source.random() < 0.5:
+            window |= {"pads": [2**30] * 4, "strides": source.choices(extents[3:], k=2)}
+        nodes = [helper.make_node("Conv", ["x", "w"], ["c"], **window)]
+        if source.random() < 0.5:
+            taps = source.choice([1, 2, 2**30])
+            pool = {
+                "kernel_shape": [taps] * 2,
+                "pads": [taps - 1, taps - 1, 0, 0],
+                "strides": source.choices(extents, k=2),
+            }
+            if source.random() < 0.3:
+                pool["dilations"] = source.choices(extents, k=2)
+            nodes.append(helper.make_node(source.choice(["MaxPool", "AveragePool", "LpPool"]), ["c"], ["p"], **pool))
+        last = nodes[-1].output[0]
+        nodes += [
+            helper.make_node("Mul", [last, last], ["d"]),
+            helper.make_node("ReduceSum", ["d"], ["loss"], keepdims=0),
+            helper.make_node(
+                "Gradient", ["x", "w"], ["dx", "dw"], xs=["x", "w"], y="loss", domain="ai.onnx.preview.training"
+            ),
+        ]
+        feeds = {
+            "x": np.ones([2, channels, 9, 9], np.float32),
+            "w": np.ones([filters, channels, kernel, kernel], np.float32),
+        }
+        inputs = [info(name, FLOAT, value.shape) for name, value in feeds.items()]
+        outputs = [info("loss", FLOAT, []), info("dx", FLOAT, None), info("dw", FLOAT, None)]
+        graph = helper.make_graph(nodes, "g", inputs, outputs)
+        imports = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.preview.training", 1)]
+        with contextlib.suppress(errors.Error):
+            session(helper.make_model(graph, opset_imports=imports).SerializeToString()).run(None, feeds)

@@ -397,12 +397,12 @@ void give_to_maxima(const PoolShape& s, const T* dy, const T* x, const T* y, T* 
   };
   parallel_for(s.planes, std::max<int64_t>(1, 16384 / (s.in_size() + 1)), [&](int64_t from, int64_t to) {
     const int last = s.rank - 1;
-    const int64_t width = s.out[last];
+    const int64_t width = s.out[last], rows = width == 0 ? 0 : s.out_size() / width;
     for (int64_t plane = from; plane < to; ++plane) {
       const T* source = x + plane * s.in_size();
       T* target = dx + plane * s.in_size();
       std::fill(target, target + s.in_size(), T{0});
-      for (int64_t row = 0; row < s.out_size() / width; ++row) {
+      for (int64_t row = 0; row < rows; ++row) {
         PoolTaps outer[kMaxSpatialRank];
         int64_t index = row, lines = 1;
         for (int axis = last - 1; axis >= 0; --axis) {

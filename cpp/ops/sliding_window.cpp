@@ -43,6 +43,11 @@ WindowSpec::WindowSpec(const NodeView& node)
   ceil_ = node.attr_or<int64_t>("ceil_mode", 0) != 0;
 }
 
+bool WindowSpec::is_compact(int axis, int64_t kernel) const {
+  constexpr int64_t kMostStride = 16, kMostSpan = 1024;
+  return stride(axis) <= kMostStride && span(axis, kernel) <= kMostSpan && pad_begin(axis) + pad_end(axis) <= kMostSpan;
+}
+
 void WindowSpec::check_rank(const NodeView& node, int rank) const {
   const auto fits = [&](const std::vector<int64_t>& list, const char* name, int each) {
     SX_CHECK(node, list.empty() || list.size() == static_cast<size_t>(rank * each), "attribute '", name, "' is ",

@@ -30,6 +30,10 @@ class WindowSpec {
   // Input elements from the first to the last that a window with `kernel` taps covers.
   int64_t span(int axis, int64_t kernel) const { return dilation(axis) * (kernel - 1) + 1; }
 
+  // Whether a copy of the data with the padding that windows of `kernel` taps reach stays about as large as the data,
+  // whatever its extent.
+  bool is_compact(int axis, int64_t kernel) const;
+
   // Fails unless the lists fit data with this many spatial axes.
   void check_rank(const NodeView& node, int rank) const;
 

@@ -17,7 +17,6 @@ constexpr int64_t kFewChannels = 8;
 // Convolutions of at most so many filters, and of at most so many where Winograd's algorithm would serve, stay plain if
 // their rows are long enough.
 constexpr int64_t kFewFilters = 8, kFewestFilters = 4, kLeastColumns = 16;
-constexpr int64_t kMostStride = 16, kMostSpan = 1024;  // of such convolutions
 // Inputs of BlockedQLinearConv.
 constexpr size_t kConvResidual = 9, kConvTable = 14;
 constexpr double kMostSteps = 1 << 30;  // that a quantized sum may lie from its zero point
@@ -148,12 +147,8 @@ class Blocking {
     const Dim& columns = (*type(graph_.node(id).outputs[0]).shape)[3];
     const bool pointwise = w.dim(2) == 1 && w.dim(3) == 1, square = w.dim(2) == 3 && w.dim(3) == 3;
     const WindowSpec window{NodeView(graph_.node(id))};
-    // A padded copy of the input has to stay about as large as the input.
-    bool compact = true;
-    for (int axis = 0; axis < 2; ++axis)
-      compact = compact && window.stride(axis) <= kMostStride && window.span(axis, w.dim(axis + 2)) <= kMostSpan &&
-                window.pad_begin(axis) + window.pad_end(axis) <= kMostSpan;
-    return compact && !pointwise && w.dim(0) <= (square ? kFewestFilters : kFewFilters) &&
+    return window.is_compact(0, w.dim(2)) && window.is_compact(1, w.dim(3)) && !pointwise &&
+           w.dim(0) <= (square ? kFewestFilters : kFewFilters) &&
            (!columns.known() || columns.value() >= kLeastColumns);
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/op_def.h"
+#include "ops/sliding_window.h"
 #include "passes/match.h"
 #include "passes/pass.h"
 #include "passes/relaid_values.h"
@@ -141,7 +142,11 @@ class Stacking {
     if (op == "ConvInputGradient")
       return replace_by(id, "StackedConvInputGradient", {stacked(old[0], id), old[1], values_.either(old[2])},
                         attributes);
-    if (channels(old[0]) < kFewChannels && !is_stacked(old[0])) attributes["plain_input"] = int64_t{1};
+    const WindowSpec window{NodeView(node)};
+    const SymShape& w = *type(conv_weights(id)).shape;
+    if (channels(old[0]) < kFewChannels && !is_stacked(old[0]) && window.is_compact(0, w[2].value()) &&
+        window.is_compact(1, w[3].value()))
+      attributes["plain_input"] = int64_t{1};
     const ValueId x = attributes.count("plain_input") != 0 ? old[0] : stacked(old[0], id);
     if (op == "ConvWeightGradient") {
       replace(graph_, id, "StackedConvWeightGradient", {x, stacked(old[1], id), old[2]}, attributes, "sardonyx");
