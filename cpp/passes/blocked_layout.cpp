@@ -4,7 +4,7 @@
 
 #include "ops/blocked.h"
 #include "ops/conv.h"
-#include "ops/op_def.h"
+#include "ops/registry.h"
 #include "passes/match.h"
 #include "passes/pass.h"
 #include "passes/relaid_values.h"
@@ -66,10 +66,12 @@ class Blocking {
   ValueId block(ValueId value, NodeId at) {
     return emit_before(graph_, at, "Block", {value}, with_bf16({}, is_float(value)), "sardonyx");
   }
-  std::pair<std::string, Attributes> unblock(ValueId value) const {
-    Attributes attributes = {{"channels", channels(value)}};
-    if (type(value).dtype == DType::kInt8) attributes["signed_bytes"] = int64_t{1};
-    return {"Unblock", attributes};
+  Node unblock(ValueId value) const {
+    Node node;
+    node.op = &get_op("Unblock", "sardonyx");
+    node.attributes = {{"channels", channels(value)}};
+    if (type(value).dtype == DType::kInt8) node.attributes["signed_bytes"] = int64_t{1};
+    return node;
   }
 
   // Attributes of a node that makes blocks of floats.

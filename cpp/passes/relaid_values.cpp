@@ -1,8 +1,8 @@
-// Values in another layout, and the nodes that make them plain again.
+// Values in another form, and the nodes that make them plain again.
 #include "passes/relaid_values.h"
 
 #include "ops/infer.h"
-#include "ops/registry.h"
+#include "ops/op_def.h"
 #include "passes/match.h"
 
 namespace sx {
@@ -23,14 +23,11 @@ ValueId RelaidValues::either(ValueId value) const {
 void RelaidValues::need_plain(ValueId value, NodeId at) {
   const auto found = waiting_.find(value);
   if (found == waiting_.end()) return;
-  auto [op, attributes] = unlay_(value);
-  Node node;
-  node.op = &get_op(op, "sardonyx");
+  Node node = unlay_(value);
   node.name = graph_.value(value).name;
   node.origin = node.name;
   node.inputs = {found->second};
   node.outputs = {value};
-  node.attributes = std::move(attributes);
   waiting_.erase(found);
   infer_node(graph_, graph_.add_node(std::move(node), at));
 }
@@ -48,8 +45,7 @@ NodeId RelaidValues::replace(NodeId id, const std::string& op, std::vector<Value
   const NodeId node = graph_.value(made).producer;
   graph_.erase_node(id);
   move_outputs(old, node);
-  relaid_[old[0]] = made;
-  waiting_[old[0]] = made;
+  produced(old[0], made);
   return node;
 }
 

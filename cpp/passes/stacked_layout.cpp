@@ -2,7 +2,7 @@
 // with the images of the batch side by side (kernels/conv/stacked.h).
 #include <algorithm>
 
-#include "ops/op_def.h"
+#include "ops/registry.h"
 #include "ops/sliding_window.h"
 #include "passes/match.h"
 #include "passes/pass.h"
@@ -24,7 +24,10 @@ class Stacking {
             graph,
             [this](ValueId value, NodeId at) { return emit_before(graph_, at, "Stack", {value}, {}, "sardonyx"); },
             [this](ValueId value) {
-              return std::pair<std::string, Attributes>("Unstack", {{"channels", channels(value)}});
+              Node node;
+              node.op = &get_op("Unstack", "sardonyx");
+              node.attributes = {{"channels", channels(value)}};
+              return node;
             }) {}
 
   bool run(PassLog& log) {

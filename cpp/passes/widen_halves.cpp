@@ -11,6 +11,7 @@
 #include "ops/registry.h"
 #include "passes/match.h"
 #include "passes/pass.h"
+#include "passes/relaid_values.h"
 
 namespace sx {
 namespace {
@@ -92,7 +93,17 @@ const std::unordered_set<std::string>& light() {
 
 class Widening {
  public:
-  explicit Widening(Graph& graph) : graph_(graph) {}
+  explicit Widening(Graph& graph)
+      : graph_(graph),
+        values_(
+            graph,
+            [this](ValueId value, NodeId at) { return emit_before(graph_, at, "Cast", {value}, to(DType::kFloat32)); },
+            [this](ValueId value) {
+              Node node;
+              node.op = &get_op("Cast", "");
+              node.attributes = to(graph_.type(value).dtype);
+              return node;
+            }) {}
 
   bool run(PassLog& log) {
     for (NodeId id : std::vector<NodeId>(graph_.order())) {
@@ -100,17 +111,17 @@ class Widening {
       if (widens(id)) {
         log.add(kName, graph_.node(widen(id)), Outcome::fired());
       } else {
-        for (ValueId read : graph_.reads(id)) need_half(read, id);
+        for (ValueId read : graph_.reads(id)) values_.need_plain(read, id);
       }
     }
-    for (ValueId output : std::vector<ValueId>(graph_.outputs)) need_half(output, kNone);
-    for (const auto& [value, wide] : waiting_)
-      if (graph_.use_count(value) == 0) graph_.erase_value(value);
+    values_.finish();
     return changed_;
   }
 
  private:
   static constexpr const char* kName = "widen_halves";
+
+  static Attributes to(DType dtype) { return {{"to", static_cast<int64_t>(dtype)}}; }
 
   bool is_half(ValueId value) const {
     return value != kNone && graph_.type(value).is_tensor() && kHalfFloats.has(graph_.type(value).dtype);
@@ -125,7 +136,7 @@ class Widening {
     if (!any_half) return false;
     if (heavy().count(node.op->name()) != 0) return true;
     if (light().count(node.op->name()) == 0) return false;
-    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return wide_.count(v) != 0; });
+    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return values_.has(v); });
   }
 
   // Whether the type of an input is not known, but must be that of another, which is a half.
@@ -140,38 +151,18 @@ class Widening {
 
   // `value` in f32, made before node `at` where it is not there yet.
   ValueId wide(ValueId value, NodeId at) {
-    const auto found = wide_.find(value);
-    if (found != wide_.end()) return found->second;
     const Tensor* tensor = constant(graph_, value);
-    if (tensor == nullptr) {
-      const ValueId made = emit_before(graph_, at, "Cast", {value}, {{"to", static_cast<int64_t>(DType::kFloat32)}});
-      return wide_[value] = made;
-    }
+    if (tensor == nullptr) return values_.get(value, at);
     const auto known = constants_.find(value);
     if (known != constants_.end()) return known->second;
     return constants_[value] = add_constant(graph_, graph_.value(value).name, to_f32(*tensor));
-  }
-
-  // A value whose producer was widened is rounded where something wants it as it was.
-  void need_half(ValueId value, NodeId at) {
-    const auto found = waiting_.find(value);
-    if (found == waiting_.end()) return;
-    Node node;
-    node.op = &get_op("Cast", "");
-    node.name = node.origin = graph_.value(value).name;
-    node.inputs = {found->second};
-    node.outputs = {value};
-    node.attributes = {{"to", static_cast<int64_t>(graph_.type(value).dtype)}};
-    waiting_.erase(found);
-    infer_node(graph_, graph_.add_node(std::move(node), at));
   }
 
   // A Cast to f32 of what is there in f32.
   bool drop_cast(NodeId id) {
     const Node& node = graph_.node(id);
     if (!is(graph_, id, "Cast") || graph_.type(node.outputs[0]).dtype != DType::kFloat32) return false;
-    const auto found = wide_.find(node.inputs[0]);
-    return found != wide_.end() && bypass(graph_, id, found->second);
+    return values_.has(node.inputs[0]) && bypass(graph_, id, values_.either(node.inputs[0]));
   }
 
   // The node as it is, but for its types.
@@ -194,15 +185,14 @@ class Widening {
     infer_node(graph_, wider);
     graph_.erase_node(id);
     for (size_t i = 0; i < old.size(); ++i)
-      if (old[i] != kNone) wide_[old[i]] = waiting_[old[i]] = made[i];
+      if (old[i] != kNone) values_.produced(old[i], made[i]);
     changed_ = true;
     return wider;
   }
 
   Graph& graph_;
-  std::unordered_map<ValueId, ValueId> wide_;       // half value -> the same in f32, where something computes it
+  RelaidValues values_;                             // half values that are there in f32
   std::unordered_map<ValueId, ValueId> constants_;  // likewise for constants
-  std::unordered_map<ValueId, ValueId> waiting_;    // those that nothing produces as halves now
   bool changed_ = false;
 };
 
