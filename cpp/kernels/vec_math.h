@@ -126,8 +126,13 @@ SX_INLINE F gated(F x, F t) {
 #endif
 }
 
-// From m = exp(-2 |x|) - 1, found like expm1 without its cases for large and tiny arguments.
-SX_INLINE F tanh(F x) {
+// over / under
+struct Fraction {
+  F over, under;
+};
+
+// tanh(x) from m = exp(-2 |x|) - 1, found like expm1 without its cases for large and tiny arguments.
+SX_INLINE Fraction tanh_fraction(F x) {
   F k;
   const F r = reduce_log2(max(splat(-40.0f), -2.0f * abs(x)), &k);
   const F q = fma(exp_tail(r), r * r, r);
@@ -137,7 +142,11 @@ SX_INLINE F tanh(F x) {
   const F power = from_bits((to_int_nearest(k) + 127) << 23);
 #endif
   const F m = fma(power, q, power - 1.0f);
-  return copy_sign(m / (m + 2.0f), x);
+  return {copy_sign(m, x), m + 2.0f};
+}
+SX_INLINE F tanh(F x) {
+  const Fraction y = tanh_fraction(x);
+  return y.over / y.under;
 }
 
 SX_INLINE F erf(F x) {

@@ -90,11 +90,11 @@ class QuantizedProducts : public RecurrentProducts<float> {
     range_ = quantize_dynamically(x, x_.size(), x_.data<uint8_t>());
   }
 
-  // `x` is the whole input, quantized with one scale.
-  void project(int direction, int64_t rows, const float*, const float* bias, float* y) const override {
+  // X has one scale.
+  void project(int direction, const RecurrentRows& rows, const float*, const float* bias, float* y) const override {
     GemmInt8 g;
-    g.m = rows, g.n = sizes_.width(), g.k = sizes_.inputs;
-    g.a = x_.raw(), g.lda = sizes_.inputs;
+    g.m = rows.count(), g.n = sizes_.width(), g.k = sizes_.inputs;
+    g.a = rows.of(x_.data<uint8_t>(), sizes_.inputs), g.lda = sizes_.inputs;
     g.a_zero = range_.zero_point;
     g.epilogue.scale = range_.scale;
     g.epilogue.float_bias = bias;

@@ -1,12 +1,23 @@
 // i, o, f = f(x W + h R + P c + b), c' = f c + i g(x W + h R + b), h' = o h(c'): long short-term memory.
+#include "ops/lstm.h"
+
 #include <algorithm>
 
-#include "ops/lstm.h"
+#include "kernels/lstm_gates.h"
 
 namespace sx {
 
 LstmForm::LstmForm(const NodeView& node)
     : RecurrentForm{4, {"Sigmoid", "Tanh", "Tanh"}, {4}}, input_forget(node.attr_int("input_forget") != 0) {}
+
+template <typename T>
+LstmCell<T>::LstmCell(const RecurrentSpec& spec, const LstmForm& form, RecurrentIo<T>& io)
+    : spec_(spec), input_forget_(form.input_forget), peepholes_(io.input(7)) {
+  plain_ = spec.clip <= 0.0f && !input_forget_ && peepholes_ == nullptr;
+  for (const auto& functions : spec.activations)
+    plain_ = plain_ && functions[0].is(Activation::kSigmoid) && functions[1].is(Activation::kTanh) &&
+             functions[2].is(Activation::kTanh);
+}
 
 template <typename T>
 void LstmCell<T>::step(const RecurrentStep<T>& s) const {
@@ -17,6 +28,12 @@ void LstmCell<T>::step(const RecurrentStep<T>& s) const {
   s.products.recur(s.direction, 0, s.t, s.rows, s.h, s.projected, s.projected_stride, s.gates, width);
   for (int64_t row = 0; row < s.rows; ++row) {
     if (!s.active(row)) continue;
+    if constexpr (std::is_same_v<T, float>) {
+      if (plain_) {
+        lstm_gates(s.gates + row * width, n, s.c + row * n, s.h + row * n);
+        continue;
+      }
+    }
     T* input = s.gates + row * width;
     T* output = input + n;
     T* forget = input + 2 * n;

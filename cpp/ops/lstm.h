@@ -14,13 +14,13 @@ struct LstmForm : RecurrentForm {
 template <typename T>
 class LstmCell : public RecurrentCell<T> {
  public:
-  LstmCell(const RecurrentSpec& spec, const LstmForm& form, RecurrentIo<T>& io)
-      : spec_(spec), input_forget_(form.input_forget), peepholes_(io.input(7)) {}
+  LstmCell(const RecurrentSpec& spec, const LstmForm& form, RecurrentIo<T>& io);
   void step(const RecurrentStep<T>& s) const override;
 
  private:
   const RecurrentSpec& spec_;
   bool input_forget_;
+  bool plain_;          // lstm_gates() is the whole cell
   const T* peepholes_;  // [directions, 3 * hidden] in the order input, output, forget, or null
 };
 extern template class LstmCell<float>;

@@ -7,18 +7,18 @@
 #include <cstring>
 
 #include "base/scratch.h"
-#include "kernels/gemm/gemm.h"
 #include "kernels/unary.h"
 #include "ops/float_io.h"
-#include "ops/matmul.h"
 #include "ops/upgrade.h"
 
 namespace sx {
 namespace {
 
-// Sequences that one task takes through time together.
-constexpr int64_t kBlockRows = 16;
-constexpr int64_t kFloatsPerLine = 16;
+// Sequences that one task takes through time together: few would read the weights for too little, many leave threads
+// without work.
+constexpr int64_t kFewestRows = 4, kMostRows = 16;
+// Rows of X that a task multiplies at a time, well before its steps need them.
+constexpr int64_t kStretchRows = 96;
 
 struct NamedActivation {
   const char* name;
@@ -206,152 +206,6 @@ RecurrentSizes checked_sizes(const Run& run, const RecurrentSpec& spec) {
   return sizes;
 }
 
-// --- weights
-
-namespace {
-
-int64_t line_up(int64_t floats) { return checked_add(floats, kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine; }
-
-int64_t packed_size(int64_t k, int64_t columns, Precision precision) {
-  return line_up(packed_b_size(k, columns, active_isa(), precision));
-}
-
-// Matrices [directions, gates * hidden, k] packed direction by direction and part by part.
-Tensor pack_weights(const Tensor& weights, const std::vector<int>& parts, int gates, Precision precision) {
-  const int64_t k = weights.dim(2);
-  const int64_t hidden = weights.dim(1) / gates;
-  int64_t step = 0;
-  for (int part : parts) step = checked_add(step, packed_size(k, part * hidden, precision));
-  Tensor packed(DType::kFloat32, Shape{checked_mul(weights.dim(0), step)});
-  const FloatIn from(weights);
-  float* to = packed.data<float>();
-  const float* matrix = from.data();
-  for (int64_t d = 0; d < weights.dim(0); ++d)
-    for (int part : parts) {
-      pack_b(k, part * hidden, matrix, k, true, to, active_isa(), precision);
-      matrix += part * hidden * k;
-      to += packed_size(k, part * hidden, precision);
-    }
-  return packed;
-}
-
-const float* packed_part(const Tensor& packed, Precision precision, const std::vector<int>& parts, int64_t k,
-                         int64_t hidden, int direction, int part) {
-  int64_t step = 0, skip = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const int64_t size = packed_size(k, parts[i] * hidden, precision);
-    if (static_cast<int>(i) < part) skip += size;
-    step += size;
-  }
-  return packed.data<float>() + direction * step + skip;
-}
-
-class FloatProducts : public RecurrentProducts<float> {
- public:
-  FloatProducts(const RecurrentSizes& sizes, const std::vector<int>& parts, Tensor w, Tensor r, Precision precision)
-      : sizes_(sizes), parts_(parts), whole_{sizes.gates}, w_(std::move(w)), r_(std::move(r)), precision_(precision) {}
-
-  void project(int direction, int64_t rows, const float* x, const float* bias, float* y) const override {
-    Gemm g;
-    g.m = rows, g.n = sizes_.width(), g.k = sizes_.inputs;
-    g.a = x, g.lda = sizes_.inputs;
-    g.packed_b = packed_part(w_, precision_, whole_, sizes_.inputs, sizes_.hidden, direction, 0);
-    g.c = y, g.ldc = g.n;
-    g.precision = precision_;
-    g.epilogue.column_bias = bias;
-    gemm(g);
-  }
-
-  void recur(int direction, int part, int64_t t, int64_t rows, const float* h, const float* addend,
-             int64_t addend_stride, float* y, int64_t y_stride) const override {
-    Gemm g;
-    g.m = rows, g.n = parts_[static_cast<size_t>(part)] * sizes_.hidden, g.k = sizes_.hidden;
-    g.a = h, g.lda = sizes_.hidden;
-    g.packed_b = packed_part(r_, precision_, parts_, sizes_.hidden, sizes_.hidden, direction, part);
-    g.c = y, g.ldc = y_stride;
-    g.precision = precision_;
-    g.epilogue.residual = addend;
-    g.epilogue.residual_stride = addend_stride;
-    g.last_columns_first = t % 2 != 0;
-    gemm(g);
-  }
-
- private:
-  const RecurrentSizes& sizes_;
-  const std::vector<int>& parts_;
-  std::vector<int> whole_;
-  Tensor w_, r_;
-  const Precision precision_;
-};
-
-class DoubleProducts : public RecurrentProducts<double> {
- public:
-  DoubleProducts(const RecurrentSizes& sizes, const std::vector<int>& parts, const double* w, const double* r)
-      : sizes_(sizes), parts_(parts), w_(w), r_(r) {}
-
-  void project(int direction, int64_t rows, const double* x, const double* bias, double* y) const override {
-    const int64_t n = sizes_.width();
-    multiply(x, w_ + direction * n * sizes_.inputs, rows, n, sizes_.inputs, bias, 0, y, n);
-  }
-
-  void recur(int direction, int part, int64_t, int64_t rows, const double* h, const double* addend,
-             int64_t addend_stride, double* y, int64_t y_stride) const override {
-    int64_t skip = 0;
-    for (int i = 0; i < part; ++i) skip += parts_[static_cast<size_t>(i)] * sizes_.hidden;
-    multiply(h, r_ + (direction * sizes_.width() + skip) * sizes_.hidden, rows,
-             parts_[static_cast<size_t>(part)] * sizes_.hidden, sizes_.hidden, addend, addend_stride, y, y_stride);
-  }
-
- private:
-  static void multiply(const double* a, const double* b, int64_t m, int64_t n, int64_t k, const double* addend,
-                       int64_t addend_stride, double* y, int64_t y_stride) {
-    sx::multiply(DenseProduct<double>{m, n, k, a, k, b, k, true, y, y_stride});
-    for (int64_t i = 0; i < m && addend != nullptr; ++i)
-      for (int64_t j = 0; j < n; ++j) y[i * y_stride + j] += addend[i * addend_stride + j];
-  }
-
-  const RecurrentSizes& sizes_;
-  const std::vector<int>& parts_;
-  const double* w_;
-  const double* r_;
-};
-
-void check_weights(const Run& run, const RecurrentSizes& s) {
-  const Shape w{s.directions, s.width(), s.inputs};
-  const Shape r{s.directions, s.width(), s.hidden};
-  SX_CHECK(run, run.in(1).shape() == w, "W is ", run.in(1).shape().str(), "; ", w.str(), " expected");
-  SX_CHECK(run, run.in(2).shape() == r, "R is ", run.in(2).shape().str(), "; ", r.str(), " expected");
-}
-
-}  // namespace
-
-WeightCache::WeightCache(Prepare& p, std::vector<int> parts) : parts_(std::move(parts)), precision_(p.precision()) {
-  int gates = 0;
-  for (int part : parts_) gates += part;
-  const auto packable = [&](int i) {
-    const Tensor* weights = p.constant(i);
-    return weights != nullptr && weights->dtype() != DType::kFloat64 && weights->rank() == 3 &&
-           weights->dim(1) % gates == 0;
-  };
-  if (packable(1))
-    w_ = p.shared("w", [&] { return pack_weights(p.constant(1)->borrow(), {gates}, gates, precision_); });
-  if (packable(2)) r_ = p.shared("r", [&] { return pack_weights(p.constant(2)->borrow(), parts_, gates, precision_); });
-}
-
-std::unique_ptr<RecurrentProducts<float>> WeightCache::floats(const Run& run, const RecurrentSizes& sizes) const {
-  check_weights(run, sizes);
-  const auto packed = [&](const Tensor& known, int i, const std::vector<int>& parts) {
-    return known.defined() ? known : pack_weights(run.in(i), parts, sizes.gates, precision_);
-  };
-  return std::make_unique<FloatProducts>(sizes, parts_, packed(w_, 1, {sizes.gates}), packed(r_, 2, parts_),
-                                         precision_);
-}
-
-std::unique_ptr<RecurrentProducts<double>> WeightCache::doubles(const Run& run, const RecurrentSizes& sizes) const {
-  check_weights(run, sizes);
-  return std::make_unique<DoubleProducts>(sizes, parts_, run.in(1).data<double>(), run.in(2).data<double>());
-}
-
 // --- biases
 
 template <typename T>
@@ -387,36 +241,70 @@ Tensor BiasCache::get(const Run& run) const {
 
 // --- time
 
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// How the work of a run is cut: a task takes `block` sequences of one direction through time, `stretch` steps at a
+// time.
+struct RecurrentTasks {
+  int64_t blocks, block;  // of one direction
+  bool ahead;             // too few tasks for all threads, which therefore multiply all of X together beforehand
+  int64_t stretch;
+
+  explicit RecurrentTasks(const RecurrentSizes& s) {
+    const int64_t threads = thread_count();
+    const int64_t share = ceil_div(checked_mul(s.batch, s.directions), threads);
+    blocks = ceil_div(s.batch, std::min(std::max(share, kFewestRows), kMostRows));
+    block = blocks == 0 ? 0 : ceil_div(s.batch, blocks);
+    ahead = s.directions * blocks < threads;
+    stretch = ahead ? s.steps : std::min(s.steps, ceil_div(kStretchRows, std::max<int64_t>(block, 1)));
+  }
+};
+
+// x W^T + bias for the sequences of one task and some stretch of time.
+template <typename T>
+struct Projected {
+  const T* data;
+  int64_t first_time, step_stride, row_stride;
+  const T* at(int64_t t) const { return data + (t - first_time) * step_stride; }
+};
+
+}  // namespace
+
 template <typename T>
 void run_recurrent(const RecurrentSpec& spec, const RecurrentSizes& s, const RecurrentProducts<T>& products,
                    const RecurrentCell<T>& cell, const RecurrentData<T>& data) {
-  const int64_t rows = s.steps * s.batch;
+  const RecurrentTasks tasks(s);
   const int64_t width = s.width();
-  const int64_t projected_size = checked_mul(rows, width);
-  const auto bytes = static_cast<size_t>(checked_mul(checked_mul(projected_size, s.directions), sizeof(T)));
-  T* projected = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
-  if (rows > 0)
+  const auto scratch = [](ScratchSlot slot, int64_t count) {
+    return static_cast<T*>(thread_scratch(slot, static_cast<size_t>(checked_mul(count, sizeof(T)))));
+  };
+  const auto bias = [&](int d) { return data.bias ? data.bias + d * width : nullptr; };
+  const int64_t whole = checked_mul(s.steps, s.batch);
+  const T* ahead = nullptr;
+  if (tasks.ahead && whole > 0) {
+    T* to = scratch(ScratchSlot::kOperator, checked_mul(checked_mul(whole, width), s.directions));
     for (int d = 0; d < s.directions; ++d)
-      products.project(d, rows, data.x, data.bias ? data.bias + d * width : nullptr, projected + d * projected_size);
+      products.project(d, {0, 1, whole, whole}, data.x, bias(d), to + d * whole * width);
+    ahead = to;
+  }
 
-  const int64_t blocks = (s.batch + kBlockRows - 1) / kBlockRows;
-  parallel_for(s.directions * blocks, 1, [&](int64_t from, int64_t to) {
-    const int64_t block_size = std::min(kBlockRows, s.batch);
-    const auto state = static_cast<size_t>(block_size * s.hidden);
-    T* scratch =
-        static_cast<T*>(thread_scratch(ScratchSlot::kOperator2, state * static_cast<size_t>(s.gates + 3) * sizeof(T)));
+  parallel_for(s.directions * tasks.blocks, 1, [&](int64_t from, int64_t to) {
+    const int64_t state = tasks.block * s.hidden;
+    T* states = scratch(ScratchSlot::kOperator2, checked_mul(state, s.gates + 3));
     for (int64_t task = from; task < to; ++task) {
-      const int d = static_cast<int>(task / blocks);
-      const int64_t first = task % blocks * kBlockRows;
+      const int d = static_cast<int>(task / tasks.blocks);
+      const int64_t first = task % tasks.blocks * tasks.block;
       RecurrentStep<T> step{s,
                             products,
                             d,
-                            std::min(kBlockRows, s.batch - first),
+                            std::min(tasks.block, s.batch - first),
                             nullptr,
-                            (s.batch_first ? s.steps : 1) * width,
-                            scratch,
-                            scratch + state,
-                            scratch + 2 * state,
+                            0,
+                            states,
+                            states + state,
+                            states + 2 * state,
                             data.lengths ? data.lengths + first : nullptr,
                             0};
       const auto load = [&](T* to_state, const T* from_state) {
@@ -426,17 +314,36 @@ void run_recurrent(const RecurrentSpec& spec, const RecurrentSizes& s, const Rec
           else std::copy_n(from_state + s.state_row(d, first + r) * s.hidden, s.hidden, row);
         }
       };
+      // Times [t, t + count).
+      const auto project = [&](int64_t t, int64_t count) -> Projected<T> {
+        const int64_t at = s.x_row(t, first);
+        if (ahead)
+          return {ahead + (d * whole + at) * width, t, (s.batch_first ? 1 : s.batch) * width,
+                  (s.batch_first ? s.steps : 1) * width};
+        T* y = scratch(ScratchSlot::kOperator, checked_mul(tasks.stretch * tasks.block, width));
+        if (s.batch_first) {
+          products.project(d, {at, step.rows, count, s.steps}, data.x, bias(d), y);
+          return {y, t, width, count * width};
+        }
+        products.project(d, {at, count, step.rows, s.batch}, data.x, bias(d), y);
+        return {y, t, step.rows * width, width};
+      };
       load(step.h, data.initial_h);
       load(step.c, data.initial_c);
-      for (int64_t i = 0; i < s.steps; ++i) {
-        step.t = spec.backward(d) ? s.steps - 1 - i : i;
-        step.projected = projected + d * projected_size + s.x_row(step.t, first) * width;
-        cell.step(step);
-        if (data.y == nullptr) continue;
-        for (int64_t r = 0; r < step.rows; ++r) {
-          T* y = data.y + s.y_row(step.t, d, first + r) * s.hidden;
-          if (step.active(r)) std::copy_n(step.h + r * s.hidden, s.hidden, y);
-          else std::fill(y, y + s.hidden, T{0});
+      for (int64_t done = 0; done < s.steps; done += tasks.stretch) {
+        const int64_t count = std::min(tasks.stretch, s.steps - done);
+        const Projected<T> projected = project(spec.backward(d) ? s.steps - done - count : done, count);
+        step.projected_stride = projected.row_stride;
+        for (int64_t i = done; i < done + count; ++i) {
+          step.t = spec.backward(d) ? s.steps - 1 - i : i;
+          step.projected = projected.at(step.t);
+          cell.step(step);
+          if (data.y == nullptr) continue;
+          for (int64_t r = 0; r < step.rows; ++r) {
+            T* y = data.y + s.y_row(step.t, d, first + r) * s.hidden;
+            if (step.active(r)) std::copy_n(step.h + r * s.hidden, s.hidden, y);
+            else std::fill(y, y + s.hidden, T{0});
+          }
         }
       }
       const auto keep = [&](const T* from_state, T* to_state) {

@@ -2,10 +2,12 @@
 // walk over directions, batch rows and time.
 #pragma once
 
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/scratch.h"
 #include "kernels/epilogue.h"
 #include "ops/gradient.h"
 #include "ops/infer.h"
@@ -19,6 +21,8 @@ struct CellActivation {
   Activation kind = Activation::kNone;
   float alpha = 0.0f, beta = 0.0f;
   float in_scale = 1.0f, out_scale = 1.0f;
+
+  bool is(Activation function) const { return kind == function && in_scale == 1.0f && out_scale == 1.0f; }
 };
 void activate(const CellActivation& activation, float* x, int64_t n);
 void activate(const CellActivation& activation, double* x, int64_t n);
@@ -96,13 +100,31 @@ struct RecurrentSizes {
   Shape state_shape() const;
 };
 
+// Rows of X: `runs` runs of `length` rows that begin `stride` rows apart, from row `first` on.
+struct RecurrentRows {
+  int64_t first, runs, length, stride;
+
+  int64_t count() const { return runs * length; }
+  // The rows one after the other: where they stand in x[:, inputs], or copied to scratch memory (kOperator3).
+  template <typename E>
+  const E* of(const E* x, int64_t inputs) const {
+    x += first * inputs;
+    if (runs <= 1 || stride == length) return x;
+    const size_t bytes = sizeof(E) * static_cast<size_t>(length * inputs);
+    auto* copy = static_cast<char*>(thread_scratch(ScratchSlot::kOperator3, bytes * static_cast<size_t>(runs)));
+    for (int64_t i = 0; i < runs; ++i)
+      std::memcpy(copy + static_cast<size_t>(i) * bytes, x + i * stride * inputs, bytes);
+    return reinterpret_cast<const E*>(copy);
+  }
+};
+
 // The weights of all directions, ready to multiply.
 template <typename T>
 class RecurrentProducts {
  public:
   virtual ~RecurrentProducts() = default;
-  // y[rows, gates * hidden] = x[rows, inputs] W^T + bias
-  virtual void project(int direction, int64_t rows, const T* x, const T* bias, T* y) const = 0;
+  // y[rows.count(), gates * hidden] = those rows of x W^T + bias, where x is the whole of X.
+  virtual void project(int direction, const RecurrentRows& rows, const T* x, const T* bias, T* y) const = 0;
   // y[rows, :] = h[rows, hidden] R^T + addend for the gates of one part of R; the strides are between rows. Called for
   // one time t after the other, it may go through R to and fro.
   virtual void recur(int direction, int part, int64_t t, int64_t rows, const T* h, const T* addend,

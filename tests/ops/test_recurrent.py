@@ -5,6 +5,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+import sardonyx
 from tests.ops.harness import Case, check, const, raises, session
 
 rng = np.random.default_rng(11)
@@ -171,6 +172,10 @@ def common(op):
         cell(op, steps=1, batch=1),
         cell(op, steps=3, batch=37, hidden=19, inputs=33, direction="bidirectional"),
         cell(op, steps=0, id="no-steps"),
+        cell(op, batch=0, id="no-sequences"),
+        cell(op, steps=130, batch=5, direction="bidirectional", lengths=[130, 96, 0, 20, 129], id="stretches"),
+        cell(op, steps=40, batch=21, layout=1, direction="bidirectional", id="stretches-batch-first"),
+        cell(op, steps=33, batch=18, dtype=np.float64, direction="reverse", id="stretches-f64"),
         cell(op, outputs=["", "Y_h"], id="last-only"),
         cell(op, outputs=["Y"], id="sequence-only"),
         cell(op, opset=7),
@@ -247,6 +252,27 @@ test_errors = check(
         raises(cell("RNN", lengths=[9, 1, 1], id="lengths"), "sequence_lens"),
     ]
 )
+
+
+@pytest.mark.parametrize("op", GATES)
+@pytest.mark.parametrize("layout", [0, 1])
+def test_same_bits_for_any_threads_and_batch(op, layout):
+    """However sequences are dealt out to threads, and time to stretches."""
+    case = cell(op, steps=50, batch=19, hidden=20, inputs=7, layout=layout, direction="bidirectional")
+    model = case.model(initializers=True, symbolic=True, expected=[np.zeros(0, np.float32)] * len(case.output_names()))
+    feeds = case.feeds(initializers=True)
+    (name,) = feeds
+    found = []
+    for threads in (1, 2, 3, 7):
+        options = sardonyx.SessionOptions()
+        options.intra_op_num_threads = threads
+        ours = sardonyx.InferenceSession(model.SerializeToString(), options)
+        found.append(ours.run(None, feeds)[0])
+        axis = 1 - layout
+        alone = ours.run(None, {name: np.take(feeds[name], [13], axis)})[0]
+        np.testing.assert_array_equal(alone, np.take(found[-1], [13], 0 if layout else 2))
+    for y in found[1:]:
+        np.testing.assert_array_equal(y, found[0])
 
 
 @pytest.mark.parametrize("per_column", [False, True])
