@@ -2,6 +2,7 @@
 #include "kernels/conv/blocked_bytes.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <numeric>
 
@@ -73,8 +74,9 @@ class Direct {
         pixel_(plain_ ? 1 : kernel_.block),
         blocks_(ceil_div(shape_.filters, kernel_.block)),
         columns_(shape_, 1, 0, shape_.out[1]) {
-    gathers_ = !plain_ && shape_.out[1] < kernel_.most && takes_single_pixels(shape_);
-    if (!plain_ && (is_pointwise(shape_) || gathers_)) {
+    const bool pointwise = !plain_ && is_pointwise(shape_);
+    gathers_ = !plain_ && !pointwise && shape_.out[1] < kernel_.most && takes_single_pixels(shape_);
+    if (pointwise || gathers_) {
       // Rows of a 1 x 1 kernel may be cut anywhere.
       flat_ = shape_.out_size();
       row_length_ = std::min<int64_t>(flat_, kFlatTiles * kernel_.most);
@@ -112,13 +114,13 @@ class Direct {
       const int64_t first = row_begin * row_length_, last = std::min(flat_, row_end * row_length_);
       plane = last - first;
       first_position = first;
-      x = gather(x, first, last);
+      x = held_band(image, row_begin, row_end, [&] { return gather(x, first, last); });
     } else if (copies_) {
       const Reach rows(s, 0, row_begin, row_end);
       width = columns_.size();
       plane = rows.size() * width;
       first_row = row_begin;
-      x = copy_band(x, rows);
+      x = held_band(image, row_begin, row_end, [&] { return copy_band(x, rows); });
     }
     for (int64_t group = group_begin; group < group_end; ++group) {
       const int64_t block = group * kBytesTileFilters, blocks = std::min(kBytesTileFilters, blocks_ - block);
@@ -146,6 +148,20 @@ class Direct {
     }
   }
 
+  // The copy of a band that the thread's last task worked on, if that is the one, or what `copy` gives.
+  template <typename Copy>
+  const uint8_t* held_band(int64_t image, int64_t row_begin, int64_t row_end, const Copy& copy) const {
+    struct Held {
+      uint64_t run = 0;
+      int64_t image = 0, row_begin = 0, row_end = 0;
+      const uint8_t* x = nullptr;
+    };
+    thread_local Held held;
+    if (held.run != run_ || held.image != image || held.row_begin != row_begin || held.row_end != row_end)
+      held = {run_, image, row_begin, row_end, copy()};
+    return held.x;
+  }
+
   // The pixels that outputs [first, last) of a strided 1 x 1 kernel read, side by side.
   const uint8_t* gather(const uint8_t* x, int64_t first, int64_t last) const {
     const int64_t bytes = checked_mul(checked_mul(in_blocks_, last - first), pixel_);
@@ -154,9 +170,11 @@ class Direct {
     uint8_t* to = copy;
     for (int64_t block = 0; block < in_blocks_; ++block) {
       const uint8_t* from = x + block * shape_.in_size() * pixel_;
+      int64_t row = first / shape_.out[1], column = first % shape_.out[1];
       for (int64_t at = first; at < last; ++at, to += pixel_) {
-        const int64_t row = at / shape_.out[1] * shape_.stride[0], column = at % shape_.out[1] * shape_.stride[1];
-        std::memcpy(to, from + (row * shape_.in[1] + column) * pixel_, static_cast<size_t>(pixel_));
+        const uint8_t* pixel = from + (row * shape_.stride[0] * shape_.in[1] + column * shape_.stride[1]) * pixel_;
+        for (int64_t i = 0; i < pixel_; i += kQuad) std::memcpy(to + i, pixel + i, kQuad);
+        if (++column == shape_.out[1]) ++row, column = 0;
       }
     }
     return copy;
@@ -184,6 +202,9 @@ class Direct {
     return copy;
   }
 
+  static inline std::atomic<uint64_t> runs_{0};
+
+  const uint64_t run_ = ++runs_;  // a thread that works on a run works on no other before it is done
   const BlockedBytesConv& problem_;
   const ConvShape& shape_;
   const BytesKernel& kernel_;

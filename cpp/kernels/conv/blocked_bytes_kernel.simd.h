@@ -205,6 +205,7 @@ void tile(const BytesTile& t) {
     for (int p = 0; p < kP; ++p) acc[f][p] = start;
   }
   if (t.x_step == kLanes) sum_windows<kP, kF, kLanes>(t, acc);
+  else if (t.x_step == 2 * kLanes) sum_windows<kP, kF, 2 * kLanes>(t, acc);
   else sum_windows<kP, kF, 0>(t, acc);
 #pragma GCC unroll 2
   for (int f = 0; f < kF; ++f) {
