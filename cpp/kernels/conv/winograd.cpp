@@ -175,6 +175,9 @@ class Winograd {
       float* to = group.m + tap * group.m_step + first * group.tiles * block_;
       if constexpr (std::is_same_v<P, float>) work.y = to;
       else work.wide = to;
+      const float* next = work.weights + work.window.w_block * channel_blocks_;
+      ask_ahead(work, blocks, products_.block, filters + 1 < group_end || tap + 1 < taps_ ? next : nullptr,
+                count_tiles(products_, 1, group.tiles));
       run_tiles(products_, work, blocks, group.tiles);
     }
   }
