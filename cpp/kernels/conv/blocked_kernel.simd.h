@@ -22,25 +22,27 @@ constexpr int kSizes[] = {6, 3, 2, 1};
 #endif
 constexpr int kSizeCount = sizeof(kSizes) / sizeof(kSizes[0]);
 
-// acc = tail(acc): bias, residual and activation. The residual of block f of filters stands f * step further, that of
-// output p p * pixel.
+// Where sums begin: at the bias of each filter, or at 0.
 template <int kP, int kF>
-SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const Element* residual, int64_t step, int64_t pixel,
-                      const FilterTail& tail) {
-  if (bias) {
+SX_INLINE void begin(F (&acc)[kP][kF], const float* bias) {
 #pragma GCC unroll 2
-    for (int f = 0; f < kF; ++f) {
-      const F b = load(bias + f * kLanes);
+  for (int f = 0; f < kF; ++f) {
+    const F first = bias ? load(bias + f * kLanes) : F{};
 #pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + b;
-    }
+    for (int p = 0; p < kP; ++p) acc[p][f] = first;
   }
+}
+
+// acc = tail(acc): residual and activation. The residual of block f of filters stands f * step further, that of output
+// p p * pixel.
+template <int kP, int kF>
+SX_INLINE void finish(F (&acc)[kP][kF], const Element* residual, int64_t step, int64_t pixel, const FilterTail& tail) {
   const F by = splat(tail.residual_scale);
   if (residual && !tail.residual_last) {
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) {
 #pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * pixel);
+      for (int p = 0; p < kP; ++p) acc[p][f] = fma(by, load(residual + f * step + p * pixel), acc[p][f]);
     }
   }
   if (tail.clip) {
@@ -48,7 +50,14 @@ SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const Element* residu
 #pragma GCC unroll 14
     for (int p = 0; p < kP; ++p) {
 #pragma GCC unroll 2
-      for (int f = 0; f < kF; ++f) acc[p][f] = min(high, max(low, acc[p][f]));
+      for (int f = 0; f < kF; ++f) acc[p][f] = max(low, acc[p][f]);
+    }
+    if (tail.high < __builtin_inff()) {
+#pragma GCC unroll 14
+      for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 2
+        for (int f = 0; f < kF; ++f) acc[p][f] = min(high, acc[p][f]);
+      }
     }
   } else if (tail.activate) {
     float values[kP * kF * kLanes];
@@ -68,7 +77,7 @@ SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const Element* residu
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) {
 #pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * pixel);
+      for (int p = 0; p < kP; ++p) acc[p][f] = fma(by, load(residual + f * step + p * pixel), acc[p][f]);
     }
   }
 }
@@ -131,14 +140,10 @@ SX_INLINE void sum_windows(const Tile& t, F (&acc)[kP][kF]) {
 template <int kP, int kF>
 void tile(const Tile& t) {
   F acc[kP][kF];
-#pragma GCC unroll 14
-  for (int p = 0; p < kP; ++p) {
-#pragma GCC unroll 2
-    for (int f = 0; f < kF; ++f) acc[p][f] = F{};
-  }
+  begin(acc, t.bias);
   if (t.x_step == kLanes) sum_windows<kP, kF, kLanes>(t, acc);
   else sum_windows<kP, kF, 0>(t, acc);
-  finish<kP, kF>(acc, t.bias, t.residual, t.y_step, t.y_pixel, *t.tail);
+  finish<kP, kF>(acc, t.residual, t.y_step, t.y_pixel, *t.tail);
 #if SX_ISA_LEVEL >= 4
   if (t.wide) {
 #pragma GCC unroll 2
@@ -174,8 +179,7 @@ void pair_pixels(const BFloat16* x, int64_t distance, int64_t n, BFloat16* pairs
 template <int kP>
 SX_INLINE void depthwise_tile(const PairsDepthwise& t, int64_t at) {
   F acc[kP][1];
-#pragma GCC unroll 14
-  for (int p = 0; p < kP; ++p) acc[p][0] = F{};
+  begin(acc, t.bias);
   const float* w = t.weights;
   for (int64_t i = 0; i < t.rows; ++i) {
     const BFloat16* row = t.pairs + at * t.step + i * t.row;
@@ -190,7 +194,7 @@ SX_INLINE void depthwise_tile(const PairsDepthwise& t, int64_t at) {
       }
     }
   }
-  finish<kP, 1>(acc, t.bias, t.residual ? t.residual + at * kLanes : nullptr, 0, kLanes, *t.tail);
+  finish<kP, 1>(acc, t.residual ? t.residual + at * kLanes : nullptr, 0, kLanes, *t.tail);
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) store(t.y + (at + p) * kLanes, acc[p][0]);
 }
