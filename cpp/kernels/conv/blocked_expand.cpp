@@ -117,7 +117,8 @@ class Expand {
     tile.tail = &sums;
     while (pixels > 0) {
       const int64_t count = std::min(pixels, kActivatedTiles * tiles_.sizes[0]);
-      run_tiles(tiles_, tile, blocks, count);
+      BlockedTile sums_tile = tile;
+      run_tiles(tiles_, sums_tile, blocks, count);
       for (int64_t b = 0; b < blocks; ++b) {
         float* values = tile.y + b * tile.y_step;
         expand_tail_.activate(values, values, count * block_, expand_tail_.alpha, expand_tail_.beta);

@@ -1,6 +1,7 @@
 // The per-ISA functions under convolutions of channel-blocked data, [batch, channels / block, height, width, block].
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -25,16 +26,20 @@ constexpr int64_t kTileFilters = 2;
 // The most channels in a block, of any tier.
 constexpr int64_t kMaxBlock = 16;
 
-// Neighbouring outputs of one row whose windows are alike, for up to kTileFilters blocks of filters. Data are float, or
-// BFloat16 with sums in f32.
+// Outputs that follow one another and whose windows are alike, for up to kTileFilters blocks of filters. Data are
+// float, or BFloat16 with sums in f32.
 template <typename T>
 struct BlockedTileOf {
   const T* x = nullptr;  // the first tap of the first output
-  int64_t x_step = 0;    // between neighbouring outputs
+  int64_t x_step = 0;    // between outputs that are neighbours along a row
+  int64_t x_half = 0;    // from the first of an even number of outputs to the first of their second half
   BlockedWindow window;
   // Of the first tap: [input][filters of the tile] in f32, [pair of inputs][filters of the tile] in bf16, the weight of
   // the first of a pair in the low half of a word.
   const float* weights = nullptr;
+  // Weights that will be needed next, of which a tile asks for so many cache lines with each tap of a block, or null.
+  const float* ahead = nullptr;
+  int64_t ahead_lines = 0;
   T* y = nullptr;
   float* wide = nullptr;        // where bf16 data give f32 results, laid out as y, in the place of y
   int64_t y_step = 0;           // between the two blocks of filters
@@ -95,22 +100,73 @@ inline void copy_lanes(const float* x, int64_t block, float* y) {
   for (int64_t i = 0; i < block; i += 4) std::memcpy(y + i, x + i, 4 * sizeof(float));
 }
 
-// `count` neighbouring outputs from where `tile` stands, for `blocks` blocks of filters.
+constexpr int64_t kLineFloats = 16;  // in a cache line
+
+// Runs one tile of `size` outputs and moves on to the output behind them, which stands x_next further.
 template <typename T>
-void run_tiles(const BlockedKernelOf<T>& kernel, BlockedTileOf<T> tile, int64_t blocks, int64_t count) {
-  for (int i = 0; count > 0;) {
+void run_tile(BlockedTileFunction<T> run, BlockedTileOf<T>& tile, int64_t size, int64_t x_next) {
+  run(tile);
+  tile.x += x_next;
+  if (tile.wide) tile.wide += size * tile.y_pixel;
+  else tile.y += size * tile.y_pixel;
+  if (tile.residual) tile.residual += size * tile.y_pixel;
+  if (tile.ahead)
+    tile.ahead += tile.window.blocks * tile.window.rows * tile.window.columns * tile.ahead_lines * kLineFloats;
+}
+
+// `count` neighbouring outputs from where `tile` stands, for `blocks` blocks of filters. Moves the tile past them.
+template <typename T>
+void run_tiles(const BlockedKernelOf<T>& kernel, BlockedTileOf<T>& tile, int64_t blocks, int64_t count) {
+  for (int i = 0; count > 0; ++i) {
     const int size = kernel.sizes[i];
-    if (size > count) {
-      ++i;
-      continue;
-    }
-    kernel.tiles[i][blocks - 1](tile);
-    count -= size;
-    tile.x += size * tile.x_step;
-    if (tile.wide) tile.wide += size * tile.y_pixel;
-    else tile.y += size * tile.y_pixel;
-    if (tile.residual) tile.residual += size * tile.y_pixel;
+    tile.x_half = size / 2 * tile.x_step;
+    for (; count >= size; count -= size) run_tile(kernel.tiles[i][blocks - 1], tile, size, size * tile.x_step);
   }
+}
+
+// Whether two rows of `length` outputs make one tile of the largest size.
+template <typename T>
+bool rows_pair(const BlockedKernelOf<T>& kernel, int64_t length) {
+  return 2 * length == kernel.sizes[0];
+}
+
+// The same for `rows` rows of `length` outputs, whose inputs stand x_row apart and whose outputs follow one another.
+template <typename T>
+void run_rows_of_tiles(const BlockedKernelOf<T>& kernel, BlockedTileOf<T>& tile, int64_t blocks, int64_t rows,
+                       int64_t length, int64_t x_row) {
+  if (rows_pair(kernel, length)) {
+    tile.x_half = x_row;
+    for (; rows >= 2; rows -= 2) run_tile(kernel.tiles[0][blocks - 1], tile, 2 * length, 2 * x_row);
+  }
+  for (; rows > 0; --rows) {
+    const T* row = tile.x;
+    run_tiles(kernel, tile, blocks, length);
+    tile.x = row + x_row;
+  }
+}
+
+// The tiles that those two run.
+template <typename T>
+int64_t count_tiles(const BlockedKernelOf<T>& kernel, int64_t rows, int64_t length) {
+  int64_t tiles = 0;
+  if (rows_pair(kernel, length)) {
+    tiles = rows / 2;
+    rows %= 2;
+  }
+  for (int i = 0; length > 0; ++i) {
+    tiles += rows * (length / kernel.sizes[i]);
+    length %= kernel.sizes[i];
+  }
+  return tiles;
+}
+
+// Has the next `tiles` tiles ask for the weights at `next`, as many as they use themselves, where these come from far
+// memory: those that many tiles use are not worth it.
+template <typename T>
+void ask_ahead(BlockedTileOf<T>& tile, int64_t blocks, int block, const float* next, int64_t tiles) {
+  const int64_t words = tile.window.length * static_cast<int64_t>(sizeof(T)) / static_cast<int64_t>(sizeof(float));
+  tile.ahead_lines = words * blocks * block / kLineFloats / std::max<int64_t>(1, tiles);
+  tile.ahead = tile.ahead_lines > 0 ? next : nullptr;
 }
 
 }  // namespace sx

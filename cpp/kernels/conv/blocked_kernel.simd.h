@@ -22,25 +22,27 @@ constexpr int kSizes[] = {6, 3, 2, 1};
 #endif
 constexpr int kSizeCount = sizeof(kSizes) / sizeof(kSizes[0]);
 
-// acc = tail(acc): bias, residual and activation. The residual of block f of filters stands f * step further, that of
-// output p p * pixel.
+// Where sums begin: at the bias of each filter, or at 0.
 template <int kP, int kF>
-SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const Element* residual, int64_t step, int64_t pixel,
-                      const FilterTail& tail) {
-  if (bias) {
+SX_INLINE void begin(F (&acc)[kP][kF], const float* bias) {
 #pragma GCC unroll 2
-    for (int f = 0; f < kF; ++f) {
-      const F b = load(bias + f * kLanes);
+  for (int f = 0; f < kF; ++f) {
+    const F first = bias ? load(bias + f * kLanes) : F{};
 #pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + b;
-    }
+    for (int p = 0; p < kP; ++p) acc[p][f] = first;
   }
+}
+
+// acc = tail(acc): residual and activation. The residual of block f of filters stands f * step further, that of output
+// p p * pixel.
+template <int kP, int kF>
+SX_INLINE void finish(F (&acc)[kP][kF], const Element* residual, int64_t step, int64_t pixel, const FilterTail& tail) {
   const F by = splat(tail.residual_scale);
   if (residual && !tail.residual_last) {
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) {
 #pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * pixel);
+      for (int p = 0; p < kP; ++p) acc[p][f] = fma(by, load(residual + f * step + p * pixel), acc[p][f]);
     }
   }
   if (tail.clip) {
@@ -48,7 +50,14 @@ SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const Element* residu
 #pragma GCC unroll 14
     for (int p = 0; p < kP; ++p) {
 #pragma GCC unroll 2
-      for (int f = 0; f < kF; ++f) acc[p][f] = min(high, max(low, acc[p][f]));
+      for (int f = 0; f < kF; ++f) acc[p][f] = max(low, acc[p][f]);
+    }
+    if (tail.high < __builtin_inff()) {
+#pragma GCC unroll 14
+      for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 2
+        for (int f = 0; f < kF; ++f) acc[p][f] = min(high, acc[p][f]);
+      }
     }
   } else if (tail.activate) {
     float values[kP * kF * kLanes];
@@ -68,30 +77,33 @@ SX_INLINE void finish(F (&acc)[kP][kF], const float* bias, const Element* residu
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) {
 #pragma GCC unroll 14
-      for (int p = 0; p < kP; ++p) acc[p][f] = acc[p][f] + by * load(residual + f * step + p * pixel);
+      for (int p = 0; p < kP; ++p) acc[p][f] = fma(by, load(residual + f * step + p * pixel), acc[p][f]);
     }
   }
 }
 
-// acc += the products of a word of weights for each filter with what meets it of each output, which is at x + p * step:
-// an element of f32, or a pair of bf16; with kLast the second of the pair counts as 0 and is not read.
+// acc += the products of a word of weights for each filter with what meets it of each output: an element of f32, or a
+// pair of bf16; with kLast the second of the pair counts as 0 and is not read. It is `step` from that of the output
+// before, that of the first output of each half at x and at `second`.
 template <int kP, int kF, bool kLast>
-SX_INLINE void add_products(const Element* x, int64_t step, const float* w, F (&acc)[kP][kF]) {
+SX_INLINE void add_products(const Element* x, const Element* second, int64_t step, const float* w, F (&acc)[kP][kF]) {
+  constexpr int kHalf = kP % 2 == 0 ? kP / 2 : kP;
   F wv[kF];
 #pragma GCC unroll 2
   for (int f = 0; f < kF; ++f) wv[f] = load(w + f * kLanes);
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) {
+    const Element* from = p < kHalf ? x + p * step : second + (p - kHalf) * step;
 #if SX_ISA_LEVEL >= 4
     int32_t word;
-    if constexpr (kLast) word = x[p * step].bits;
-    else __builtin_memcpy(&word, x + p * step, sizeof(word));
+    if constexpr (kLast) word = from->bits;
+    else __builtin_memcpy(&word, from, sizeof(word));
     const I xv = splat(word);
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f)
       acc[p][f] = _mm512_dpbf16_ps(acc[p][f], reinterpret_cast<__m512bh>(xv), reinterpret_cast<__m512bh>(wv[f]));
 #else
-    const F xv = splat(x[p * step]);
+    const F xv = splat(*from);
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) acc[p][f] = fma(xv, wv[f], acc[p][f]);
 #endif
@@ -102,18 +114,22 @@ SX_INLINE void add_products(const Element* x, int64_t step, const float* w, F (&
 template <int kP, int kF, int kStep>
 SX_INLINE void sum_windows(const Tile& t, F (&acc)[kP][kF]) {
   constexpr int kInWord = sizeof(float) / sizeof(Element);
-  const int64_t step = kStep > 0 ? kStep : t.x_step;
+  const int64_t step = kStep > 0 ? kStep : t.x_step, half = t.x_half;
   const BlockedWindow& window = t.window;
+  const float* ahead = t.ahead;
+  const int64_t lines = ahead ? t.ahead_lines : 0;
   for (int64_t b = 0; b < window.blocks; ++b) {
     const int64_t length = b + 1 < window.blocks ? window.length : window.last_length;
     for (int64_t i = 0; i < window.rows; ++i) {
       const Element* x = t.x + b * window.x_block + i * window.x_row;
       const float* weights = t.weights + b * window.w_block + i * window.w_row;
       for (int64_t j = 0; j < window.columns; ++j) {
+        for (int64_t line = 0; line < lines; ++line, ahead += kLineFloats) __builtin_prefetch(ahead, 0, 2);
         const float* w = weights;
         int64_t c = 0;
-        for (; c + kInWord <= length; c += kInWord, w += kF * kLanes) add_products<kP, kF, false>(x + c, step, w, acc);
-        if (c < length) add_products<kP, kF, true>(x + c, step, w, acc);
+        for (; c + kInWord <= length; c += kInWord, w += kF * kLanes)
+          add_products<kP, kF, false>(x + c, x + half + c, step, w, acc);
+        if (c < length) add_products<kP, kF, true>(x + c, x + half + c, step, w, acc);
         x += window.x_column;
         weights += window.w_column;
       }
@@ -124,14 +140,10 @@ SX_INLINE void sum_windows(const Tile& t, F (&acc)[kP][kF]) {
 template <int kP, int kF>
 void tile(const Tile& t) {
   F acc[kP][kF];
-#pragma GCC unroll 14
-  for (int p = 0; p < kP; ++p) {
-#pragma GCC unroll 2
-    for (int f = 0; f < kF; ++f) acc[p][f] = F{};
-  }
+  begin(acc, t.bias);
   if (t.x_step == kLanes) sum_windows<kP, kF, kLanes>(t, acc);
   else sum_windows<kP, kF, 0>(t, acc);
-  finish<kP, kF>(acc, t.bias, t.residual, t.y_step, t.y_pixel, *t.tail);
+  finish<kP, kF>(acc, t.residual, t.y_step, t.y_pixel, *t.tail);
 #if SX_ISA_LEVEL >= 4
   if (t.wide) {
 #pragma GCC unroll 2
@@ -167,8 +179,7 @@ void pair_pixels(const BFloat16* x, int64_t distance, int64_t n, BFloat16* pairs
 template <int kP>
 SX_INLINE void depthwise_tile(const PairsDepthwise& t, int64_t at) {
   F acc[kP][1];
-#pragma GCC unroll 14
-  for (int p = 0; p < kP; ++p) acc[p][0] = F{};
+  begin(acc, t.bias);
   const float* w = t.weights;
   for (int64_t i = 0; i < t.rows; ++i) {
     const BFloat16* row = t.pairs + at * t.step + i * t.row;
@@ -183,7 +194,7 @@ SX_INLINE void depthwise_tile(const PairsDepthwise& t, int64_t at) {
       }
     }
   }
-  finish<kP, 1>(acc, t.bias, t.residual ? t.residual + at * kLanes : nullptr, 0, kLanes, *t.tail);
+  finish<kP, 1>(acc, t.residual ? t.residual + at * kLanes : nullptr, 0, kLanes, *t.tail);
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) store(t.y + (at + p) * kLanes, acc[p][0]);
 }

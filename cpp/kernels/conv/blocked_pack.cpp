@@ -8,8 +8,8 @@
 #include "base/thread_pool.h"
 #include "kernels/conv/blocked.h"
 #include "kernels/conv/blocked_depthwise_bf16.h"
+#include "kernels/conv/blocked_direct.h"
 #include "kernels/conv/blocked_kernel.h"
-#include "kernels/conv/blocked_padded_bf16.h"
 #include "kernels/conv/winograd.h"
 
 namespace sx {
@@ -83,8 +83,7 @@ int64_t packed_blocked_size(const ConvShape& shape, BlockedMethod method, Precis
     case BlockedMethod::kDepthwise:
       return checked_mul(filters, bf16 ? laid.kernel[0] * depthwise_bf16_words(laid) : taps);
     case BlockedMethod::kWinograd: return packed_winograd_size(shape, precision, isa);
-    case BlockedMethod::kPlain:
-      return checked_mul(filters, bf16 ? plain_bf16_words(laid) : checked_mul(shape.channels, taps));
+    case BlockedMethod::kPlain: return checked_mul(filters, plain_words(laid, precision));
     case BlockedMethod::kDirect: break;
   }
   return checked_mul(checked_mul(filters, round_up(shape.channels, block)), taps) / (bf16 ? 2 : 1);
@@ -108,10 +107,9 @@ void pack_blocked(const ConvShape& shape, BlockedMethod method, Precision precis
       }
       return;
     case BlockedMethod::kPlain:
-      if (bf16)
-        return pack_filters(shape.filters, shape.channels, taps, 2 * plain_bf16_words(laid), precision, weights, packed,
-                            isa, [&](int64_t c, int64_t tap) { return plain_bf16_place(laid, c * taps + tap); });
-      return pack_blocked_filters(shape.filters, shape.channels, taps, 1, precision, weights, packed, isa);
+      return pack_filters(shape.filters, shape.channels, taps, (bf16 ? 2 : 1) * plain_words(laid, precision), precision,
+                          weights, packed, isa,
+                          [&](int64_t c, int64_t tap) { return plain_place(laid, precision, c * taps + tap); });
     case BlockedMethod::kDirect:
       return pack_blocked_filters(shape.filters, shape.channels, taps, block, precision, weights, packed, isa);
   }

@@ -16,24 +16,24 @@
 namespace sx {
 namespace {
 
-// Transformed data that one thread keeps near (in floats), and that all threads share otherwise.
-constexpr int64_t kOwnFloats = 192 << 10;
-constexpr int64_t kSharedFloats = 4 << 20;
+// Transformed windows that one thread keeps near, and the products that it makes before it transforms them back; and
+// the windows that all threads share otherwise. In bytes.
+constexpr int64_t kOwnBytes = 256 << 10, kProductBytes = 224 << 10, kSharedBytes = 8 << 20;
 // See cheapest_tile. Weights that are packed for every run are so for a batch.
 constexpr double kReadCost = 15, kPackCost = 6, kTransformCost = 10, kGoodDeal = 0.8;
 // Tiles of 4 take more memory than tiles of 2 for weights that are kept (2.25 times, or 4.5 times where those of tiles
 // of 2 are bf16), which less than this part of their cost is worth.
 constexpr double kWorthMemory = 0.86;
-// Weights beyond this many floats are not read anew for each thread's own tiles.
-constexpr int64_t kNearWeights = 1 << 20;
+// Weights beyond this many bytes are not read anew for each thread's own tiles.
+constexpr int64_t kNearWeights = 4 << 20;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Whether the tiles of a precision are products of bf16.
 bool multiplies_bf16(Precision precision, int out) { return precision == Precision::kBf16 && out == 2; }
 
-// The convolution of a batch, with products of elements P. Groups of tiles go through three stages; each may be split
-// over threads.
+// The convolution of a batch, with products of elements P. The windows of a group of tiles are transformed, multiplied
+// and transformed back: by one thread, for a few filters at a time, or by all threads one stage after the other.
 template <typename T, typename P>
 class Winograd {
  public:
@@ -59,61 +59,83 @@ class Winograd {
         tile_count_(shape.batch * tiles_of_image_) {}
 
   void run() {
-    const int64_t floats_of_tile = taps_ * (channel_blocks_ + filter_blocks_) * block_;
-    const int64_t step = products_.sizes[0];
-    const int64_t own = std::max<int64_t>(2, kOwnFloats / (floats_of_tile * step)) * step;
-    const int64_t filter_groups = ceil_div(filter_blocks_, kTileFilters);
-    const bool apart =
-        ceil_div(tile_count_, own) >= 2 * thread_count() && taps_ * shape_.channels * shape_.filters <= kNearWeights;
-    if (apart) {
-      parallel_for(ceil_div(tile_count_, own), 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const Group group = group_of(i * own, std::min(own, tile_count_ - i * own));
-          make_inputs(group, 0, channel_blocks_ * group.tiles);
-          for (int64_t tap = 0; tap < taps_; ++tap) multiply(group, tap, 0, filter_groups);
-          make_outputs(group, 0, filter_blocks_ * group.tiles);
-        }
+    const int64_t step = products_.sizes[0], steps = ceil_div(tile_count_, step), threads = thread_count();
+    const int64_t step_bytes = taps_ * channel_blocks_ * block_ * step * static_cast<int64_t>(sizeof(P));
+    const int64_t own = std::max<int64_t>(2, kOwnBytes / step_bytes);
+    const int64_t groups = ceil_div(ceil_div(steps, own), threads) * threads;
+    const int64_t weights = taps_ * shape_.channels * shape_.filters * static_cast<int64_t>(sizeof(P));
+    if (groups >= 2 * threads && weights <= kNearWeights) {
+      parallel_for(groups, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i)
+          run_alone(group_of(i * steps / groups * step, (i + 1) * steps / groups * step));
       });
       return;
     }
-    const int64_t shared = std::max<int64_t>(4, kSharedFloats / (floats_of_tile * step)) * step;
-    const int64_t parts = std::clamp<int64_t>(ceil_div(4 * thread_count(), taps_), 1, filter_groups);
-    for (int64_t first = 0; first < tile_count_; first += shared) {
-      const Group group = group_of(first, std::min(shared, tile_count_ - first));
-      parallel_for(channel_blocks_ * group.tiles, 32,
-                   [&](int64_t begin, int64_t end) { make_inputs(group, begin, end); });
-      parallel_for(taps_ * parts, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t task = begin; task < end; ++task) {
-          const int64_t part = task % parts;
-          multiply(group, task / parts, part * filter_groups / parts, (part + 1) * filter_groups / parts);
-        }
-      });
-      parallel_for(filter_blocks_ * group.tiles, 32,
-                   [&](int64_t begin, int64_t end) { make_outputs(group, begin, end); });
-    }
+    const int64_t shared = std::max<int64_t>(1, kSharedBytes / step_bytes) * step;
+    for (int64_t first = 0; first < tile_count_; first += shared) run_together(group_of(first, first + shared));
   }
 
  private:
-  // Tiles [first, first + tiles). v is [tap][block of channels][tile][lane], m the same with filters.
+  // Tiles [first, first + tiles), and their transformed windows: [tap][block of channels][tile][lane].
   struct Group {
     int64_t first, tiles;
     P* v;
     int64_t v_step;  // between taps
-    float* m;
-    int64_t m_step;
   };
-
-  Group group_of(int64_t first, int64_t tiles) const {
-    Group group{first, tiles, nullptr, 0, nullptr, 0};
+  // Those of tiles [first, last), as far as there are any.
+  Group group_of(int64_t first, int64_t last) const {
+    Group group{first, std::min(last, tile_count_) - first, nullptr, 0};
     // A cache line more than a power of two, so that the taps of a tile do not share one set of the cache.
-    group.v_step = channel_blocks_ * tiles * block_ + 16;
-    group.m_step = filter_blocks_ * tiles * block_ + 16;
-    const size_t v_bytes = static_cast<size_t>(taps_ * group.v_step) * sizeof(P);
-    const size_t m_bytes = static_cast<size_t>(taps_ * group.m_step) * sizeof(float);
-    auto* bytes = static_cast<unsigned char*>(thread_scratch(ScratchSlot::kPackB, v_bytes + m_bytes));
-    group.m = reinterpret_cast<float*>(bytes);
-    group.v = reinterpret_cast<P*>(bytes + m_bytes);
+    group.v_step = channel_blocks_ * group.tiles * block_ + kLineFloats;
+    group.v =
+        static_cast<P*>(thread_scratch(ScratchSlot::kPackB, static_cast<size_t>(taps_ * group.v_step) * sizeof(P)));
     return group;
+  }
+
+  // Products of tiles [first_tile, first_tile + tiles) of a group with blocks of filters [first_block, first_block +
+  // blocks): [tap][block][tile][lane].
+  struct Products {
+    int64_t first_tile, tiles, first_block, blocks;
+    float* m;
+    int64_t m_step;  // between taps
+  };
+  Products products_of(int64_t first_tile, int64_t tiles, int64_t first_block, int64_t blocks) const {
+    Products products{first_tile, tiles, first_block, blocks, nullptr, blocks * tiles * block_ + kLineFloats};
+    products.m = static_cast<float*>(
+        thread_scratch(ScratchSlot::kTile, static_cast<size_t>(taps_ * products.m_step) * sizeof(float)));
+    return products;
+  }
+
+  void run_alone(const Group& group) const {
+    const int64_t tile_bytes = taps_ * kTileFilters * block_ * static_cast<int64_t>(sizeof(float));
+    const int64_t tiles = std::min(group.tiles, std::max<int64_t>(products_.sizes[0], kProductBytes / tile_bytes));
+    const int64_t blocks = std::max<int64_t>(1, kProductBytes / (tile_bytes * tiles)) * kTileFilters;
+    make_inputs(group, 0, channel_blocks_ * group.tiles);
+    for (int64_t block = 0; block < filter_blocks_; block += blocks) {
+      for (int64_t tile = 0; tile < group.tiles; tile += tiles) {
+        const Products products =
+            products_of(tile, std::min(tiles, group.tiles - tile), block, std::min(blocks, filter_blocks_ - block));
+        const int64_t filter_groups = ceil_div(products.blocks, kTileFilters);
+        for (int64_t tap = 0; tap < taps_; ++tap) multiply(group, products, tap, 0, filter_groups);
+        make_outputs(group, products, 0, products.blocks * products.tiles);
+      }
+    }
+  }
+
+  void run_together(const Group& group) const {
+    const Products products = products_of(0, group.tiles, 0, filter_blocks_);
+    const int64_t filter_groups = ceil_div(filter_blocks_, kTileFilters);
+    const int64_t parts = std::clamp<int64_t>(ceil_div(4 * thread_count(), taps_), 1, filter_groups);
+    parallel_for(channel_blocks_ * group.tiles, 32,
+                 [&](int64_t begin, int64_t end) { make_inputs(group, begin, end); });
+    parallel_for(taps_ * parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t part = task % parts;
+        multiply(group, products, task / parts, part * filter_groups / parts, (part + 1) * filter_groups / parts);
+      }
+    });
+    parallel_for(filter_blocks_ * group.tiles, 32,
+                 [&](int64_t begin, int64_t end) { make_outputs(group, products, begin, end); });
   }
 
   // Image, and first output of a tile.
@@ -154,48 +176,54 @@ class Winograd {
     }
   }
 
-  void multiply(const Group& group, int64_t tap, int64_t group_begin, int64_t group_end) const {
+  // Of one tap and of groups of filters [begin, end) of the products.
+  void multiply(const Group& group, const Products& products, int64_t tap, int64_t begin, int64_t end) const {
     constexpr int64_t kInWord = sizeof(float) / sizeof(P);
-    BlockedTileOf<P> work;
+    const int64_t words = channel_blocks_ * (block_ / kInWord);  // of a filter's weights for a tap
     const FilterTail none;
+    BlockedTileOf<P> work;
     work.tail = &none;
     work.x_step = block_;
-    work.y_step = group.tiles * block_;
+    work.y_step = products.tiles * block_;
     work.y_pixel = block_;
     work.window.blocks = channel_blocks_;
     work.window.x_block = group.tiles * block_;
     work.window.length = block_;
     work.window.last_length = shape_.channels - (channel_blocks_ - 1) * block_;
-    for (int64_t filters = group_begin; filters < group_end; ++filters) {
-      const int64_t first = filters * kTileFilters;
-      const int64_t blocks = std::min(kTileFilters, filter_blocks_ - first);
+    const int64_t count = count_tiles(products_, 1, products.tiles);
+    for (int64_t block = begin * kTileFilters; block < std::min(end * kTileFilters, products.blocks);
+         block += kTileFilters) {
+      const int64_t blocks = std::min(kTileFilters, products.blocks - block);
+      const int64_t place = tap * filter_blocks_ + products.first_block + block;
       work.window.w_block = block_ / kInWord * blocks * block_;
-      work.weights = packed_ + (tap * filter_blocks_ + first) * block_ * channel_blocks_ * (block_ / kInWord);
-      work.x = group.v + tap * group.v_step;
-      float* to = group.m + tap * group.m_step + first * group.tiles * block_;
+      work.x = group.v + tap * group.v_step + products.first_tile * block_;
+      work.weights = packed_ + place * block_ * words;
+      ask_ahead(work, blocks, products_.block,
+                place + blocks < taps_ * filter_blocks_ ? work.weights + blocks * block_ * words : nullptr, count);
+      float* to = products.m + tap * products.m_step + block * work.y_step;
       if constexpr (std::is_same_v<P, float>) work.y = to;
       else work.wide = to;
-      run_tiles(products_, work, blocks, group.tiles);
+      run_tiles(products_, work, blocks, products.tiles);
     }
   }
 
-  // Items are block of filters * tiles + tile.
-  void make_outputs(const Group& group, int64_t begin, int64_t end) const {
+  // Items are block of filters * tiles + tile, both of those of the products.
+  void make_outputs(const Group& group, const Products& products, int64_t begin, int64_t end) const {
     const int64_t height = shape_.out[0], width = shape_.out[1];
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t filters = item / group.tiles, tile = item % group.tiles;
-      const Place place = place_of(group.first + tile);
+      const int64_t block = products.first_block + item / products.tiles;
+      const Place place = place_of(group.first + products.first_tile + item % products.tiles);
       const int64_t at =
-          plane(place, filters, filter_blocks_, height * width) + (place.top * width + place.left) * column_step();
+          plane(place, block, filter_blocks_, height * width) + (place.top * width + place.left) * column_step();
       WinogradOutput<T> out;
       out.y = y_ + at;
       out.residual = residual_ ? residual_ + at : nullptr;
-      out.bias = epilogue_.row_bias ? epilogue_.row_bias + filters * block_ : nullptr;
+      out.bias = epilogue_.row_bias ? epilogue_.row_bias + block * block_ : nullptr;
       out.column_step = column_step();
       out.row_step = width * out.column_step;
       out.rows = static_cast<int>(std::min<int64_t>(out_, height - place.top));
       out.columns = static_cast<int>(std::min<int64_t>(out_, width - place.left));
-      kernel_.transform_output(group.m + item * block_, group.m_step, out, tail_);
+      kernel_.transform_output(products.m + item * block_, products.m_step, out, tail_);
     }
   }
 
