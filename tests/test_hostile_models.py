@@ -303,21 +303,30 @@ def test_flipped_bytes(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operator", "fed"),
-    [(name, False) for name in ("Conv", "ConvTranspose", "QLinearConv", "MaxPool", "AveragePool", "LpPool")]
-    + [("Conv", True), ("ConvTranspose", True)],
+    ("operator", "fed", "precision"),
+    [(name, False, "f32") for name in ("Conv", "ConvTranspose", "QLinearConv", "MaxPool", "AveragePool", "LpPool")]
+    + [
+        ("Conv", True, "f32"),
+        ("ConvTranspose", True, "f32"),
+        ("Conv", False, "bf16"),
+        ("ConvTranspose", False, "bf16"),
+    ],
 )
-def test_windows_of_any_size(operator: str, fed: bool) -> None:
+def test_windows_of_any_size(operator: str, fed: bool, precision: str) -> None:
     """Strides, dilations and pads up to what an attribute may hold: a result or an error. `fed`: weights are inputs."""
+    options = sx.SessionOptions()
+    options.precision = precision
     extents = [1, 2, 3, 2**30 - 1, 2**30]
     source = random.Random(7)
-    for _ in range(200):
+    for _ in range(500):
         channels, kernel = source.choice([1, 3, 16, 20]), source.choice([1, 2, 3])
         group = source.choice([1, channels])
         attributes = {name: source.choices(extents, k=2) for name in ("strides", "dilations")}
         attributes["pads"] = source.choices([0, 1, 2], k=4)
         if min(attributes["strides"]) > 3 and source.random() < 0.5:
             attributes["pads"] = [2**30] * 4
+        elif source.random() < 0.2:
+            attributes |= {"strides": [1, 2**30 - 1], "pads": [0, 2**30, 0, 0]}
         weights = np.ones([channels, channels // group, kernel, kernel], np.int8)
         feed = np.ones([1, channels, 9, 9], np.uint8 if operator == "QLinearConv" else np.float32)
         constants = {"w": weights if operator == "QLinearConv" else weights.astype(np.float32)}
@@ -344,7 +353,7 @@ def test_windows_of_any_size(operator: str, fed: bool) -> None:
         graph = helper.make_graph(nodes, "g", inputs, [info(nodes[-1].output[0], kind, None)], initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
         with contextlib.suppress(errors.Error):
-            session(model.SerializeToString()).run(None, feeds)
+            sx.InferenceSession(model.SerializeToString(), options).run(None, feeds)
 
 
 @pytest.mark.parametrize("operator", ["MaxPool", "AveragePool", "LpPool"])

@@ -130,9 +130,10 @@ class Blocking {
     const auto groups = attribute<int64_t>(graph_, id, "group");
     const bool depthwise = groups > 1 && groups == in && w->dim(0) == in;
     if (groups != 1 && !depthwise) return Outcome::missed("it has groups of several channels");
+    if (depthwise && bf16_ && !is_compact(id, *w)) return Outcome::missed("its windows lie far apart");
     if (w->size() == 0 || w->dim(1) * groups != in) return Outcome::missed("its weights do not fit its input");
     if (groups == 1 && has_few_filters(id, *w)) return Outcome::missed("it has few filters");
-    const bool plain = groups == 1 && in < kFewChannels && !is_blocked(node.inputs[0]);
+    const bool plain = groups == 1 && in < kFewChannels && !is_blocked(node.inputs[0]) && is_compact(id, *w);
     Attributes attributes = node.attributes;
     if (plain) attributes["plain_input"] = int64_t{1};
     if (!winograd_) attributes["allow_winograd"] = int64_t{0};
@@ -144,13 +145,15 @@ class Blocking {
     return replace_by(id, "BlockedConv", inputs, with_bf16(attributes), "sardonyx");
   }
 
+  bool is_compact(NodeId id, const Tensor& w) const {
+    const WindowSpec window{NodeView(graph_.node(id))};
+    return window.is_compact(0, w.dim(2)) && window.is_compact(1, w.dim(3));
+  }
   // Whether a vector of positions serves a convolution better than one of filters, most of whose lanes would be empty.
   bool has_few_filters(NodeId id, const Tensor& w) const {
     const Dim& columns = (*type(graph_.node(id).outputs[0]).shape)[3];
     const bool pointwise = w.dim(2) == 1 && w.dim(3) == 1, square = w.dim(2) == 3 && w.dim(3) == 3;
-    const WindowSpec window{NodeView(graph_.node(id))};
-    return window.is_compact(0, w.dim(2)) && window.is_compact(1, w.dim(3)) && !pointwise &&
-           w.dim(0) <= (square ? kFewestFilters : kFewFilters) &&
+    return is_compact(id, w) && !pointwise && w.dim(0) <= (square ? kFewestFilters : kFewFilters) &&
            (!columns.known() || columns.value() >= kLeastColumns);
   }
 
@@ -173,6 +176,7 @@ class Blocking {
       if (of(i).size() != 1) return Outcome::missed("its input or output has several scales or zero points");
     if (!sums_fit(node)) return Outcome::missed("its scales are too large");
     if (groups != 1 && (groups != in || filters != in)) return Outcome::missed("it has groups of several channels");
+    if (!is_compact(id, w)) return Outcome::missed("its windows lie far apart");
     const auto dilations = node.attributes.find("dilations");
     const bool dilated =
         dilations != node.attributes.end() && !same(dilations->second, Attribute(std::vector<int64_t>{1, 1}));

@@ -70,7 +70,7 @@ class Direct {
         blocks_(ceil_div(shape.filters, block_)),
         words_(plain ? plain_words(shape, precision_of<T>) : in_blocks_ * (block_ / kInWord) * shape.kernel_size()),
         whole_(!reaches_outside(shape)),
-        copies_(kBf16 ? plain || !whole_ : plain && !whole_ && is_padded_little(shape)),
+        copies_(kBf16 && plain ? true : !whole_ && (kBf16 || plain) && is_padded_little(shape)),
         x_(x),
         packed_(packed),
         residual_(residual),

@@ -11,6 +11,9 @@ namespace sx {
 
 namespace {
 
+// A padded copy of a plane may hold so many elements, and so many for each that the windows can meet.
+constexpr double kLeastPlane = 1 << 20, kMostSpread = 64;
+
 // A stride between outputs of which there is one says nothing, but copies would have as many phases.
 ConvShape without_idle_strides(ConvShape shape) {
   for (int axis = 0; axis < shape.rank; ++axis)
@@ -52,6 +55,11 @@ WindowLayout::WindowLayout(const ConvShape& given) : shape_(without_idle_strides
     step = checked_mul(step, extent_[axis]);
   }
   plane_size_ = step;
+  const double met = static_cast<double>(shape.in_size()) +
+                     static_cast<double>(shape.out_size()) * static_cast<double>(shape.kernel_size());
+  SX_REQUIRE(static_cast<double>(step) <= kLeastPlane + kMostSpread * met, kNotImplemented,
+             "a convolution whose windows ", "meet ", met, " elements of a plane spreads them over ", step,
+             " with its strides, dilations and pads: too far apart to be computed");
   for (int64_t remainder = 0; remainder < std::min<int64_t>(kKeptPhases, shape.stride[last]); ++remainder) {
     phases_[remainder] = phase_of(remainder);
   }
