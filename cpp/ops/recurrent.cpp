@@ -18,7 +18,7 @@ namespace {
 // without work.
 constexpr int64_t kFewestRows = 4, kMostRows = 16;
 // Rows of X that a task multiplies at a time, well before its steps need them.
-constexpr int64_t kStretchRows = 96;
+constexpr int64_t kStretchRows = 48;
 
 struct NamedActivation {
   const char* name;

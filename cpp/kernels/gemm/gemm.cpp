@@ -140,7 +140,7 @@ class Product {
     const int64_t k = steps_;
     // One panel of A stays in the cache whole.
     const bool thin = i1 - i0 <= kernel_.mr && k <= kThinDepth;
-    const int64_t depth = thin ? k : std::min(k, kernel_.kc);
+    const int64_t depth = thin ? k : ceil_div(k, std::max<int64_t>(1, ceil_div(k, kernel_.kc)));
     // Sums between blocks of K wait in C, unless the epilogue still has to read what stands there.
     const bool sums_apart = k > depth && operands_.residual == operands_.c;
     float* sums = nullptr;

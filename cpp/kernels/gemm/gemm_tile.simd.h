@@ -189,7 +189,7 @@ constexpr TileFunction kWideTiles[kWidePanels - 1] = {tile<Words, 1, 2 * kVector
                                                       tile<Words, 1, 4 * kVectors>};
 
 #if SX_ISA_LEVEL >= 2
-constexpr int64_t kDepthBlock = 384, kRowBlock = 240, kColumnBlock = 3072;
+constexpr int64_t kDepthBlock = 512, kRowBlock = 240, kColumnBlock = 3072;
 #else
 constexpr int64_t kDepthBlock = 256, kRowBlock = 144, kColumnBlock = 3072;
 #endif
