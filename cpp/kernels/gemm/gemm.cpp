@@ -262,10 +262,9 @@ class Product {
     } else {
       b_panel = block.b + (begin - direct) * block.depth;
     }
-    // Where the next panel of B comes from far memory, it does so while all rows are multiplied by this one. A single
-    // panel of A reads B as a stream, which comes unasked.
-    const bool ahead = operands_.packed_b && block.rows > kernel_.mr && width == kernel_.nr &&
-                       !shape_.last_columns_first && end + kernel_.nr <= block.columns;
+    const float* next = operands_.packed_b && block.rows > kernel_.mr && width == kernel_.nr
+                            ? next_panel(block, end, b_panel, panel_step)
+                            : nullptr;
     tail_.next_step = b_step / ceil_div(block.rows, kernel_.mr);
     tail_.column_bias = epilogue.column_bias ? epilogue.column_bias + at_column : nullptr;
     tail_.partial_stride = block.partial_stride;
@@ -274,7 +273,7 @@ class Product {
       const int64_t at_row = block.i + row;
       const float* a_panel = block.a ? block.a + row * block.depth * kernel_.a_words
                                      : operands_.packed_a + (at_row * steps_ + block.k0 * height) * kernel_.a_words;
-      tail_.next_b = ahead ? b_panel + panel_step + row / kernel_.mr * tail_.next_step * block.depth : nullptr;
+      tail_.next_b = next ? next + row / kernel_.mr * tail_.next_step * block.depth : nullptr;
       tail_.partial = block.partial + row * block.partial_stride + begin;
       tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
       tail_.residual =
@@ -284,6 +283,17 @@ class Product {
       tile(block.depth, a_panel, b_panel, b_step, panel_step, operands_.c + at_row * shape_.ldc + at_column, shape_.ldc,
            width, tail_);
     }
+  }
+
+  // What is read of a packed B after the panel at `b`, whose columns end at `end` of a block, or null: it comes from
+  // far memory while all rows are multiplied by this one. (A single panel of A reads B as a stream, which comes
+  // unasked.) The piece behind this one most often goes on with the next columns.
+  const float* next_panel(const Block& block, int64_t end, const float* b, int64_t panel_step) const {
+    if (shape_.last_columns_first) return nullptr;
+    if (end < block.columns) return end + kernel_.nr <= block.columns ? b + panel_step : nullptr;
+    if (block.k0 + block.depth < steps_) return b - (end / kernel_.nr - 1) * panel_step + block.depth * kernel_.nr;
+    if (block.j + end + kernel_.nr > shape_.n) return nullptr;
+    return b + panel_step - block.k0 * kernel_.nr;
   }
 
   const GemmKernel& kernel_;
