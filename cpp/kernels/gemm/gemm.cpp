@@ -31,6 +31,8 @@ constexpr int64_t kThinDepth = 8192;
 constexpr int64_t kMostAhead = int64_t{16} << 20;
 // Rows of a transposed A, an even number, that are packed at a time.
 constexpr int64_t kPackedRows = 64;
+// Elements of A that are worth a task to pack.
+constexpr int64_t kPackedElements = 8 << 10;
 // Up to this many rows, B is read where it stands: copying it into panels would cost more than it saves.
 constexpr int64_t kDirectRows = 16;
 
@@ -384,7 +386,8 @@ void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, flo
   const int64_t words = steps_of(kernel, k) * kernel.a_words;
   // Panels of a transposed A share cache lines: they are filled side by side, so many rows of memory at a time.
   const int64_t depth = trans_a ? kPackedRows : k;
-  parallel_for(ceil_div(m, kernel.mr), 4, [&](int64_t begin, int64_t end) {
+  const int64_t grain = std::max<int64_t>(1, kPackedElements / (kernel.mr * std::max<int64_t>(k, 1)));
+  parallel_for(ceil_div(m, kernel.mr), grain, [&](int64_t begin, int64_t end) {
     for (int64_t k0 = 0; k0 < k; k0 += depth) {
       for (int64_t panel = begin; panel < end; ++panel) {
         const int64_t i = panel * kernel.mr;
