@@ -127,6 +127,7 @@ def inverted_residual(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
 @pytest.mark.parametrize("swish", [False, True])
 @pytest.mark.parametrize(
     ("channels", "kernel", "stride", "size"),
@@ -140,18 +141,23 @@ def inverted_residual(
     ],
 )
 def test_inverted_residuals(
-    channels: tuple[int, int], kernel: int, stride: int, size: tuple[int, int], swish: bool
+    channels: tuple[int, int], kernel: int, stride: int, size: tuple[int, int], swish: bool, precision: str
 ) -> None:
     x = np.random.default_rng(1).standard_normal((3, channels[0], *size))
     exact = ReferenceEvaluator(inverted_residual(np.random.default_rng(7), channels, kernel, stride, swish, np.float64))
     (expected,) = exact.run(None, {"x": x})
+    options = sx.SessionOptions()
+    options.precision = precision
     session = sx.InferenceSession(
-        inverted_residual(np.random.default_rng(7), channels, kernel, stride, swish, np.float32)
+        inverted_residual(np.random.default_rng(7), channels, kernel, stride, swish, np.float32), options
     )
     (y,) = session.run(None, {"x": x.astype(np.float32)})
     assert "sardonyx::BlockedExpandConv" in {row.op for row in session.get_provider_report()}
     # Each of the three convolutions keeps values of the order of 1; their errors go on through the later ones.
     bound = 2.0**-24 * (np.sqrt(channels[0]) + kernel + np.sqrt(channels[1])) * 8 * np.abs(expected).max()
+    if precision == "bf16":
+        # Roundings of each convolution's data and weights average out.
+        bound = 2.0**-9 * 8 * np.abs(expected).max()
     np.testing.assert_allclose(y, expected, rtol=0, atol=bound)
     (alone,) = session.run(None, {"x": x[1:2].astype(np.float32)})
     np.testing.assert_array_equal(alone, y[1:2])

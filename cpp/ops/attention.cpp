@@ -99,7 +99,8 @@ struct Heads {
   }
 };
 
-// The mask as values to add, broadcast over batch, head and query; keys that it does not name are masked out.
+// The mask as values to add, or as flags of the keys that are seen, broadcast over batch, head and query; keys that it
+// does not name are masked out.
 template <typename T>
 class Mask {
  public:
@@ -118,14 +119,13 @@ class Mask {
       steps_[axis] = shape[i] == 1 ? 0 : step;
       step *= shape[i];
     }
+    if (mask.dtype() == DType::kBool || mask.dtype() == dtype_of<T>) {
+      held_ = mask;
+      return;
+    }
     held_ = Tensor(dtype_of<T>, shape);
     T* to = held_.data<T>();
-    if (mask.dtype() == DType::kBool) {
-      const auto* from = static_cast<const uint8_t*>(mask.raw());
-      for (int64_t i = 0; i < mask.size(); ++i) to[i] = from[i] ? T{0} : -std::numeric_limits<T>::infinity();
-    } else if (mask.dtype() == dtype_of<T>) {
-      held_ = mask;
-    } else if (is_float(mask.dtype())) {
+    if (is_float(mask.dtype())) {
       const Tensor from = to_f32(mask);
       std::copy_n(from.data<float>(), mask.size(), to);
     } else {
@@ -137,21 +137,29 @@ class Mask {
   bool defined() const { return held_.defined(); }
   // Adds the mask of one row to the scores of some keys; a masked score becomes -inf whatever it was.
   void add(int64_t b, int64_t h, int64_t row, KeyRange range, T* scores) const {
-    const T* mask = held_.data<T>() + b * steps_[0] + h * steps_[1] + row * steps_[2];
+    const int64_t at = b * steps_[0] + h * steps_[1] + row * steps_[2] + range.first;
     constexpr T kDead = -std::numeric_limits<T>::infinity();
     const int64_t known = std::clamp(width_, range.first, range.last);
-    if constexpr (std::is_same_v<T, float>) {
-      add_mask(mask + range.first, scores, known - range.first);
-    } else {
-      for (int64_t j = range.first; j < known; ++j) {
-        T& score = scores[j - range.first];
-        score = mask[j] == kDead ? kDead : score + mask[j];
-      }
-    }
     std::fill(scores + (known - range.first), scores + (range.last - range.first), kDead);
+    if (held_.dtype() == DType::kBool)
+      return hide_unseen(static_cast<const uint8_t*>(held_.raw()) + at, known - range.first, scores);
+    const T* mask = held_.data<T>() + at;
+    if constexpr (std::is_same_v<T, float>) {
+      add_mask(mask, scores, known - range.first);
+    } else {
+      for (int64_t j = 0; j < known - range.first; ++j) scores[j] = mask[j] == kDead ? kDead : scores[j] + mask[j];
+    }
   }
 
  private:
+  static void hide_unseen(const uint8_t* seen, int64_t count, T* scores) {
+    // Most rows see all keys, or those up to one.
+    const void* first = count > 0 ? std::memchr(seen, 0, static_cast<size_t>(count)) : nullptr;
+    if (first == nullptr) return;
+    for (int64_t j = static_cast<const uint8_t*>(first) - seen; j < count; ++j)
+      scores[j] = seen[j] ? scores[j] : -std::numeric_limits<T>::infinity();
+  }
+
   Tensor held_;
   int64_t width_ = 0;
   int64_t steps_[3] = {0, 0, 0};

@@ -1,5 +1,5 @@
 // BlockedExpandConv: a depthwise convolution of what a 1 x 1 convolution makes of X, both of channel-blocked data,
-// without the tensor between them. Only the passes make it.
+// without the tensor between them. Data are f32 or bf16, as X has them. Only the passes make it.
 #include "kernels/conv/blocked_expand.h"
 
 #include <memory>
@@ -27,12 +27,13 @@ void infer_expand(InferContext& c) {
     const auto at = static_cast<size_t>(axis + 2);
     if (w[at].known()) out[at] = spec.window.extent(c, axis, w[at].value(), c.shape(0)[at]);
   }
-  c.out(0, DType::kFloat32, out);
+  c.out(0, c.dtype(0), out);
 }
 
 class BlockedExpandConv {
  public:
-  explicit BlockedExpandConv(Prepare& p) : node_(p.node()), spec_(p) {
+  explicit BlockedExpandConv(Prepare& p)
+      : node_(p.node()), spec_(p), precision_(p.dtype(0) == DType::kBFloat16 ? Precision::kBf16 : Precision::kF32) {
     const Tensor &expand = *p.constant(kExpandWeights), &weights = *p.constant(kWeights);
     expand_shape_ = expand.shape();
     shape_ = weights.shape();
@@ -42,6 +43,7 @@ class BlockedExpandConv {
     read_fused_activation(p).set(epilogue_);
     expand_packed_ = packed(p, "expand", expand, BlockedMethod::kDirect);
     packed_ = packed(p, "depthwise", weights, BlockedMethod::kDepthwise);
+    if (precision_ == Precision::kBf16) p.describe("bf16");
     expand_bias_ = bias(p, kExpandBias, expand_epilogue_);
     bias_ = bias(p, kBias, epilogue_);
   }
@@ -56,19 +58,21 @@ class BlockedExpandConv {
     for (int axis = 0; axis < 2; ++axis) expand.in[axis] = expand.out[axis] = s.in[axis];
     Tensor& y = run.out(0, Shape{x[0], blocks_of_channels(s.filters), s.out[0], s.out[1], block_of_channels()});
     if (y.size() == 0) return;
-    blocked_expand({&expand, expand_packed_.data<float>(), &expand_epilogue_}, {&s, packed_.data<float>(), &epilogue_},
-                   run.in(0).data<float>(), y.data<float>());
+    const BlockedStage first{&expand, expand_packed_.data<float>(), &expand_epilogue_};
+    const BlockedStage second{&s, packed_.data<float>(), &epilogue_};
+    if (precision_ == Precision::kBf16) blocked_expand(first, second, run.in(0).data<BFloat16>(), y.data<BFloat16>());
+    else blocked_expand(first, second, run.in(0).data<float>(), y.data<float>());
   }
 
  private:
-  static Tensor packed(Prepare& p, const char* tag, const Tensor& weights, BlockedMethod method) {
+  Tensor packed(Prepare& p, const char* tag, const Tensor& weights, BlockedMethod method) const {
     ConvShape shape;
     shape.filters = weights.dim(0);
     shape.channels = method == BlockedMethod::kDepthwise ? weights.dim(0) : weights.dim(1);
     for (int axis = 0; axis < 2; ++axis) shape.kernel[axis] = weights.dim(axis + 2);
     return p.shared(tag, [&] {
-      Tensor made(DType::kFloat32, Shape{packed_blocked_size(shape, method)});
-      pack_blocked(shape, method, Precision::kF32, weights.borrow().data<float>(), made.data<float>());
+      Tensor made(DType::kFloat32, Shape{packed_blocked_size(shape, method, precision_)});
+      pack_blocked(shape, method, precision_, weights.borrow().data<float>(), made.data<float>());
       return made;
     });
   }
@@ -83,6 +87,7 @@ class BlockedExpandConv {
 
   const NodeView node_;
   const ConvSpec spec_;
+  const Precision precision_;
   Shape expand_shape_, shape_;  // of the weights
   Tensor expand_packed_, packed_, expand_bias_, bias_;
   Epilogue expand_epilogue_, epilogue_;
@@ -106,7 +111,7 @@ void define_blocked_expand(OpList& ops) {
                           .attr("expand_activation", "")
                           .attr("expand_alpha", 0.0f)
                           .attr("expand_beta", 0.0f)
-                          .in("X", "", DType::kFloat32)
+                          .in("X", "", DType::kFloat32 | DType::kBFloat16)
                           .in("expand_W", "", DType::kFloat32)
                           .optional_in("expand_B", "", DType::kFloat32)
                           .in("W", "", DType::kFloat32)

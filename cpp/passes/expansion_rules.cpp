@@ -29,7 +29,6 @@ Outcome fuse_expansion(Graph& graph, NodeId id) {
   if (w == nullptr || w->dim(0) < 2 || attribute<int64_t>(graph, id, "group") != w->dim(0)) return Outcome::no_match();
   const NodeId expand = producer(graph, node.inputs[0], {"sardonyx::BlockedConv"});
   if (expand == kNone || !is_pointwise(graph, expand)) return Outcome::no_match();
-  if (attribute<int64_t>(graph, id, "bf16") != 0) return Outcome::missed("data in blocks are bf16");
   if (only_reader(graph, node.inputs[0]) != id) return Outcome::missed("the expansion has other readers");
   if (has_input(graph.node(expand), 3) || has_input(node, 3))
     return Outcome::missed("one of the convolutions has a residual");
@@ -41,7 +40,7 @@ Outcome fuse_expansion(Graph& graph, NodeId id) {
   }
   Attributes attributes;
   for (const auto& [name, value] : node.attributes)
-    if (name != "plain_input" && name != "allow_winograd") attributes[name] = value;
+    if (name != "plain_input" && name != "allow_winograd" && name != "bf16") attributes[name] = value;
   for (const char* part : {"", "_alpha", "_beta"}) {
     const auto found = graph.node(expand).attributes.find(std::string("activation") + part);
     if (found != graph.node(expand).attributes.end())

@@ -172,44 +172,50 @@ TEST(blocked_depthwise) {
 }
 
 // The expansion and the depthwise convolution in one have the bits of the two one after the other.
-void check_expansion(int64_t channels, const ConvShape& s, Activation first, Activation second) {
-  ConvShape expand = conv_2d({s.batch, channels, s.channels, 1}, {s.in[0], s.in[1]}, {1, 1}, {1, 1}, {1, 1}, {});
+template <typename T>
+void check_expansion(int64_t channels, const ConvShape& s, Activation first, Activation second, Isa isa) {
+  const ConvShape expand = conv_2d({s.batch, channels, s.channels, 1}, {s.in[0], s.in[1]}, {1, 1}, {1, 1}, {1, 1}, {});
   const std::vector<float> weights = random_floats(s.channels * channels, 2);
   const std::vector<float> windows = random_floats(s.channels * s.kernel_size(), 3);
-  for (Isa isa : tested_isas()) {
-    const int64_t all = padded(s.channels, isa);
-    const std::vector<float> x = random_floats(s.batch * padded(channels, isa) * s.in_size(), 1);
-    const std::vector<float> bias = random_floats(all, 4);
-    AlignedVector<float> packed(packed_blocked_size(expand, BlockedMethod::kDirect, Precision::kF32, isa));
-    pack_blocked(expand, BlockedMethod::kDirect, Precision::kF32, weights.data(), packed.data(), isa);
-    AlignedVector<float> packed_windows(packed_blocked_size(s, BlockedMethod::kDepthwise, Precision::kF32, isa));
-    pack_blocked(s, BlockedMethod::kDepthwise, Precision::kF32, windows.data(), packed_windows.data(), isa);
-    Epilogue epilogue, last;
-    epilogue.row_bias = bias.data();
-    epilogue.activation = first;
-    last.activation = second;
-    epilogue.alpha = last.alpha = 0.5f;
-    last.beta = 2.0f;
-    std::vector<float> between(static_cast<size_t>(s.batch * all * s.in_size()));
-    std::vector<float> expected(static_cast<size_t>(s.batch * all * s.out_size())), y(expected.size());
-    blocked_conv<float>(expand, BlockedMethod::kDirect, x.data(), packed.data(), nullptr, between.data(), epilogue,
-                        isa);
-    blocked_conv<float>(s, BlockedMethod::kDepthwise, between.data(), packed_windows.data(), nullptr, expected.data(),
-                        last, isa);
-    for (int threads : {0, 1}) {
-      ThreadLimit limit(threads);
-      std::fill(y.begin(), y.end(), NAN);
-      blocked_expand({&expand, packed.data(), &epilogue}, {&s, packed_windows.data(), &last}, x.data(), y.data(), isa);
-      CHECK(same_bits(y, expected));
-    }
+  const int64_t all = padded(s.channels, isa);
+  const std::vector<float> values = random_floats(s.batch * padded(channels, isa) * s.in_size(), 1);
+  const std::vector<T> x(values.begin(), values.end());
+  const std::vector<float> bias = random_floats(all, 4);
+  constexpr Precision kPrecision = precision_of<T>;
+  AlignedVector<float> packed(packed_blocked_size(expand, BlockedMethod::kDirect, kPrecision, isa));
+  pack_blocked(expand, BlockedMethod::kDirect, kPrecision, weights.data(), packed.data(), isa);
+  AlignedVector<float> packed_windows(packed_blocked_size(s, BlockedMethod::kDepthwise, kPrecision, isa));
+  pack_blocked(s, BlockedMethod::kDepthwise, kPrecision, windows.data(), packed_windows.data(), isa);
+  Epilogue epilogue, last;
+  epilogue.row_bias = bias.data();
+  epilogue.activation = first;
+  last.activation = second;
+  epilogue.alpha = last.alpha = 0.5f;
+  last.beta = 2.0f;
+  std::vector<T> between(static_cast<size_t>(s.batch * all * s.in_size()));
+  std::vector<T> expected(static_cast<size_t>(s.batch * all * s.out_size())), y(expected.size());
+  blocked_conv<T>(expand, BlockedMethod::kDirect, x.data(), packed.data(), nullptr, between.data(), epilogue, isa);
+  blocked_conv<T>(s, BlockedMethod::kDepthwise, between.data(), packed_windows.data(), nullptr, expected.data(), last,
+                  isa);
+  for (int threads : {0, 1}) {
+    ThreadLimit limit(threads);
+    std::fill(y.begin(), y.end(), T(NAN));
+    blocked_expand({&expand, packed.data(), &epilogue}, {&s, packed_windows.data(), &last}, x.data(), y.data(), isa);
+    CHECK(std::memcmp(y.data(), expected.data(), y.size() * sizeof(T)) == 0);
   }
 }
 
 TEST(blocked_expansion) {
   const auto check_all = [](int64_t channels, const ConvShape& s) {
-    check_expansion(channels, s, Activation::kSwish, Activation::kNone);
-    check_expansion(channels, s, Activation::kNone, Activation::kSwish);
-    check_expansion(channels, s, Activation::kRelu, Activation::kClip);
+    const Activation pairs[][2] = {{Activation::kSwish, Activation::kNone},
+                                   {Activation::kNone, Activation::kSwish},
+                                   {Activation::kRelu, Activation::kClip}};
+    for (const auto& [first, second] : pairs) {
+      for (Isa isa : tested_isas()) {
+        check_expansion<float>(channels, s, first, second, isa);
+        if (has_bf16_blocks(isa)) check_expansion<BFloat16>(channels, s, first, second, isa);
+      }
+    }
   };
   check_all(5, conv_2d({2, 40, 40, 40}, {9, 11}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}));
   check_all(16, conv_2d({1, 96, 96, 96}, {112, 112}, {3, 3}, {2, 2}, {1, 1}, {0, 0, 1, 1}));

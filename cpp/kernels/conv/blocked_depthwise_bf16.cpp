@@ -1,23 +1,18 @@
 // Depthwise convolution of bf16: the rows of a band are padded and paired with themselves a tap further on, so that a
 // word of each channel meets two taps.
-#include "kernels/conv/blocked_depthwise_bf16.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "base/scratch.h"
 #include "base/shape.h"
-#include "base/thread_pool.h"
 #include "kernels/conv/blocked.h"
-#include "kernels/conv/blocked_kernel.h"
+#include "kernels/conv/blocked_depthwise.h"
+#include "kernels/conv/padded_band.h"
 
 namespace sx {
 namespace {
 
-constexpr int64_t kPairBytes = 64 << 10;  // of a band's pairs
-constexpr int64_t kLeastWork = 200'000;   // multiply-adds worth a task
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t kPairBytes = 64 << 10;  // of pairs that are made at a time
 
 // Two numbers in bf16, the first in the low half.
 float pair_of(float low, float high) {
@@ -27,65 +22,9 @@ float pair_of(float low, float high) {
   return pair;
 }
 
-class Pairs {
- public:
-  Pairs(const ConvShape& shape, Isa isa)
-      : shape_(shape),
-        kernel_(blocked_kernel<BFloat16>(isa)),
-        width_(checked_add((shape.out[1] - 1) * shape.stride[1], shape.dilation[1] * (shape.kernel[1] - 1) + 1)),
-        distance_(shape.kernel[1] > 1 ? shape.dilation[1] : 0),
-        row_(checked_mul(width_ - distance_, 2 * kernel_.block)) {}
-
-  int64_t row() const { return row_; }
-  int64_t rows_under(int64_t outputs) const {
-    return (outputs - 1) * shape_.stride[0] + shape_.dilation[0] * (shape_.kernel[0] - 1) + 1;
-  }
-
-  // Those of rows [top, top + rows) of a plane.
-  const BFloat16* make(const BFloat16* plane, int64_t top, int64_t rows) const {
-    const int64_t size = checked_mul(checked_mul(rows, row_), int64_t{sizeof(BFloat16)});
-    auto* pairs = static_cast<BFloat16*>(thread_scratch(ScratchSlot::kTile, static_cast<size_t>(size)));
-    // Pairs of data alone.
-    const int64_t count = width_ - distance_, width = shape_.in[1], before = shape_.pad_begin[1];
-    const int64_t first = std::min(before, count);
-    const int64_t last = std::clamp(before + width - distance_, first, count);
-    for (int64_t row = top; row < top + rows; ++row) {
-      BFloat16* to = pairs + (row - top) * row_;
-      if (row < 0 || row >= shape_.in[0]) {
-        std::fill_n(to, row_, BFloat16());
-        continue;
-      }
-      const BFloat16* from = plane + row * width * kernel_.block;
-      for (int64_t i = 0; i < first; ++i) edge(from, i, to);
-      if (last > first) kernel_.pair_pixels(from, distance_, last - first, to + first * 2 * kernel_.block);
-      for (int64_t i = last; i < count; ++i) edge(from, i, to);
-    }
-    return pairs;
-  }
-
- private:
-  // Pair i of a row, one or both of whose pixels are padding.
-  void edge(const BFloat16* from, int64_t i, BFloat16* to) const {
-    BFloat16 pixels[2 * kMaxBlock];
-    for (int64_t half = 0; half < 2; ++half) {
-      const int64_t at = i + half * distance_ - shape_.pad_begin[1];
-      BFloat16* pixel = pixels + half * kernel_.block;
-      if (at >= 0 && at < shape_.in[1]) std::copy_n(from + at * kernel_.block, kernel_.block, pixel);
-      else std::fill_n(pixel, kernel_.block, BFloat16());
-    }
-    kernel_.pair_pixels(pixels, 1, 1, to + i * 2 * kernel_.block);
-  }
-
-  const ConvShape& shape_;
-  const BlockedKernelOf<BFloat16>& kernel_;
-  const int64_t width_;     // of a row with what padding its windows reach
-  const int64_t distance_;  // of the two pixels of a pair
-  const int64_t row_;       // elements of a row of pairs
-};
-
 }  // namespace
 
-int64_t depthwise_bf16_words(const ConvShape& shape) { return ceil_div(shape.kernel[1], 2); }
+int64_t depthwise_bf16_words(const ConvShape& shape) { return (shape.kernel[1] + 1) / 2; }
 
 void pack_depthwise_bf16(const ConvShape& shape, const float* weights, float* packed, int64_t step) {
   const int64_t columns = shape.kernel[1];
@@ -98,42 +37,81 @@ void pack_depthwise_bf16(const ConvShape& shape, const float* weights, float* pa
   }
 }
 
-void blocked_depthwise(const ConvShape& s, const BFloat16* x, const float* packed, const BFloat16* residual,
-                       BFloat16* y, const Epilogue& epilogue, Isa isa) {
-  const BlockedKernelOf<BFloat16>& kernel = blocked_kernel<BFloat16>(isa);
-  const FilterTail tail = filter_tail(epilogue, isa, Precision::kBf16);
-  const Pairs pairs(s, isa);
-  const int64_t block = kernel.block, blocks = ceil_div(s.channels, block), pixel = 2 * block;
-  PairsDepthwise shared;
-  shared.rows = s.kernel[0];
-  shared.groups = depthwise_bf16_words(s);
-  shared.row = s.dilation[0] * pairs.row();
-  shared.step = s.stride[1] * pixel;
-  shared.group = 2 * s.dilation[1] * pixel;
-  shared.last_group = std::max<int64_t>(0, s.kernel[1] - 2) * s.dilation[1] * pixel;
-  shared.tail = &tail;
-  const int64_t row_bytes = pairs.row() * static_cast<int64_t>(sizeof(BFloat16));
-  const int64_t band = std::clamp<int64_t>(kPairBytes / (row_bytes * s.stride[0]), 1, s.out[0]);
-  const int64_t bands = ceil_div(s.out[0], band);
-  const int64_t work = band * s.out[1] * s.kernel_size() * block;
-  parallel_for(s.batch * blocks * bands, std::max<int64_t>(1, kLeastWork / work), [&](int64_t begin, int64_t end) {
-    PairsDepthwise task = shared;
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t plane = item / bands, channels = plane % blocks;
-      const int64_t first = item % bands * s.out[0] / bands, last = (item % bands + 1) * s.out[0] / bands;
-      const BFloat16* made = pairs.make(x + plane * s.in_size() * block, first * s.stride[0] - s.pad_begin[0],
-                                        pairs.rows_under(last - first));
-      task.weights = packed + channels * s.kernel[0] * shared.groups * block;
-      task.bias = epilogue.row_bias ? epilogue.row_bias + channels * block : nullptr;
-      for (int64_t row = first; row < last; ++row) {
-        const int64_t to = (plane * s.out[0] + row) * s.out[1] * block;
-        task.pairs = made + (row - first) * s.stride[0] * pairs.row();
-        task.y = y + to;
-        task.residual = residual ? residual + to : nullptr;
-        kernel.depthwise(task, s.out[1]);
-      }
+DepthwiseBands<BFloat16>::DepthwiseBands(const ConvShape& shape, const float* packed, const Epilogue& epilogue, Isa isa)
+    : shape_(shape),
+      kernel_(blocked_kernel<BFloat16>(isa)),
+      tail_(filter_tail(epilogue, isa, Precision::kBf16)),
+      packed_(packed),
+      bias_(epilogue.row_bias),
+      width_(padded_width(shape)),
+      distance_(shape.kernel[1] > 1 ? shape.dilation[1] : 0),
+      row_(checked_mul(width_ - distance_, 2 * kernel_.block)) {
+  const int64_t pixel = 2 * kernel_.block;
+  rows_.rows = shape.kernel[0];
+  rows_.groups = depthwise_bf16_words(shape);
+  rows_.row = shape.dilation[0] * row_;
+  rows_.step = shape.stride[1] * pixel;
+  rows_.group = 2 * shape.dilation[1] * pixel;
+  rows_.last_group = std::max<int64_t>(0, shape.kernel[1] - 2) * shape.dilation[1] * pixel;
+}
+
+void DepthwiseBands<BFloat16>::run(const DepthwiseBand<BFloat16>& band) const {
+  const int64_t row_bytes = row_ * static_cast<int64_t>(sizeof(BFloat16)) * shape_.stride[0];
+  const int64_t rows = std::max<int64_t>(1, kPairBytes / row_bytes);
+  for (int64_t row = band.row_begin; row < band.row_end; row += rows)
+    run_rows(band, row, std::min(band.row_end, row + rows));
+}
+
+void DepthwiseBands<BFloat16>::run_rows(const DepthwiseBand<BFloat16>& band, int64_t begin, int64_t end) const {
+  const int64_t block = kernel_.block, row_size = shape_.out[1] * block;
+  PairsDepthwise rows = rows_;
+  rows.tail = &tail_;
+  rows.pairs = make_pairs(band, begin * shape_.stride[0] - shape_.pad_begin[0], padded_rows(shape_, end - begin));
+  rows.weights = packed_ + band.channels * shape_.kernel[0] * rows.groups * block;
+  rows.bias = bias_ ? bias_ + band.channels * block : nullptr;
+  rows.y = band.y + (begin - band.row_begin) * row_size;
+  rows.residual = band.residual ? band.residual + (begin - band.row_begin) * row_size : nullptr;
+  for (int64_t row = begin; row < end; ++row) {
+    kernel_.depthwise(rows, shape_.out[1]);
+    rows.pairs += shape_.stride[0] * row_;
+    rows.y += row_size;
+    if (rows.residual) rows.residual += row_size;
+  }
+}
+
+// Those of rows [top, top + rows) of the plane of inputs.
+const BFloat16* DepthwiseBands<BFloat16>::make_pairs(const DepthwiseBand<BFloat16>& band, int64_t top,
+                                                     int64_t rows) const {
+  const int64_t size = checked_mul(checked_mul(rows, row_), int64_t{sizeof(BFloat16)}), block = kernel_.block;
+  auto* pairs = static_cast<BFloat16*>(thread_scratch(ScratchSlot::kTile, static_cast<size_t>(size)));
+  // Pairs of data alone are [first, last).
+  const int64_t count = width_ - distance_, width = shape_.in[1], before = shape_.pad_begin[1];
+  const int64_t first = std::min(before, count);
+  const int64_t last = std::clamp(before + width - distance_, first, count);
+  for (int64_t row = top; row < top + rows; ++row) {
+    BFloat16* to = pairs + (row - top) * row_;
+    if (row < 0 || row >= shape_.in[0]) {
+      std::fill_n(to, row_, BFloat16());
+      continue;
     }
-  });
+    const BFloat16* from = band.x + (row - band.x_begin) * width * block;
+    for (int64_t i = 0; i < first; ++i) make_edge(from, i, to);
+    if (last > first) kernel_.pair_pixels(from, distance_, last - first, to + first * 2 * block);
+    for (int64_t i = last; i < count; ++i) make_edge(from, i, to);
+  }
+  return pairs;
+}
+
+// Pair i of a row, one or both of whose pixels are padding.
+void DepthwiseBands<BFloat16>::make_edge(const BFloat16* row, int64_t i, BFloat16* pairs) const {
+  BFloat16 pixels[2 * kMaxBlock];
+  for (int64_t half = 0; half < 2; ++half) {
+    const int64_t at = i + half * distance_ - shape_.pad_begin[1];
+    BFloat16* pixel = pixels + half * kernel_.block;
+    if (at >= 0 && at < shape_.in[1]) std::copy_n(row + at * kernel_.block, kernel_.block, pixel);
+    else std::fill_n(pixel, kernel_.block, BFloat16());
+  }
+  kernel_.pair_pixels(pixels, 1, 1, pairs + i * 2 * kernel_.block);
 }
 
 }  // namespace sx

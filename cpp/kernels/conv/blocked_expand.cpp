@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "base/error.h"
 #include "base/scratch.h"
@@ -12,7 +13,6 @@
 #include "kernels/conv/blocked.h"
 #include "kernels/conv/blocked_depthwise.h"
 #include "kernels/conv/blocked_kernel.h"
-#include "kernels/conv/blocked_tasks.h"
 
 namespace sx {
 namespace {
@@ -23,26 +23,24 @@ constexpr int64_t kActivatedTiles = 8;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+template <typename T>
 class Expand {
  public:
-  Expand(const BlockedStage& expand, const BlockedStage& depthwise, const float* x, float* y, Isa isa)
+  Expand(const BlockedStage& expand, const BlockedStage& depthwise, const T* x, T* y, Isa isa)
       : expand_(expand),
-        depthwise_(depthwise),
         s_(lay_down(*depthwise.shape)),
         x_(x),
         y_(y),
-        tiles_(blocked_kernel(isa)),
-        rows_(blocked_depthwise_kernel(isa)),
-        expand_tail_(filter_tail(*expand.epilogue, isa)),
-        tail_(filter_tail(*depthwise.epilogue, isa)),
+        tiles_(blocked_kernel<T>(isa)),
+        bands_(s_, depthwise.packed, *depthwise.epilogue, isa),
+        expand_tail_(filter_tail(*expand.epilogue, isa, precision_of<T>)),
         block_(tiles_.block),
         in_blocks_(ceil_div(expand.shape->channels, block_)),
         blocks_(ceil_div(s_.channels, block_)),
         groups_(ceil_div(blocks_, kTileFilters)),
         row_(s_.in[1] * block_),
         span_(s_.dilation[0] * (s_.kernel[0] - 1) + 1) {
-    inner_outputs(s_, 1, &inner_begin_, &inner_end_);
-    const int64_t room = kStripBytes / (checked_mul(row_, kTileFilters) * static_cast<int64_t>(sizeof(float)));
+    const int64_t room = kStripBytes / (checked_mul(row_, kTileFilters) * static_cast<int64_t>(sizeof(T)));
     strip_ = std::clamp<int64_t>((room - span_) / s_.stride[0] + 1, 1, s_.out[0]);
     held_ = std::min(s_.in[0], (strip_ - 1) * s_.stride[0] + span_);
   }
@@ -50,8 +48,8 @@ class Expand {
   void run() const {
     const int64_t bands = count_bands();
     parallel_for(s_.batch * bands * groups_, 1, [&](int64_t begin, int64_t end) {
-      const auto floats = static_cast<size_t>(checked_mul(checked_mul(held_, row_), kTileFilters));
-      float* between = static_cast<float*>(thread_scratch(ScratchSlot::kImage, floats * sizeof(float)));
+      const auto size = static_cast<size_t>(checked_mul(checked_mul(held_, row_), kTileFilters));
+      T* between = static_cast<T*>(thread_scratch(ScratchSlot::kImage, size * sizeof(T)));
       for (int64_t task = begin; task < end; ++task) {
         const int64_t band = task / groups_ % bands;
         run_band(task / groups_ / bands, task % groups_ * kTileFilters, band * s_.out[0] / bands,
@@ -73,74 +71,72 @@ class Expand {
     return best;
   }
 
-  void run_band(int64_t image, int64_t first, int64_t row_begin, int64_t row_end, float* between) const {
+  void run_band(int64_t image, int64_t first, int64_t row_begin, int64_t row_end, T* between) const {
     const int64_t blocks = std::min(kTileFilters, blocks_ - first), plane = held_ * row_;
-    const BlockedTile tile = expansion(image, first, blocks, plane);
-    DepthwiseRows rows;
-    rows.shape = &s_;
-    rows.tail = &tail_;
-    rows.inner_begin = inner_begin_;
-    rows.inner_end = inner_end_;
+    const BlockedTileOf<T> tile = expansion(image, first, blocks, plane);
     int64_t made_begin = 0, made_end = 0;  // rows that `between` holds
     for (int64_t row = row_begin; row < row_end; row += strip_) {
-      rows.row_begin = row;
-      rows.row_end = std::min(row_end, row + strip_);
+      DepthwiseBand<T> band;
+      band.row_begin = row;
+      band.row_end = std::min(row_end, row + strip_);
       const int64_t from = std::clamp<int64_t>(row * s_.stride[0] - s_.pad_begin[0], 0, s_.in[0]);
-      const int64_t to = std::clamp((rows.row_end - 1) * s_.stride[0] - s_.pad_begin[0] + span_, from, s_.in[0]);
+      const int64_t to = std::clamp((band.row_end - 1) * s_.stride[0] - s_.pad_begin[0] + span_, from, s_.in[0]);
       const int64_t kept = std::max<int64_t>(0, made_end - from);
       for (int64_t b = 0; b < blocks && kept > 0; ++b)
         std::memmove(between + b * plane, between + b * plane + (from - made_begin) * row_,
-                     static_cast<size_t>(kept * row_) * sizeof(float));
-      BlockedTile strip = tile;
+                     static_cast<size_t>(kept * row_) * sizeof(T));
+      BlockedTileOf<T> strip = tile;
       strip.x += (from + kept) * row_;
       strip.y = between + kept * row_;
       expand(strip, blocks, (to - from - kept) * s_.in[1]);
       made_begin = from;
       made_end = to;
-      rows.x_begin = from;
+      band.x_begin = from;
       for (int64_t b = 0; b < blocks; ++b) {
-        const int64_t channels = first + b;
-        rows.x = between + b * plane;
-        rows.weights = depthwise_.packed + channels * s_.kernel_size() * block_;
-        rows.bias = depthwise_.epilogue->row_bias ? depthwise_.epilogue->row_bias + channels * block_ : nullptr;
-        rows.y = y_ + ((image * blocks_ + channels) * s_.out[0] + row) * s_.out[1] * block_;
-        rows_.rows(rows);
+        band.channels = first + b;
+        band.x = between + b * plane;
+        band.y = y_ + ((image * blocks_ + band.channels) * s_.out[0] + row) * s_.out[1] * block_;
+        bands_.run(band);
       }
     }
   }
 
-  // `pixels` from where the tile stands. An activation goes over many of them at a time, in the nearest cache still.
-  void expand(BlockedTile tile, int64_t blocks, int64_t pixels) const {
-    if (expand_tail_.activate == nullptr) return run_tiles(tiles_, tile, blocks, pixels);
+  // `pixels` from where the tile stands. An activation of f32 goes over many of them at a time, in the nearest cache
+  // still; data that are rounded have theirs before.
+  void expand(BlockedTileOf<T> tile, int64_t blocks, int64_t pixels) const {
+    if constexpr (std::is_same_v<T, float>) {
+      if (expand_tail_.activate) return expand_sums(tile, blocks, pixels);
+    }
+    run_tiles(tiles_, tile, blocks, pixels);
+  }
+
+  void expand_sums(BlockedTile tile, int64_t blocks, int64_t pixels) const {
     FilterTail sums = expand_tail_;
     sums.activate = nullptr;
     tile.tail = &sums;
     while (pixels > 0) {
       const int64_t count = std::min(pixels, kActivatedTiles * tiles_.sizes[0]);
-      BlockedTile sums_tile = tile;
-      run_tiles(tiles_, sums_tile, blocks, count);
-      for (int64_t b = 0; b < blocks; ++b) {
-        float* values = tile.y + b * tile.y_step;
+      float* values = tile.y;
+      run_tiles(tiles_, tile, blocks, count);
+      for (int64_t b = 0; b < blocks; ++b, values += tile.y_step)
         expand_tail_.activate(values, values, count * block_, expand_tail_.alpha, expand_tail_.beta);
-      }
-      tile.x += count * block_;
-      tile.y += count * block_;
       pixels -= count;
     }
   }
 
   // The tile that makes the first pixel of two blocks of channels.
-  BlockedTile expansion(int64_t image, int64_t first, int64_t blocks, int64_t plane) const {
+  BlockedTileOf<T> expansion(int64_t image, int64_t first, int64_t blocks, int64_t plane) const {
     const int64_t channels = expand_.shape->channels;
-    BlockedTile tile;
+    const int64_t words = block_ / static_cast<int64_t>(sizeof(float) / sizeof(T));  // that a block of channels takes
+    BlockedTileOf<T> tile;
     tile.x = x_ + image * in_blocks_ * s_.in_size() * block_;
     tile.x_step = block_;
     tile.window.blocks = in_blocks_;
     tile.window.x_block = s_.in_size() * block_;
-    tile.window.w_block = block_ * blocks * block_;
+    tile.window.w_block = words * blocks * block_;
     tile.window.length = block_;
     tile.window.last_length = channels - (in_blocks_ - 1) * block_;
-    tile.weights = expand_.packed + first * block_ * in_blocks_ * block_;
+    tile.weights = expand_.packed + first * block_ * in_blocks_ * words;
     tile.y_step = plane;
     tile.y_pixel = block_;
     tile.bias = expand_.epilogue->row_bias ? expand_.epilogue->row_bias + first * block_ : nullptr;
@@ -148,30 +144,33 @@ class Expand {
     return tile;
   }
 
-  const BlockedStage &expand_, &depthwise_;
+  const BlockedStage& expand_;
   const ConvShape s_;
-  const float* x_;
-  float* y_;
-  const BlockedKernel& tiles_;
-  const BlockedDepthwiseKernel& rows_;
-  const FilterTail expand_tail_, tail_;
+  const T* x_;
+  T* y_;
+  const BlockedKernelOf<T>& tiles_;
+  const DepthwiseBands<T> bands_;
+  const FilterTail expand_tail_;
   const int64_t block_, in_blocks_, blocks_, groups_;
-  const int64_t row_;   // floats of a row of inputs of one block of channels
+  const int64_t row_;   // elements of a row of inputs of one block of channels
   const int64_t span_;  // rows under a window
-  int64_t inner_begin_, inner_end_;
-  int64_t strip_;  // rows of outputs made at a time
-  int64_t held_;   // rows of inputs that they need
+  int64_t strip_;       // rows of outputs made at a time
+  int64_t held_;        // rows of inputs that they need
 };
 
 }  // namespace
 
-void blocked_expand(const BlockedStage& expand, const BlockedStage& depthwise, const float* x, float* y, Isa isa) {
+template <typename T>
+void blocked_expand(const BlockedStage& expand, const BlockedStage& depthwise, const T* x, T* y, Isa isa) {
   const ConvShape& s = *depthwise.shape;
   SX_ASSERT(is_pointwise(*expand.shape) && expand.shape->groups == 1 && expand.shape->filters == s.channels &&
             s.groups == s.channels && s.filters == s.channels && !expand.epilogue->residual &&
             !depthwise.epilogue->residual);
   if (s.batch == 0 || s.out_size() == 0 || s.channels == 0) return;
-  Expand(expand, depthwise, x, y, isa).run();
+  Expand<T>(expand, depthwise, x, y, isa).run();
 }
+
+template void blocked_expand(const BlockedStage&, const BlockedStage&, const float*, float*, Isa);
+template void blocked_expand(const BlockedStage&, const BlockedStage&, const BFloat16*, BFloat16*, Isa);
 
 }  // namespace sx

@@ -19,8 +19,9 @@ struct BlockedStage {
 };
 
 // y = depthwise(expand(x)), with the bits of the two one after the other. `expand` has a 1 x 1 kernel that moves by 1,
-// and its outputs are the inputs of `depthwise`.
-void blocked_expand(const BlockedStage& expand, const BlockedStage& depthwise, const float* x, float* y,
+// and its outputs are the inputs of `depthwise`. Data are float, or BFloat16 where has_bf16_blocks(isa) (blocked.h).
+template <typename T>
+void blocked_expand(const BlockedStage& expand, const BlockedStage& depthwise, const T* x, T* y,
                     Isa isa = active_isa());
 
 }  // namespace sx

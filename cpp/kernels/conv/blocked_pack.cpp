@@ -7,7 +7,7 @@
 #include "base/shape.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/blocked.h"
-#include "kernels/conv/blocked_depthwise_bf16.h"
+#include "kernels/conv/blocked_depthwise.h"
 #include "kernels/conv/blocked_direct.h"
 #include "kernels/conv/blocked_kernel.h"
 #include "kernels/conv/winograd.h"

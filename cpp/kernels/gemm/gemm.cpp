@@ -31,6 +31,8 @@ constexpr int64_t kThinDepth = 8192;
 constexpr int64_t kMostAhead = int64_t{16} << 20;
 // Rows of a transposed A, an even number, that are packed at a time.
 constexpr int64_t kPackedRows = 64;
+// Elements of A that are worth a task to pack.
+constexpr int64_t kPackedElements = 8 << 10;
 // Up to this many rows, B is read where it stands: copying it into panels would cost more than it saves.
 constexpr int64_t kDirectRows = 16;
 
@@ -262,10 +264,9 @@ class Product {
     } else {
       b_panel = block.b + (begin - direct) * block.depth;
     }
-    // Where the next panel of B comes from far memory, it does so while all rows are multiplied by this one. A single
-    // panel of A reads B as a stream, which comes unasked.
-    const bool ahead = operands_.packed_b && block.rows > kernel_.mr && width == kernel_.nr &&
-                       !shape_.last_columns_first && end + kernel_.nr <= block.columns;
+    const float* next = operands_.packed_b && block.rows > kernel_.mr && width == kernel_.nr
+                            ? next_panel(block, end, b_panel, panel_step)
+                            : nullptr;
     tail_.next_step = b_step / ceil_div(block.rows, kernel_.mr);
     tail_.column_bias = epilogue.column_bias ? epilogue.column_bias + at_column : nullptr;
     tail_.partial_stride = block.partial_stride;
@@ -274,7 +275,7 @@ class Product {
       const int64_t at_row = block.i + row;
       const float* a_panel = block.a ? block.a + row * block.depth * kernel_.a_words
                                      : operands_.packed_a + (at_row * steps_ + block.k0 * height) * kernel_.a_words;
-      tail_.next_b = ahead ? b_panel + panel_step + row / kernel_.mr * tail_.next_step * block.depth : nullptr;
+      tail_.next_b = next ? next + row / kernel_.mr * tail_.next_step * block.depth : nullptr;
       tail_.partial = block.partial + row * block.partial_stride + begin;
       tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
       tail_.residual =
@@ -284,6 +285,17 @@ class Product {
       tile(block.depth, a_panel, b_panel, b_step, panel_step, operands_.c + at_row * shape_.ldc + at_column, shape_.ldc,
            width, tail_);
     }
+  }
+
+  // What is read of a packed B after the panel at `b`, whose columns end at `end` of a block, or null: it comes from
+  // far memory while all rows are multiplied by this one. (A single panel of A reads B as a stream, which comes
+  // unasked.) The piece behind this one most often goes on with the next columns.
+  const float* next_panel(const Block& block, int64_t end, const float* b, int64_t panel_step) const {
+    if (shape_.last_columns_first) return nullptr;
+    if (end < block.columns) return end + kernel_.nr <= block.columns ? b + panel_step : nullptr;
+    if (block.k0 + block.depth < steps_) return b - (end / kernel_.nr - 1) * panel_step + block.depth * kernel_.nr;
+    if (block.j + end + kernel_.nr > shape_.n) return nullptr;
+    return b + panel_step - block.k0 * kernel_.nr;
   }
 
   const GemmKernel& kernel_;
@@ -374,7 +386,8 @@ void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, flo
   const int64_t words = steps_of(kernel, k) * kernel.a_words;
   // Panels of a transposed A share cache lines: they are filled side by side, so many rows of memory at a time.
   const int64_t depth = trans_a ? kPackedRows : k;
-  parallel_for(ceil_div(m, kernel.mr), 4, [&](int64_t begin, int64_t end) {
+  const int64_t grain = std::max<int64_t>(1, kPackedElements / (kernel.mr * std::max<int64_t>(k, 1)));
+  parallel_for(ceil_div(m, kernel.mr), grain, [&](int64_t begin, int64_t end) {
     for (int64_t k0 = 0; k0 < k; k0 += depth) {
       for (int64_t panel = begin; panel < end; ++panel) {
         const int64_t i = panel * kernel.mr;
