@@ -21,6 +21,12 @@ using Clock = std::chrono::steady_clock;
 // Longer than what a program does between two runs or a run between two kernels: waking a thread takes tens of
 // microseconds.
 constexpr auto kSpinTime = std::chrono::microseconds(400);
+// Where other threads want the CPUs, such as those of another library that spin behind their last job, a spinning
+// thread uses up time that it, or the one it waits for, would need for work. Whoever notices says so for a while.
+constexpr auto kCrowdedSpinTime = std::chrono::microseconds(20);
+constexpr auto kCrowdedTime = std::chrono::milliseconds(20);
+// A thread that spins and sees so much time go by at once did not have its CPU.
+constexpr auto kLostTime = std::chrono::microseconds(100);
 // Ranges handed out per thread, so that a thread that is late does not hold up the others.
 constexpr int64_t kRangesPerThread = 16;
 constexpr int kMostShares = 64;
@@ -36,16 +42,30 @@ void pause_cpu() {
 #endif
 }
 
+// When threads may spin for long again, in ticks of the clock.
+std::atomic<Clock::rep> crowded_until{0};
+
+bool is_crowded(Clock::time_point now) {
+  return now.time_since_epoch().count() < crowded_until.load(std::memory_order_relaxed);
+}
+void note_crowd(Clock::time_point now) {
+  crowded_until.store((now + kCrowdedTime).time_since_epoch().count(), std::memory_order_relaxed);
+}
+
 // Spins until ready() or until the spin time is over; returns ready().
 template <typename Ready>
 bool spin_until(const Ready& ready) {
-  const auto end = Clock::now() + kSpinTime;
+  auto now = Clock::now();
+  const auto end = now + (is_crowded(now) ? kCrowdedSpinTime : kSpinTime);
   do {
     for (int i = 0; i < 32; ++i) {
       if (ready()) return true;
       pause_cpu();
     }
-  } while (Clock::now() < end);
+    const auto before = now;
+    now = Clock::now();
+    if (now - before > kLostTime) note_crowd(now);
+  } while (now < end);
   return ready();
 }
 
@@ -125,6 +145,8 @@ class Pool {
     }
     const auto done = [&job] { return job.helpers.load(std::memory_order_acquire) == 0; };
     if (done() || spin_until(done)) return;
+    // A worker is late: most likely it has no CPU, and it may get this one.
+    note_crowd(Clock::now());
     std::unique_lock<std::mutex> lock(mutex_);
     job.caller_sleeps = true;
     done_.wait(lock, done);

@@ -110,6 +110,7 @@ TEST(gemm_values) {
       check({61, 3200, 500, false, true, true, false, precision}, isa);
       check({9, 300, 1000, false, false, false, false, precision}, isa);
       check({250, 100, 400, true, false, false, true, precision}, isa);
+      check({128, 520, 900, true, false, false, false, precision}, isa);
     }
   }
 }

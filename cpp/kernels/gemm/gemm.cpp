@@ -29,6 +29,12 @@ constexpr int64_t kRevisited = int64_t{2} << 20;
 constexpr int64_t kThinDepth = 8192;
 // An operand is packed ahead of the pieces only up to this size (floats).
 constexpr int64_t kMostAhead = int64_t{16} << 20;
+// So much of a packed operand (floats) stays in the second-level cache while the other one goes by.
+constexpr int64_t kResident = int64_t{1} << 17;
+// Pieces of the operand that goes by: few panels, which are multiplied while they lie in near memory.
+constexpr int64_t kPiecePanels = 2;
+// So many pieces for each thread make it worth while.
+constexpr int64_t kLeastPieces = 3;
 // Rows of a transposed A, an even number, that are packed at a time.
 constexpr int64_t kPackedRows = 64;
 // Elements of A that are worth a task to pack.
@@ -142,7 +148,7 @@ class Product {
     const int64_t k = steps_;
     // One panel of A stays in the cache whole.
     const bool thin = i1 - i0 <= kernel_.mr && k <= kThinDepth;
-    const int64_t depth = thin ? k : ceil_div(k, std::max<int64_t>(1, ceil_div(k, kernel_.kc)));
+    const int64_t depth = thin || k == 0 ? k : ceil_div(k, ceil_div(k, kernel_.kc));
     // Sums between blocks of K wait in C, unless the epilogue still has to read what stands there.
     const bool sums_apart = k > depth && operands_.residual == operands_.c;
     float* sums = nullptr;
@@ -333,30 +339,43 @@ void run_pieces(const GemmKernel& kernel, const Gemm& shape, int64_t count, Oper
   });
 }
 
-// One product whose operands are packed ahead by all threads, so that its pieces can be small and B is cut across.
-// False where that does not pay.
+// Whether one operand of `panels` panels, and not the other, had best be packed by the pieces that multiply it, since
+// all of the other, `extent` rows or columns, stays in the cache meanwhile: it then goes through memory once.
+bool packs_by_pieces(const GemmKernel& kernel, const Gemm& shape, int64_t panels, int64_t extent) {
+  return panels >= kPiecePanels * kLeastPieces * thread_count() &&
+         extent <= kResident / std::clamp<int64_t>(steps_of(kernel, shape.k), 1, kernel.kc);
+}
+
+// One product whose operands are packed ahead by all threads, so that its pieces can be small and B is cut across; the
+// long one of a long and a short one is packed by the pieces. False where that does not pay.
 bool run_packed_ahead(const GemmKernel& kernel, const Gemm& shape, const GemmOperands& given, Isa isa) {
   const int threads = thread_count();
   const double work = work_of(kernel, shape);
   if (shape.m <= kDirectRows || work < 2.0 * kLeastWork * threads) return false;
+  Grid grid = make_fine_grid(kernel, shape);
+  const bool a_by_pieces = !given.packed_a && packs_by_pieces(kernel, shape, grid.row_panels, shape.n);
+  const bool b_by_pieces =
+      !a_by_pieces && !given.packed_b && packs_by_pieces(kernel, shape, grid.column_panels, shape.m);
   // Enough pieces of whole rows: each packs its own rows, once.
-  if (given.packed_b && shape.m >= 4 * threads * kernel.mc) return false;
+  if (!a_by_pieces && given.packed_b && shape.m >= 4 * threads * kernel.mc) return false;
   GemmOperands operands = given;
   Gemm packed = shape;
-  if (!operands.packed_a) {
+  if (!operands.packed_a && !a_by_pieces) {
     if (shape.m > kMostAhead / std::max<int64_t>(shape.k, 1)) return false;
     float* a = scratch_floats(ScratchSlot::kPackA, packed_a_size(shape.m, shape.k, isa, shape.precision));
     pack_a(shape.m, shape.k, given.a, shape.lda, shape.trans_a, a, isa, shape.precision);
     operands.packed_a = a;
   }
-  if (!operands.packed_b) {
+  if (!operands.packed_b && !b_by_pieces) {
     if (round_up(shape.n, kernel.lanes) > kMostAhead / std::max<int64_t>(shape.k, 1)) return false;
     float* b = scratch_floats(ScratchSlot::kPackB, packed_b_size(shape.k, shape.n, isa, shape.precision));
     pack_b(shape.k, shape.n, given.b, shape.ldb, shape.trans_b, b, isa, shape.precision);
     operands.packed_b = b;
     packed.packed_b_rows = packed.packed_b_first = 0;
   }
-  run_pieces(kernel, packed, 1, [&](int64_t) { return operands; }, nullptr, make_fine_grid(kernel, shape), isa);
+  if (a_by_pieces) grid.row_parts = ceil_div(grid.row_panels, kPiecePanels), grid.column_parts = 1;
+  if (b_by_pieces) grid.column_parts = ceil_div(grid.column_panels, kPiecePanels), grid.row_parts = 1;
+  run_pieces(kernel, packed, 1, [&](int64_t) { return operands; }, nullptr, grid, isa);
   return true;
 }
 
