@@ -22,6 +22,8 @@ constexpr int64_t kCopyGrain = 65536;         // bytes of a copy worth a task
 constexpr int64_t kSlack = 64;                // bytes past the end that whole words and vectors touch
 constexpr int64_t kFlatTiles = 8;             // tiles in a row where rows do not matter
 constexpr int64_t kQuad = 4;
+constexpr int64_t kLeastAhead = 64;  // words of a window whose weights are worth asking for ahead of time
+constexpr int64_t kGroupsAhead = 2;  // of filters, at most, whose weights are asked for
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -94,7 +96,8 @@ class Direct {
     w.x_column = plain_ ? kQuad : shape_.dilation[1] * pixel_;
     w.length = plain_ ? 1 : kernel_.block / kQuad;
     w.last_length = plain_ ? 1 : ceil_div(shape_.channels - (in_blocks_ - 1) * kernel_.block, kQuad);
-    depth_ = in_blocks_ * w.rows * w.columns * w.length * kernel_.parts;
+    words_ = in_blocks_ * w.rows * w.columns * w.length;
+    depth_ = words_ * kernel_.parts;
   }
 
   void run() {
@@ -137,12 +140,21 @@ class Direct {
       tile.x_step = (flat_ > 0 ? 1 : s.stride[1]) * pixel_;
       tile.y_step = s.out_size() * kernel_.block;
       tile.tail = &problem_.tail;
+      // The weights of the next groups, for this task or its neighbour, come near while this one's are worked with.
+      const int32_t* next = tile.weights + blocks * kernel_.block * depth_;
+      const int64_t soon =
+          words_ < kLeastAhead ? 0 : std::min(kGroupsAhead * kBytesTileFilters, blocks_ - block - blocks);
+      const int64_t lines = soon * kernel_.block * depth_ / kWordsOfLine;
       const int64_t to = (image * blocks_ + block) * tile.y_step;
       for (int64_t row = row_begin; row < row_end; ++row) {
         const int64_t at = row * row_length_;
         tile.x = x + (flat_ > 0 ? at - first_position : (row - first_row) * s.stride[0] * width) * pixel_;
         tile.y = problem_.y + to + at * kernel_.block;
         tile.residual = problem_.residual ? problem_.residual + to + at * kernel_.block : nullptr;
+        // Each tile asks for as many lines as it has words.
+        const int64_t asked = std::min(lines, (row - row_begin) * ceil_div(row_length_, kernel_.most) * words_);
+        tile.ahead = next + asked * kWordsOfLine;
+        tile.ahead_lines = lines - asked;
         run_tiles(kernel_, tile, blocks, flat_ > 0 ? std::min(row_length_, flat_ - at) : row_length_);
       }
     }
@@ -218,6 +230,7 @@ class Direct {
   bool gathers_;
   int64_t flat_ = 0;  // all outputs, where rows do not matter
   int64_t row_length_, rows_;
+  int64_t words_;  // of data under a window
   int64_t depth_;  // words that a filter's weights take
 };
 

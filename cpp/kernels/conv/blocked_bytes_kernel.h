@@ -45,7 +45,11 @@ struct BytesTile {
   int64_t y_step = 0;                 // between the blocks of filters
   const uint8_t* residual = nullptr;  // laid out as y, or null
   const BytesTail* tail = nullptr;
+  // Lines that are needed soon: a tile asks for one of them with each word of data under the window.
+  const int32_t* ahead = nullptr;
+  int64_t ahead_lines = 0;
 };
+constexpr int64_t kWordsOfLine = 16;
 using BytesTileFunction = void (*)(const BytesTile&);
 
 // Outputs of one row of a depthwise convolution. A quad holds four neighbours along a row for each channel of a block,

@@ -166,6 +166,8 @@ template <int kP, int kF, int kStep>
 SX_INLINE void sum_windows(const BytesTile& t, I (&acc)[kF][kP]) {
   const int64_t step = kStep > 0 ? kStep : t.x_step;
   const BytesWindow& window = t.window;
+  const int32_t* ahead = t.ahead;
+  int64_t ahead_lines = t.ahead_lines;
   for (int64_t b = 0; b < window.blocks; ++b) {
     const int64_t length = b + 1 < window.blocks ? window.length : window.last_length;
     for (int64_t i = 0; i < window.rows; ++i) {
@@ -187,6 +189,11 @@ SX_INLINE void sum_windows(const BytesTile& t, I (&acc)[kF][kP]) {
             for (int f = 0; f < kF; ++f) acc[f][p] = dot(acc[f][p], xv, wv[f]);
           }
           w += kF * kParts * kLanes;
+          if (ahead_lines > 0) {
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += kWordsOfLine;
+            --ahead_lines;
+          }
         }
         x += window.x_column;
         weights += window.w_column;
