@@ -1,11 +1,15 @@
-// The table of activation functions by ISA.
+// The table of activation functions by ISA, and the gradient of Gelu.
 #include "kernels/activation.h"
+
+#include "base/thread_pool.h"
+#include "kernels/gelu_gradient.h"
 
 namespace sx {
 namespace {
 struct ActivationTable {
   ActivationFunction functions[kActivationCount];
   ActivationFunction coarse_gelu, coarse_gelu_tanh, coarse_swish;
+  void (*gelu_gradient)(const float* x, const float* dy, float* dx, int64_t n);
 };
 }  // namespace
 }  // namespace sx
@@ -24,6 +28,13 @@ ActivationFunction activation_function(Activation activation, Isa isa, Precision
   if (precision == Precision::kBf16 && activation == Activation::kGeluTanh) return table.coarse_gelu_tanh;
   if (precision == Precision::kBf16 && activation == Activation::kSwish) return table.coarse_swish;
   return table.functions[static_cast<int>(activation)];
+}
+
+void gelu_gradient(const float* x, const float* dy, float* dx, int64_t n, Isa isa) {
+  constexpr int64_t kGrain = 8192;
+  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
+    for_isa(isa).gelu_gradient(x + begin, dy + begin, dx + begin, end - begin);
+  });
 }
 
 }  // namespace sx

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/gelu_gradient.h"
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
 #include "ops/gradient.h"
@@ -63,9 +64,13 @@ Expr pull_swish(const Expr& dy, const Expr& x, const Expr&, double alpha, double
   const Expr s = call("Sigmoid", alpha == 1.0 ? x : x * alpha);
   return dy * (s + x * s * (1.0 - s) * alpha);
 }
-Expr pull_gelu(const Expr& dy, const Expr& x, const Expr&, double, double) {
+Expr gelu_gradient_of(const Expr& x, const Expr& dy) {
   const Expr density = call("Exp", x * x * -0.5) * (0.5 * M_2_SQRTPI * M_SQRT1_2);
   return dy * ((call("Erf", x * M_SQRT1_2) + 1.0) * 0.5 + x * density);
+}
+Expr pull_gelu(const Expr& dy, const Expr& x, const Expr&, double, double) {
+  if (x.dtype() != DType::kFloat32) return gelu_gradient_of(x, dy);
+  return x.emitter().op("GeluGradient", {x, dy}, {}, "sardonyx");
 }
 Expr pull_gelu_tanh(const Expr& dy, const Expr& x, const Expr&, double, double) {
   constexpr double kScale = M_2_SQRTPI * M_SQRT1_2;
@@ -403,6 +408,14 @@ Kernel make_swiglu(Prepare& p) {
 
 // --- gradients
 
+Kernel make_gelu_gradient(Prepare&) {
+  return [](Run& run) {
+    const Tensor &x = run.in(0), &dy = run.in(1);
+    SX_CHECK(run, x.shape() == dy.shape(), "x is ", x.shape().str(), " but dy ", dy.shape().str());
+    gelu_gradient(x.data<float>(), dy.data<float>(), run.out(0, x.shape()).data<float>(), x.size());
+  };
+}
+
 void differentiate_gelu(GradientContext& c) {
   row_gradient(c.attr_string("approximate") == "tanh" ? kGeluTanh : kGelu)(c);
 }
@@ -455,6 +468,14 @@ void define_activation(OpList& ops) {
   ops.add(activation("Relu", 14, 1, kFloats | kSignedIntegers).kernel(make_relu).gradient(row_gradient(kRelu)));
   ops.add(
       activation("Gelu", 20, 20, kFloats).attr("approximate", "none").kernel(make_gelu).gradient(differentiate_gelu));
+  ops.add(OpDef("GeluGradient", "sardonyx")
+              .in("x", "", DType::kFloat32)
+              .in("dy", "", DType::kFloat32)
+              .out("dx", "", DType::kFloat32)
+              .in_place({1, 0})
+              .infer(same_as(0))
+              .kernel(make_gelu_gradient)
+              .gradient([](GradientContext& c) { c.give_through({gelu_gradient_of(c.in(0), c.in(1))}); }));
   ops.add(OpDef("PRelu")
               .since(16)
               .in("x", "T", kFloats | DType::kInt32 | DType::kInt64 | DType::kUInt32 | DType::kUInt64)
