@@ -37,6 +37,8 @@ struct PoolKernel {
   // One row of outputs of one block of channels, whose plane is x.
   void (*blocked_row)(const BlockedPool& pool, const float* x, int64_t row, float* y);
   void (*blocked_row_bf16)(const BlockedPool& pool, const BFloat16* x, int64_t row, BFloat16* y);
+  // y[i] = the maximum of pixels 2 * i and 2 * i + 1 of two rows of blocks, for i < n.
+  void (*maxima_of_pairs)(const float* top, const float* bottom, int64_t n, float* y);
 };
 
 const PoolKernel& pool_kernel(Isa isa = active_isa());

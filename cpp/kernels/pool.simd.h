@@ -106,10 +106,17 @@ void blocked_row(const BlockedPool& pool, const T* x, int64_t row, T* y) {
   }
 }
 
+void maxima_of_pairs(const float* top, const float* bottom, int64_t n, float* y) {
+  const Maximum both;
+  for (; n > 0; --n, top += 2 * kLanes, bottom += 2 * kLanes, y += kLanes)
+    store(y, both(both(load(top), load(top + kLanes)), both(load(bottom), load(bottom + kLanes))));
+}
+
 }  // namespace pool_f32
 
 constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>, pool_f32::join<pool_f32::Sum>,
-                                    pool_f32::blocked_row<float>, pool_f32::blocked_row<BFloat16>};
+                                    pool_f32::blocked_row<float>, pool_f32::blocked_row<BFloat16>,
+                                    pool_f32::maxima_of_pairs};
 
 }  // namespace SX_ISA
 }  // namespace sx

@@ -140,6 +140,7 @@ void infer_blocked_conv(InferContext& c) {
   for (int axis = 0; axis < 2; ++axis) {
     const auto at = static_cast<size_t>(axis + 2);
     if (c.shape(1)[at].known()) out[at] = spec.window.extent(c, axis, c.shape(1)[at].value(), c.shape(0)[at]);
+    if (c.attr_int("maxima") != 0) out[at] = floor_div(out[at] - Dim(2), Dim(2)) + Dim(1);
   }
   c.out(0, float_in_blocks(c), out);
 }
@@ -150,6 +151,7 @@ class BlockedConv {
       : node_(p.node()),
         spec_(p),
         plain_(p.attr_int("plain_input") != 0),
+        maxima_(p.attr_int("maxima") != 0),
         winograd_(p.attr_int("allow_winograd") != 0),
         precision_(p.attr_int("bf16") != 0 ? Precision::kBf16 : Precision::kF32),
         weights_(*p.constant(1)) {
@@ -163,16 +165,20 @@ class BlockedConv {
     const ConvShape shape = shape_of(*x);
     const auto [method, size] = key_of(shape);
     packed_.emplace(key_of(shape), p.shared(name_of(method) + std::to_string(size), [&] { return pack(shape); }));
-    p.describe(name_of(method) + std::string(precision_ == Precision::kBf16 ? ", bf16" : ""));
+    p.describe(join(name_of(method), precision_ == Precision::kBf16 ? ", bf16" : "", maxima_ ? ", 2x2 maxima" : ""));
   }
 
   void operator()(Run& run) {
     const ConvShape shape = shape_of(run.in(0).shape());
-    Tensor& y = run.out(0, blocked_shape(shape.batch, shape.filters, shape.out[0], shape.out[1]));
+    const int64_t pool = maxima_ ? 2 : 1;
+    Tensor& y = run.out(0, blocked_shape(shape.batch, shape.filters, shape.out[0] / pool, shape.out[1] / pool));
     if (run.has(3))
       SX_CHECK(run, run.in(3).shape() == y.shape(), "the residual is ", run.in(3).shape().str(), " but the result is ",
                y.shape().str());
     if (y.size() == 0) return;
+    if (maxima_)
+      return blocked_conv_maxima(shape, method_of(shape), run.in(0).data<float>(), packed_for(shape), y.data<float>(),
+                                 epilogue_);
     with_blocked_float(y.dtype(), [&](auto type) {
       using T = decltype(type);
       blocked_conv(shape, method_of(shape), run.in(0).raw(), packed_for(shape),
@@ -204,7 +210,7 @@ class BlockedConv {
 
   const NodeView node_;
   const ConvSpec spec_;
-  const bool plain_, winograd_;
+  const bool plain_, maxima_, winograd_;
   const Precision precision_;  // of blocks
   const Tensor weights_;
   Tensor bias_;
@@ -361,6 +367,7 @@ void define_blocked(OpList& ops) {
               .kernel(make_unblock_last));
   OpDef& conv = ops.add(OpDef("BlockedConv", "sardonyx")
                             .attr("plain_input", 0)
+                            .attr("maxima", 0)
                             .attr("allow_winograd", 1)
                             .attr("bf16", 0)
                             .in("X", "", kBlockedFloats)

@@ -47,7 +47,7 @@ void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_
   const bool stacked = stack_images(graph, log, options.winograd);
   const bool blocked = block_channels(graph, log, options.winograd, options.precision);
   if (stacked || blocked) apply_rules(graph, activation_fusion(), log, verify_each);
-  if (blocked) apply_rules(graph, expansion_rules(), log, verify_each);
+  if (blocked) apply_rules(graph, together({expansion_rules(), maxima_rules()}), log, verify_each);
   eliminate_dead_code(graph, log);
   infer_all(graph);
   if (chain_elementwise(graph, log)) graph.verify();

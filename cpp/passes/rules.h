@@ -20,5 +20,6 @@ std::vector<Rule> activation_rules();   // spelled-out Swish, HardSwish, Gelu, L
 std::vector<Rule> epilogue_rules();     // Conv, MatMul and Gemm with what follows them
 std::vector<Rule> activation_fusion();  // of those rules, the ones that also hold in blocks of channels
 std::vector<Rule> expansion_rules();    // a 1 x 1 convolution in front of a depthwise one, in blocks of channels
+std::vector<Rule> maxima_rules();       // a 2 x 2 maximum behind a convolution, in blocks of channels
 
 }  // namespace sx

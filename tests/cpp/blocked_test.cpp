@@ -171,6 +171,61 @@ TEST(blocked_depthwise) {
   check(conv_2d({1, 4, 4, 4}, {1, 1}, {3, 3}, {1, 1}, {1, 1}, {4, 4, 4, 4}));
 }
 
+// The maxima of 2 x 2 results have the bits of a pool behind the convolution.
+void check_maxima(const ConvShape& s, bool plain, Activation activation) {
+  const std::vector<float> weights = random_floats(s.filters * s.channels * s.kernel_size(), 2);
+  for (Isa isa : tested_isas()) {
+    const BlockedMethod method = blocked_method(s, plain);
+    AlignedVector<float> packed(packed_blocked_size(s, method, Precision::kF32, isa));
+    pack_blocked(s, method, Precision::kF32, weights.data(), packed.data(), isa);
+    const int64_t block = channel_block(isa), planes = s.batch * padded(s.filters, isa) / block;
+    const int64_t rows = s.out[0] / 2, columns = s.out[1] / 2;
+    std::vector<float> x = random_floats(s.batch * (plain ? s.channels : padded(s.channels, isa)) * s.in_size(), 1);
+    x[x.size() / 2] = NAN;
+    const std::vector<float> bias = random_floats(padded(s.filters, isa), 3);
+    Epilogue epilogue;
+    epilogue.row_bias = bias.data();
+    epilogue.activation = activation;
+    std::vector<float> results(static_cast<size_t>(planes * block * s.out_size()));
+    blocked_conv<float>(s, method, x.data(), packed.data(), nullptr, results.data(), epilogue, isa);
+    std::vector<float> expected(static_cast<size_t>(planes * block * rows * columns)), y(expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const auto at = static_cast<int64_t>(i), lane = at % block, column = at / block % columns;
+      const int64_t row = at / block / columns % rows, plane = at / block / columns / rows;
+      float largest = -std::numeric_limits<float>::infinity();
+      for (int64_t tap = 0; tap < 4; ++tap) {
+        const int64_t pixel = (plane * s.out[0] + 2 * row + tap / 2) * s.out[1] + 2 * column + tap % 2;
+        const float value = results[static_cast<size_t>(pixel * block + lane)];
+        if (value > largest || std::isnan(value)) largest = value;
+      }
+      expected[i] = largest;
+    }
+    blocked_conv_maxima(s, method, x.data(), packed.data(), y.data(), epilogue, isa);
+    for (size_t i = 0; i < y.size(); ++i) CHECK(y[i] == expected[i] || (std::isnan(y[i]) && std::isnan(expected[i])));
+    ThreadLimit limit(1);
+    std::vector<float> z(y.size());
+    blocked_conv_maxima(s, method, x.data(), packed.data(), z.data(), epilogue, isa);
+    CHECK(same_bits(y, z));
+  }
+}
+
+TEST(blocked_maxima) {
+  for (Activation activation : {Activation::kNone, Activation::kRelu, Activation::kTanh}) {
+    for (int64_t extent : {2, 3, 7, 14, 28, 31}) {
+      check_maxima(conv_2d({2, 1, 16, 1}, {extent, extent + 2}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), true,
+                   activation);
+      check_maxima(conv_2d({2, 3, 40, 1}, {extent + 5, extent}, {5, 5}, {1, 1}, {1, 1}, {2, 2, 2, 2}), true,
+                   activation);
+      check_maxima(conv_2d({1, 16, 32, 1}, {extent, extent + 1}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false,
+                   activation);
+      check_maxima(conv_2d({1, 40, 50, 1}, {extent + 1, extent}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false,
+                   activation);
+      check_maxima(conv_2d({2, 20, 35, 1}, {extent + 4, extent + 3}, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}), false,
+                   activation);
+    }
+  }
+}
+
 // The expansion and the depthwise convolution in one have the bits of the two one after the other.
 template <typename T>
 void check_expansion(int64_t channels, const ConvShape& s, Activation first, Activation second, Isa isa) {

@@ -103,6 +103,15 @@ void blocked_conv(const ConvShape& given, BlockedMethod method, const void* x, c
   }
 }
 
+void blocked_conv_maxima(const ConvShape& shape, BlockedMethod method, const float* x, const float* packed, float* y,
+                         const Epilogue& epilogue, Isa isa) {
+  SX_ASSERT(epilogue.column_bias == nullptr && epilogue.scale == 1.0f && !epilogue.residual && can_block(shape) &&
+            method != BlockedMethod::kDepthwise && !is_pointwise(shape));
+  if (shape.batch == 0 || shape.out[0] < 2 || shape.out[1] < 2 || shape.filters == 0) return;
+  if (method == BlockedMethod::kWinograd) return winograd_maxima(shape, x, packed, y, epilogue, isa);
+  direct_conv_maxima(shape, method == BlockedMethod::kPlain, x, packed, y, epilogue, isa);
+}
+
 template void blocked_conv(const ConvShape&, BlockedMethod, const void*, const float*, const float*, float*,
                            const Epilogue&, Isa);
 template void blocked_conv(const ConvShape&, BlockedMethod, const void*, const float*, const BFloat16*, BFloat16*,

@@ -5,11 +5,13 @@
 #include <type_traits>
 
 #include "base/float_types.h"
+#include "base/scratch.h"
 #include "base/shape.h"
 #include "kernels/conv/blocked.h"
 #include "kernels/conv/blocked_kernel.h"
 #include "kernels/conv/blocked_tasks.h"
 #include "kernels/conv/padded_band.h"
+#include "kernels/pool.h"
 
 namespace sx {
 namespace {
@@ -58,10 +60,12 @@ int64_t plain_row_words(const ConvShape& shape, Precision precision) {
 template <typename T>
 class Direct {
  public:
+  // With `maxima`, y takes those of 2 x 2 results.
   Direct(const ConvShape& shape, bool plain, const void* x, const float* packed, const T* residual, T* y,
-         const Epilogue& epilogue, Isa isa)
+         const Epilogue& epilogue, bool maxima, Isa isa)
       : shape_(shape),
         plain_(plain),
+        maxima_(maxima),
         isa_(isa),
         kernel_(blocked_kernel<T>(isa)),
         block_(kernel_.block),
@@ -92,11 +96,14 @@ class Direct {
       return;
     }
     const int64_t pixel_bytes = static_cast<int64_t>(sizeof(T)) * in_blocks_ * pixel_;
-    for_each_band(s, {s.out[0], s.out[1], pixel_bytes, ceil_div(blocks_, kTileFilters), kLeastWork * kInWord},
-                  [&](int64_t image, int64_t row_begin, int64_t row_end, int64_t group, int64_t group_end) {
-                    if (whole_ || copies_) run_whole(image, row_begin, row_end, group, group_end);
-                    else run_borders(image, row_begin, row_end, group, group_end);
-                  });
+    const int64_t together = maxima_ ? 2 : 1;  // rows
+    for_each_band(
+        s,
+        {s.out[0] / together, s.out[1] * together, pixel_bytes, ceil_div(blocks_, kTileFilters), kLeastWork * kInWord},
+        [&](int64_t image, int64_t begin, int64_t end, int64_t group, int64_t group_end) {
+          if (whole_ || copies_) run_whole(image, begin * together, end * together, group, group_end);
+          else run_borders(image, begin * together, end * together, group, group_end);
+        });
   }
 
  private:
@@ -110,6 +117,7 @@ class Direct {
     const float* weights;  // of the first tap
     const float* next;     // those of the group behind it, or null
     int64_t y;             // of the first output
+    T* pair = nullptr;     // where the results of two rows wait for their maxima, else in y_
   };
 
   Group group_of(int64_t image, int64_t group) const {
@@ -124,7 +132,29 @@ class Direct {
     tile.y_step = shape_.out_size() * block_;
     tile.y_pixel = block_;
     result.y = (image * blocks_ + first) * tile.y_step;
+    if (maxima_) {
+      result.y = (image * blocks_ + first) * plane_of_maxima();
+      tile.y_step = pair_size();
+      const auto bytes = static_cast<size_t>(result.blocks * tile.y_step) * sizeof(T);
+      result.pair = static_cast<T*>(thread_scratch(ScratchSlot::kTile, bytes));
+    }
     return result;
+  }
+
+  // Elements of two rows of a block of filters, and of all of its maxima.
+  int64_t pair_size() const { return 2 * shape_.out[1] * block_; }
+  int64_t plane_of_maxima() const { return shape_.out[0] / 2 * (shape_.out[1] / 2) * block_; }
+  // Stores the maxima of the pair of rows that ends with `row`.
+  void end_row(const Group& group, int64_t row) const {
+    if constexpr (!kBf16) {
+      if (!maxima_ || row % 2 == 0) return;
+      const int64_t columns = shape_.out[1] / 2;
+      T* to = y_ + group.y + row / 2 * columns * block_;
+      for (const T* top = group.pair; top < group.pair + group.blocks * pair_size(); top += pair_size()) {
+        pool_kernel(isa_).maxima_of_pairs(top, top + pair_size() / 2, columns, to);
+        to += plane_of_maxima();
+      }
+    }
   }
 
   // Windows of taps [first, last) along each axis, in data of some extents.
@@ -154,7 +184,7 @@ class Direct {
   // Moves a tile to where output `at` of an image goes.
   void move_to(Group& group, int64_t at) const {
     const int64_t to = group.y + at * block_;
-    group.tile.y = y_ + to;
+    group.tile.y = group.pair ? group.pair + at * block_ % pair_size() : y_ + to;
     group.tile.residual = residual_ ? residual_ + to : nullptr;
   }
 
@@ -199,8 +229,12 @@ class Direct {
       set_window(group, {0, s.kernel[0]}, {0, s.kernel[1]}, in_rows, in_columns);
       ask_ahead(group.tile, group.blocks, kernel_.block, group.next, tiles);
       group.tile.x = x;
-      move_to(group, row_begin * s.out[1]);
-      run_rows_of_tiles(kernel_, group.tile, group.blocks, rows, s.out[1], s.stride[0] * in_columns * pixel_);
+      const int64_t row_step = s.stride[0] * in_columns * pixel_, together = maxima_ ? 2 : rows;
+      for (int64_t row = row_begin; row < row_end; row += together) {
+        move_to(group, row * s.out[1]);
+        run_rows_of_tiles(kernel_, group.tile, group.blocks, together, s.out[1], row_step);
+        end_row(group, row + together - 1);
+      }
     }
   }
 
@@ -217,6 +251,7 @@ class Direct {
           if (column == inner_begin_) column += inner;
           if (column < s.out[1]) run_alike(group, image, row, column, taps, taps_of(s, 1, column), 1);
         }
+        end_row(group, row);
       }
     }
   }
@@ -237,7 +272,7 @@ class Direct {
   }
 
   const ConvShape& shape_;
-  const bool plain_;
+  const bool plain_, maxima_;
   const Isa isa_;
   const BlockedKernelOf<T>& kernel_;
   const int64_t block_;
@@ -271,11 +306,16 @@ int64_t plain_place(const ConvShape& shape, Precision precision, int64_t i) {
 template <typename T>
 void direct_conv(const ConvShape& shape, bool plain, const void* x, const float* packed, const T* residual, T* y,
                  const Epilogue& epilogue, Isa isa) {
-  Direct<T>(shape, plain, x, packed, residual, y, epilogue, isa).run();
+  Direct<T>(shape, plain, x, packed, residual, y, epilogue, false, isa).run();
 }
 template void direct_conv(const ConvShape&, bool, const void*, const float*, const float*, float*, const Epilogue&,
                           Isa);
 template void direct_conv(const ConvShape&, bool, const void*, const float*, const BFloat16*, BFloat16*,
                           const Epilogue&, Isa);
+
+void direct_conv_maxima(const ConvShape& shape, bool plain, const float* x, const float* packed, float* y,
+                        const Epilogue& epilogue, Isa isa) {
+  Direct<float>(shape, plain, x, packed, nullptr, y, epilogue, true, isa).run();
+}
 
 }  // namespace sx

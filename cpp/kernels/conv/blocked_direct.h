@@ -19,5 +19,8 @@ int64_t plain_place(const ConvShape& shape, Precision precision, int64_t i);
 template <typename T>
 void direct_conv(const ConvShape& shape, bool plain, const void* x, const float* packed, const T* residual, T* y,
                  const Epilogue& epilogue, Isa isa);
+// See blocked_conv_maxima (blocked.h).
+void direct_conv_maxima(const ConvShape& shape, bool plain, const float* x, const float* packed, float* y,
+                        const Epilogue& epilogue, Isa isa);
 
 }  // namespace sx

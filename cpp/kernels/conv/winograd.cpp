@@ -37,10 +37,12 @@ bool multiplies_bf16(Precision precision, int out) { return precision == Precisi
 template <typename T, typename P>
 class Winograd {
  public:
+  // With `maxima`, y takes those of 2 x 2 results, and there is no residual.
   Winograd(const ConvShape& shape, int tile, bool stacked, const T* x, const float* packed, const T* residual, T* y,
-           const Epilogue& epilogue, Isa isa)
+           const Epilogue& epilogue, bool maxima, Isa isa)
       : shape_(shape),
         stacked_(stacked),
+        maxima_(maxima),
         x_(x),
         packed_(packed),
         residual_(residual),
@@ -209,10 +211,12 @@ class Winograd {
 
   // Items are block of filters * tiles + tile, both of those of the products.
   void make_outputs(const Group& group, const Products& products, int64_t begin, int64_t end) const {
-    const int64_t height = shape_.out[0], width = shape_.out[1];
+    const int64_t pool = maxima_ ? 2 : 1;
+    const int64_t height = shape_.out[0] / pool, width = shape_.out[1] / pool;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t block = products.first_block + item / products.tiles;
-      const Place place = place_of(group.first + products.first_tile + item % products.tiles);
+      Place place = place_of(group.first + products.first_tile + item % products.tiles);
+      place.top /= pool, place.left /= pool;
       const int64_t at =
           plane(place, block, filter_blocks_, height * width) + (place.top * width + place.left) * column_step();
       WinogradOutput<T> out;
@@ -221,14 +225,15 @@ class Winograd {
       out.bias = epilogue_.row_bias ? epilogue_.row_bias + block * block_ : nullptr;
       out.column_step = column_step();
       out.row_step = width * out.column_step;
-      out.rows = static_cast<int>(std::min<int64_t>(out_, height - place.top));
-      out.columns = static_cast<int>(std::min<int64_t>(out_, width - place.left));
+      out.rows = static_cast<int>(std::min<int64_t>(out_ / pool, height - place.top));
+      out.columns = static_cast<int>(std::min<int64_t>(out_ / pool, width - place.left));
+      out.maxima = maxima_;
       kernel_.transform_output(products.m + item * block_, products.m_step, out, tail_);
     }
   }
 
   const ConvShape& shape_;
-  const bool stacked_;
+  const bool stacked_, maxima_;
   const T* x_;
   const float* packed_;
   const T* residual_;
@@ -363,9 +368,15 @@ void winograd(const ConvShape& shape, const T* x, const float* packed, const T* 
   const int tile = winograd_tile(shape, precision_of<T>);
   if constexpr (std::is_same_v<T, BFloat16>) {
     if (multiplies_bf16(Precision::kBf16, tile))
-      return Winograd<T, T>(shape, tile, false, x, packed, residual, y, epilogue, isa).run();
+      return Winograd<T, T>(shape, tile, false, x, packed, residual, y, epilogue, false, isa).run();
   }
-  Winograd<T, float>(shape, tile, false, x, packed, residual, y, epilogue, isa).run();
+  Winograd<T, float>(shape, tile, false, x, packed, residual, y, epilogue, false, isa).run();
+}
+
+void winograd_maxima(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,
+                     Isa isa) {
+  const int tile = winograd_tile(shape, Precision::kF32);
+  Winograd<float, float>(shape, tile, false, x, packed, nullptr, y, epilogue, true, isa).run();
 }
 
 template void winograd(const ConvShape&, const float*, const float*, const float*, float*, const Epilogue&, Isa);
@@ -425,7 +436,7 @@ void stacked_winograd(const ConvShape& given, bool transposed, const float* x, c
   const auto bytes = static_cast<size_t>(checked_mul(packed_size(shape, tile, Precision::kF32, isa), sizeof(float)));
   auto* packed = static_cast<float*>(thread_scratch(ScratchSlot::kPackA, bytes));
   pack_for_run(shape, tile, transposed, weights, packed, isa);
-  Winograd<float, float>(shape, tile, true, x, packed, epilogue.residual, y, epilogue, isa).run();
+  Winograd<float, float>(shape, tile, true, x, packed, epilogue.residual, y, epilogue, false, isa).run();
 }
 
 }  // namespace sx

@@ -21,6 +21,9 @@ void pack_winograd(const ConvShape& shape, Precision precision, const float* wei
 template <typename T>
 void winograd(const ConvShape& shape, const T* x, const float* packed, const T* residual, T* y,
               const Epilogue& epilogue, Isa isa);
+// See blocked_conv_maxima (blocked.h).
+void winograd_maxima(const ConvShape& shape, const float* x, const float* packed, float* y, const Epilogue& epilogue,
+                     Isa isa);
 
 // The same for stacked data (stacked.h) and weights that differ from run to run, for a tile that suits batches. With
 // `transposed`, the shape is that of the convolution whose weights these are, and x is the gradient of its result.

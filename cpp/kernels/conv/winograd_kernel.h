@@ -34,6 +34,7 @@ struct WinogradOutput {
   const float* bias;  // of the block, or null
   int64_t row_step, column_step;
   int rows, columns;  // how many of the outputs exist
+  bool maxima;        // an output is the maximum of 2 x 2 results
 };
 
 // What is multiplied: f32, but that bf16 data are multiplied as bf16 with tiles of 2 x 2, which lose few digits.

@@ -86,6 +86,20 @@ void transform_input(const WinogradInput<Element>& in, void* to, int64_t v_step)
   }
 }
 
+// The maxima of 2 x 2 results, those of a tile standing kOut + 2 apart; NaN where there is one.
+SX_INLINE F larger(F a, F b) { return a != a ? a : max(a, b); }
+template <int kOut>
+SX_INLINE void store_maxima(const F* d, const WinogradOutput<Element>& out) {
+  constexpr int kIn = kOut + 2;
+  for (int i = 0; i < out.rows; ++i) {
+    for (int j = 0; j < out.columns; ++j) {
+      const F *top = d + 2 * i * kIn + 2 * j, *bottom = top + kIn;
+      store(out.y + i * out.row_step + j * out.column_step,
+            larger(larger(top[0], top[1]), larger(bottom[0], bottom[1])));
+    }
+  }
+}
+
 template <int kOut>
 void transform_output(const float* m, int64_t m_step, const WinogradOutput<Element>& out, const FilterTail& tail) {
   constexpr int kIn = kOut + 2;
@@ -100,9 +114,10 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput<Eleme
   const F low = splat(tail.low), high = splat(tail.high), by = splat(tail.residual_scale);
   // An activation is called for all results at once.
   float values[kOut * kOut * kLanes];
+  const int rows = out.maxima ? 2 * out.rows : out.rows;
 #pragma GCC unroll 4
   for (int i = 0; i < kOut; ++i) {
-    if (i >= out.rows) break;
+    if (i >= rows) break;
     times_at<kOut>(d + i * kIn, 1);
     Element* y = out.y + i * out.row_step;
     const Element* residual = out.residual ? out.residual + i * out.row_step : nullptr;
@@ -116,13 +131,19 @@ void transform_output(const float* m, int64_t m_step, const WinogradOutput<Eleme
         store(values + (i * kOut + j) * kLanes, v);
         continue;
       }
-      if (j >= out.columns) continue;
+      if (out.maxima) d[i * kIn + j] = v;
+      if (out.maxima || j >= out.columns) continue;
       if (residual && tail.residual_last) v = v + by * load(residual + j * out.column_step);
       store(y + j * out.column_step, v);
     }
   }
+  if (tail.activate && !tail.clip) {
+    tail.activate(values, values, static_cast<int64_t>(rows) * kOut * kLanes, tail.alpha, tail.beta);
+    for (int i = 0; out.maxima && i < rows; ++i)
+      for (int j = 0; j < kOut; ++j) d[i * kIn + j] = load(values + (i * kOut + j) * kLanes);
+  }
+  if (out.maxima) return store_maxima<kOut>(d, out);
   if (!tail.activate || tail.clip) return;
-  tail.activate(values, values, static_cast<int64_t>(out.rows) * kOut * kLanes, tail.alpha, tail.beta);
   for (int i = 0; i < out.rows; ++i) {
     for (int j = 0; j < out.columns; ++j) {
       F v = load(values + (i * kOut + j) * kLanes);
