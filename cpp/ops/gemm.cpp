@@ -123,9 +123,10 @@ class FloatGemm {
     spec.activation.set(epilogue_);
     epilogue_.scale = spec.alpha;
     const Tensor* b = p.constant(1);
-    if (b == nullptr || b->rank() != 2 || b->size() == 0) return;
-    precision_ = p.precision();
+    const bool packs = b != nullptr && b->rank() == 2 && b->size() > 0;
+    precision_ = packs ? p.precision() : changing_precision(p.precision());
     if (precision_ == Precision::kBf16) p.describe("bf16");
+    if (!packs) return;
     packed_ = p.shared("b", [&] { return pack_matrix(*b, spec.trans_b, precision_); });
   }
 

@@ -243,9 +243,11 @@ class FloatMatMul {
   FloatMatMul(Prepare& p, const MatMulSpec& spec) : spec_(spec) {
     b_ = pack_constant(p, 1, spec);
     if (!b_.defined()) a_ = pack_constant(p, 0, spec);
+    if (b_.defined()) precision_ = b_.precision;
+    else if (!a_.defined()) precision_ = changing_precision(p.precision());
     spec_.activation.set(epilogue_);
     epilogue_.scale = spec.alpha;
-    if (b_.precision == Precision::kBf16) p.describe("bf16");
+    if (precision_ == Precision::kBf16) p.describe("bf16");
   }
 
   void operator()(Run& run) const {
@@ -259,7 +261,7 @@ class FloatMatMul {
     std::optional<FloatIn> a, b, bias, residual;
     if (a_.defined()) g.packed_a = a_.data.data<float>();
     else g.a = a.emplace(run.in(0)).data();
-    g.precision = b_.precision;
+    g.precision = precision_;
     if (b_.defined()) g.packed_b = b_.data.data<float>();
     else g.b = b.emplace(run.in(1)).data();
     if (spec_.bias != kNone && run.has(spec_.bias)) g.epilogue.column_bias = column_bias(run, s, bias);
@@ -318,6 +320,7 @@ class FloatMatMul {
 
   MatMulSpec spec_;
   Packed a_, b_;
+  Precision precision_ = Precision::kF32;
   Epilogue epilogue_;
 };
 

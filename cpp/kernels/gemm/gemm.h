@@ -41,6 +41,10 @@ struct Gemm {
   Epilogue epilogue;
 };
 
+// The precision of a product whose operands both change from run to run: what is allowed where the ISA multiplies it,
+// else f32, which is as fast there and rounds nothing.
+Precision changing_precision(Precision allowed, Isa isa = active_isa());
+
 // The memory that a packed op(A) or op(B) takes, in floats; it must be aligned to 64 bytes. A packed matrix fits the
 // ISA and the precision that it was packed for and no other.
 int64_t packed_a_size(int64_t m, int64_t k, Isa isa = active_isa(), Precision precision = Precision::kF32);

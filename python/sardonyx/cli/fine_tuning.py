@@ -166,6 +166,7 @@ class Fitting:
     batch: int
     seed: int
     threads: int
+    precision: str
     patience: int | None
     checkpoint: Path | None
     checkpoint_steps: int | None
@@ -216,6 +217,7 @@ class Trainer:
         self._executor = Executor(
             {"train": [loss, right, update], "validate": [total, right], "predict": [classifier.output]},
             threads=how.threads,
+            precision=how.precision,
         )
         self._at = _Standing()
         self._kept: dict[str, Tensor] = {}

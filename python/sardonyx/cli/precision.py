@@ -7,7 +7,7 @@ import argparse
 from sardonyx.options import Precision, SessionOptions
 
 
-def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+def add_precision_argument(parser: argparse._ActionsContainer) -> None:
     """Adds the option."""
     parser.add_argument(
         "--precision", choices=[kind.value for kind in Precision], default=Precision.F32.value,

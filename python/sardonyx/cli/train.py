@@ -16,6 +16,7 @@ from sardonyx import graph, optim
 from sardonyx.cli.classified import Examples, add_data_arguments, read_examples, split
 from sardonyx.cli.fine_tuning import Classifier, Epoch, Fitting, Trainer, freeze
 from sardonyx.cli.output import Output, UsageError
+from sardonyx.cli.precision import add_precision_argument
 from sardonyx.errors import Fail
 from sardonyx.export import export
 from sardonyx.measure import largest_difference
@@ -94,6 +95,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     how.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better validation loss")
     how.add_argument("--seed", type=int, default=0, help="of the split, the order, the head and dropout (default 0)")
     how.add_argument("--threads", type=int, default=0, metavar="N", help="most threads to use (default: all CPUs)")
+    add_precision_argument(how)
     files = parser.add_argument_group("files")
     files.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="save the whole state after each epoch (.safetensors)"
@@ -215,14 +217,17 @@ def _trainer(args: argparse.Namespace, network: Classifier, examples: Examples, 
         raise UsageError("--patience needs examples to validate on: --validation SHARE")
     settings = {
         name: getattr(args, name)
-        for name in ("seed", "batch", "optimizer", "lr", "momentum", "weight_decay", "clip_norm", "schedule", "warmup")
-    }
+        for name in (
+            "seed", "batch", "optimizer", "lr", "momentum", "weight_decay", "clip_norm", "schedule", "warmup",
+            "precision",
+        )
+    }  # fmt: skip
     settings |= {"examples": len(examples), "held back": len(held)}
     if args.schedule != "constant":
         settings["epochs"] = args.epochs
     steps = args.epochs * -(-len(train) // args.batch)
     how = Fitting(
-        lambda: _optimizer(args, steps), args.epochs, args.batch, args.seed, args.threads, args.patience,
+        lambda: _optimizer(args, steps), args.epochs, args.batch, args.seed, args.threads, args.precision, args.patience,
         args.checkpoint, args.checkpoint_steps, settings,
     )  # fmt: skip
     return Trainer(network, examples, train, held, other, how)
