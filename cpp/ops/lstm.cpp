@@ -7,8 +7,8 @@
 
 namespace sx {
 
-LstmForm::LstmForm(const NodeView& node)
-    : RecurrentForm{4, {"Sigmoid", "Tanh", "Tanh"}, {4}}, input_forget(node.attr_int("input_forget") != 0) {}
+LstmForm::LstmForm() : RecurrentForm{4, {"Sigmoid", "Tanh", "Tanh"}, {4}}, input_forget(false) {}
+LstmForm::LstmForm(const NodeView& node) : LstmForm() { input_forget = node.attr_int("input_forget") != 0; }
 
 template <typename T>
 LstmCell<T>::LstmCell(const RecurrentSpec& spec, const LstmForm& form, RecurrentIo<T>& io)
@@ -70,9 +70,8 @@ void LstmCell<T>::step(const RecurrentStep<T>& s) const {
 template class LstmCell<float>;
 template class LstmCell<double>;
 
-static void differentiate_lstm(GradientContext& c) {
-  const LstmForm form(c);
-  differentiate_recurrent(c, form, [&](CellExprs& s) {
+CellRule lstm_cell(const LstmForm& form) {
+  return [coupled = form.input_forget](CellExprs& s) {
     std::vector<Expr> gates = s.recurred(s.h, 0, 4);
     for (size_t i = 0; i < 4; ++i) gates[i] = s.x[i] + gates[i];
     const auto peep = [&](size_t gate) {
@@ -81,11 +80,16 @@ static void differentiate_lstm(GradientContext& c) {
     peep(0);
     peep(2);
     const Expr input = s.activated(0, gates[0]);
-    const Expr forget = form.input_forget ? 1.0 - input : s.activated(0, gates[2]);
+    const Expr forget = coupled ? 1.0 - input : s.activated(0, gates[2]);
     s.c = forget * s.c + input * s.activated(1, gates[3]);
     peep(1);
     s.h = s.activated(0, gates[1]) * s.activated(2, s.c, false);
-  });
+  };
+}
+
+static void differentiate_lstm(GradientContext& c) {
+  const LstmForm form(c);
+  if (!differentiate_usual_lstm(c, form)) differentiate_recurrent(c, form, lstm_cell(form));
 }
 
 void define_lstm(OpList& ops) {

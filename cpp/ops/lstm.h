@@ -9,7 +9,11 @@ struct LstmForm : RecurrentForm {
   bool input_forget;  // the forget gate is 1 - the input gate
 
   explicit LstmForm(const NodeView& node);
+  LstmForm();  // of a node that has no attributes
 };
+CellRule lstm_cell(const LstmForm& form);
+// The gradient rule where LSTMGradient (lstm_gradient.cpp) computes it; false elsewhere.
+bool differentiate_usual_lstm(GradientContext& c, const LstmForm& form);
 
 template <typename T>
 class LstmCell : public RecurrentCell<T> {

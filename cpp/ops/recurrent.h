@@ -80,7 +80,21 @@ struct CellExprs {
   Expr activated(size_t function, const Expr& x, bool clips = true) const;
 };
 using CellRule = std::function<void(CellExprs&)>;
-// The gradient rule of an operator: through a Scan for each direction whose body is the cell (recurrent_gradient.cpp).
+// What a cell is applied to in time. States are [directions, batch, hidden]; what is absent is none.
+struct RecurrentReads {
+  std::vector<Expr> projected;  // x W^T + bias of each direction, [time, batch, gates * hidden]
+  std::vector<Expr> kept_bias;  // see RecurrentForm::kept; of each direction, or empty
+  Expr r, lengths, initial_h, initial_c, peepholes;
+  bool has_cell = false;
+
+  // Sets the first two, for X of [time, batch, inputs] and the inputs W and B of the node.
+  void project(GradientContext& c, const RecurrentSpec& spec, int kept, const Expr& x);
+};
+// Y [time, directions, batch, hidden], Y_h and, where there is a cell state, Y_c: a Scan of the cell for each direction
+// (recurrent_gradient.cpp).
+std::vector<Expr> scan_recurrent(GradientContext& c, const RecurrentSpec& spec, const RecurrentReads& reads,
+                                 const CellRule& cell);
+// The gradient rule of an operator, through scan_recurrent().
 void differentiate_recurrent(GradientContext& c, const RecurrentForm& form, const CellRule& cell);
 
 // The extents of one run and where things stand in memory.

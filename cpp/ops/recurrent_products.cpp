@@ -126,7 +126,9 @@ void check_weights(const Run& run, const RecurrentSizes& s) {
 
 }  // namespace
 
-WeightCache::WeightCache(Prepare& p, std::vector<int> parts) : parts_(std::move(parts)), precision_(p.precision()) {
+WeightCache::WeightCache(Prepare& p, std::vector<int> parts)
+    : parts_(std::move(parts)),
+      precision_(p.constant(1) && p.constant(2) ? p.precision() : changing_precision(p.precision())) {
   int gates = 0;
   for (int part : parts_) gates += part;
   const auto packable = [&](int i) {
