@@ -94,7 +94,9 @@ Kernel make_stacked_conv(Prepare& p) {
   Epilogue fused;
   read_fused_activation(p).set(fused);
   const bool plain = p.attr_int("plain_input") != 0, winograd = p.attr_int("allow_winograd") != 0;
-  return [node = NodeView(p.node()), spec = ConvSpec(p), fused, plain, winograd](Run& run) {
+  const Precision precision = stacked_precision(p.precision());
+  if (precision == Precision::kBf16 && !plain) p.describe("bf16");
+  return [node = NodeView(p.node()), spec = ConvSpec(p), fused, plain, winograd, precision](Run& run) {
     const Tensor& w = run.in(1);
     const ConvShape s = conv_shape(node, spec, plain_shape(run, run.in(0).shape(), plain, w.dim(1)), w.shape());
     SX_CHECK(run, can_stack(s), "is no 2-D convolution of one group");
@@ -114,8 +116,8 @@ Kernel make_stacked_conv(Prepare& p) {
       epilogue.residual = run.in(3).data<float>();
     }
     if (y.size() == 0) return;
-    const StackedMethod method = stacked_method(s, plain, winograd);
-    stacked_conv(s, method, data_of(run.in(0), plain), w.data<float>(), y.data<float>(), epilogue);
+    const StackedMethod method = stacked_method(s, plain, winograd, precision);
+    stacked_conv(s, method, data_of(run.in(0), plain), w.data<float>(), y.data<float>(), epilogue, precision);
   };
 }
 
@@ -131,7 +133,9 @@ void infer_input_gradient(InferContext& c) {
 
 Kernel make_input_gradient(Prepare& p) {
   const bool winograd = p.attr_int("allow_winograd") != 0;
-  return [node = NodeView(p.node()), spec = ConvSpec(p), winograd](Run& run) {
+  const Precision precision = stacked_precision(p.precision());
+  if (precision == Precision::kBf16) p.describe("bf16");
+  return [node = NodeView(p.node()), spec = ConvSpec(p), winograd, precision](Run& run) {
     const Tensor &dy = run.in(0), &w = run.in(1);
     const Shape& like = run.in(2).shape();
     const ConvShape s = conv_shape(node, spec, plain_shape(run, like, like.rank() == 4, w.dim(1)), w.shape());
@@ -146,14 +150,16 @@ Kernel make_input_gradient(Prepare& p) {
       epilogue.residual = run.in(3).data<float>();
     }
     if (dx.size() == 0) return;
-    const StackedMethod method = stacked_gradient_method(s, winograd);
-    stacked_input_gradient(s, method, dy.data<float>(), w.data<float>(), dx.data<float>(), epilogue);
+    const StackedMethod method = stacked_gradient_method(s, winograd, precision);
+    stacked_input_gradient(s, method, dy.data<float>(), w.data<float>(), dx.data<float>(), epilogue, precision);
   };
 }
 
 Kernel make_weight_gradient(Prepare& p) {
   const bool plain = p.attr_int("plain_input") != 0;
-  return [node = NodeView(p.node()), spec = ConvSpec(p), plain](Run& run) {
+  const Precision precision = stacked_precision(p.precision());
+  if (precision == Precision::kBf16 && !plain) p.describe("bf16");
+  return [node = NodeView(p.node()), spec = ConvSpec(p), plain, precision](Run& run) {
     const Tensor &x = run.in(0), &dy = run.in(1);
     const Shape& w = run.in(2).shape();
     const ConvShape s = conv_shape(node, spec, plain_shape(run, x.shape(), plain, w[1]), w);
@@ -161,7 +167,8 @@ Kernel make_weight_gradient(Prepare& p) {
     SX_CHECK(run, can_stack(s) && dy.shape() == expected, "the gradient is ", dy.shape().str(), "; ", expected.str(),
              " expected");
     Tensor& dw = run.out(0, w);
-    if (dw.size() > 0) stacked_weight_gradient(s, plain, data_of(x, plain), dy.data<float>(), dw.data<float>());
+    if (dw.size() > 0)
+      stacked_weight_gradient(s, plain, data_of(x, plain), dy.data<float>(), dw.data<float>(), precision);
   };
 }
 

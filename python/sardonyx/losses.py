@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph.tensor import Tensor, apply
+from sardonyx.graph.tensor import Tensor, apply, constant
 
 __all__ = ["bce_with_logits", "huber", "l1", "mse", "nll", "softmax_cross_entropy"]
 
 Reduction = Literal["mean", "sum", "none"]
+Weights: TypeAlias = "Tensor | npt.ArrayLike"
 
 
 def _reduced(x: Tensor, reduction: Reduction) -> Tensor:
@@ -24,30 +26,75 @@ def _holds_classes(targets: Tensor) -> bool:
     return bool(np.issubdtype(targets.dtype, np.integer))
 
 
+def _factors(weight: Weights, x: Tensor) -> Tensor:
+    """Weights in the type of `x`."""
+    return weight.astype(x.dtype) if isinstance(weight, Tensor) else constant(np.asarray(weight, x.dtype))
+
+
+def _class_weights(weight: Weights | None, x: Tensor) -> Tensor | None:
+    """A weight for each class, of the type of `x` [n, classes, ...]."""
+    if weight is None:
+        return None
+    weights = _factors(weight, x)
+    classes = None if x.shape is None or len(x.shape) < 2 else x.shape[1]
+    shape = weights.shape
+    if shape is None or len(shape) != 1 or (isinstance(classes, int) and shape[0] not in (classes, None)):
+        raise InvalidArgument(f"weight has shape {shape}; one number for each of the {classes} classes expected")
+    return weights
+
+
 def softmax_cross_entropy(
-    logits: Tensor, targets: Tensor, reduction: Reduction = "mean", ignore_index: int | None = None
+    logits: Tensor,
+    targets: Tensor,
+    reduction: Reduction = "mean",
+    ignore_index: int | None = None,
+    weight: Weights | None = None,
 ) -> Tensor:
-    """-log softmax(logits) at the right class.
+    """-log softmax(logits) at the right class, times its weight.
 
     Args:
         logits: [n, classes, ...].
         targets: classes as integers [n, ...], or probabilities (one-hot rows) of the shape of `logits`.
-        reduction: mean over all targets, sum, or none.
+        reduction: mean over all targets, sum, or none. With integers, the mean is the sum over that of the weights of
+            the right classes; those that are ignored do not count.
         ignore_index: a class that does not count; only with integers.
+        weight: [classes], how much each class counts; 1 by default.
 
     Returns:
         A scalar, or [n, ...] without reduction.
+
+    Example:
+        >>> from sardonyx.graph import data
+        >>> logits, classes = data([[2.0, 0.0], [0.0, 2.0]]), data([0, 0])
+        >>> round(softmax_cross_entropy(logits, classes, weight=[3.0, 1.0]).item(), 4)
+        1.1269
     """
+    weights = _class_weights(weight, logits)
     if _holds_classes(targets):
-        return apply("SoftmaxCrossEntropyLoss", logits, targets, reduction=reduction, ignore_index=ignore_index)
+        return apply(
+            "SoftmaxCrossEntropyLoss", logits, targets, weights, reduction=reduction, ignore_index=ignore_index
+        )
     if ignore_index is not None:
         raise InvalidArgument("ignore_index needs targets that are classes (integers)")
-    return _reduced(-(targets * apply("LogSoftmax", logits, axis=1)).sum(1), reduction)
+    terms = targets * apply("LogSoftmax", logits, axis=1)
+    if weights is not None:
+        terms = terms * weights.reshape((-1, *(1 for _ in range(logits.rank - 2))))
+    return _reduced(-terms.sum(1), reduction)
 
 
-def nll(log_probabilities: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
-    """-log_probabilities at the right class; shapes as in `softmax_cross_entropy`, classes as integers."""
-    return apply("NegativeLogLikelihoodLoss", log_probabilities, targets, reduction=reduction)
+def nll(
+    log_probabilities: Tensor,
+    targets: Tensor,
+    reduction: Reduction = "mean",
+    ignore_index: int | None = None,
+    weight: Weights | None = None,
+) -> Tensor:
+    """-log_probabilities at the right class, times its weight; arguments as in `softmax_cross_entropy`, classes as
+    integers."""
+    weights = _class_weights(weight, log_probabilities)
+    return apply(
+        "NegativeLogLikelihoodLoss", log_probabilities, targets, weights, reduction=reduction, ignore_index=ignore_index
+    )
 
 
 def mse(x: Tensor, y: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -70,9 +117,27 @@ def huber(x: Tensor, y: Tensor, delta: float = 1.0, reduction: Reduction = "mean
     return _reduced(small * (distance - small * 0.5), reduction)
 
 
-def bce_with_logits(logits: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
+def bce_with_logits(
+    logits: Tensor,
+    targets: Tensor,
+    reduction: Reduction = "mean",
+    weight: Weights | None = None,
+    pos_weight: Weights | None = None,
+) -> Tensor:
     """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), as
-    max(x, 0) - x t + log(1 + exp(-|x|)), which cannot overflow."""
+    max(x, 0) - x t + log(1 + exp(-|x|)), which cannot overflow.
+
+    Args:
+        logits, targets: of one shape; targets from 0 to 1.
+        reduction: mean over all elements, sum, or none.
+        weight: factors of the terms, which broadcast to `logits`.
+        pos_weight: factors of the first product, which broadcast to `logits`: above 1 where positives are rare.
+    """
     positive = apply("Relu", logits)
     rest = apply("Softplus", -abs(logits))
-    return _reduced(positive - logits * targets + rest, reduction)
+    if pos_weight is None:
+        terms = positive - logits * targets + rest
+    else:
+        # -log(1 - sigmoid(x)) = max(x, 0) + rest, and -log sigmoid(x) is that less x.
+        terms = (1.0 - targets) * logits + (1.0 + (_factors(pos_weight, logits) - 1.0) * targets) * (positive - logits + rest)
+    return _reduced(terms if weight is None else terms * _factors(weight, logits), reduction)

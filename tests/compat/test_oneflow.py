@@ -546,8 +546,6 @@ def test_mistakes_in_training():
     x, y = flow.tensor(images), flow.tensor(labels)
     with pytest.raises(InvalidArgument, match=r"add_optimizer\(\) was not called"):
         Trained(model)(x, y)
-    with pytest.raises(InvalidArgument, match=r"backward\(\) belongs into build\(\)"):
-        nn.CrossEntropyLoss()(model(images), y).backward()
     with pytest.raises(InvalidArgument, match="got no parameters"):
         flow.optim.SGD([], lr=0.1)
     with pytest.raises(InvalidArgument, match="cannot be mixed"):
@@ -571,3 +569,103 @@ def test_mistakes_in_training():
 
     with pytest.raises(InvalidArgument, match=r"calls backward\(\) 0 times"):
         Silent(model, optimizer)(x, y)
+
+
+# --- training without a graph
+
+
+def eager_losses(optimizer_of, steps=4):
+    """Losses, and logits that are read behind the step, of a loop as OneFlow's documentation writes it."""
+    flow.manual_seed(3)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = optimizer_of(model.parameters())
+    criterion = nn.CrossEntropyLoss()
+    random = np.random.default_rng(0)
+    seen, logits = [], []
+    for _ in range(steps):
+        x = flow.tensor(random.standard_normal((5, 6)).astype(np.float32))
+        y = flow.tensor(random.integers(0, 3, 5))
+        pred = model(x)
+        loss = criterion(pred, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen.append(loss.item())
+        logits.append(pred.numpy())
+    return seen, logits, model.state_dict()
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_eager_training_like_torch(name):
+    torch = pytest.importorskip("torch")
+    options = {"SGD": {"lr": 0.2, "momentum": 0.9}, "AdamW": {"lr": 0.05, "weight_decay": 0.1}}[name]
+    start = eager_losses(lambda params: flow.optim.SGD(params, lr=0.0), 1)[2]
+    losses, logits, _ = eager_losses(lambda params: getattr(flow.optim, name)(params, **options))
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    model.load_state_dict({key: torch.tensor(np.asarray(value)) for key, value in start.items()})
+    optimizer = getattr(torch.optim, name)(model.parameters(), **options)
+    random = np.random.default_rng(0)
+    for ours, pred in zip(losses, logits, strict=True):
+        x, y = torch.tensor(random.standard_normal((5, 6)).astype(np.float32)), torch.tensor(random.integers(0, 3, 5))
+        expected = model(x)
+        loss = torch.nn.functional.cross_entropy(expected, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert abs(ours - loss.item()) < 1e-5
+        np.testing.assert_allclose(pred, expected.detach().numpy(), atol=1e-5)
+
+
+def test_gradients_add_up_until_they_are_forgotten():
+    w = flow.nn.Linear(3, 1, bias=False).weight
+    x = np.ones((1, 3), np.float32)
+    assert w.grad is None
+    for count in (1, 2):
+        (flow.tensor(x) * w).sum().backward()
+        np.testing.assert_array_equal(w.grad.numpy(), count * x)
+    flow.optim.SGD([w], lr=1.0).zero_grad()
+    assert w.grad is None
+
+
+def test_eager_mode_follows_modules():
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
+    x = flow.tensor(np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32) + 3)
+    before = model[0].running_mean.numpy()
+    model(x).sum().backward()
+    moved = model[0].running_mean.numpy()
+    np.testing.assert_allclose(moved - before, 0.1 * x.numpy().mean(0), atol=1e-5)
+    model.eval()
+    model(x).sum().backward()
+    np.testing.assert_array_equal(model[0].running_mean.numpy(), moved)
+
+
+def test_eager_schedule():
+    w = flow.nn.Linear(2, 2).weight
+    optimizer = flow.optim.SGD([w], lr=0.4)
+    schedule = flow.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+    rates = []
+    for _ in range(4):
+        before = w.numpy().copy()
+        w.sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        rates.append(float((before - w.numpy()).mean()))
+    np.testing.assert_allclose(rates, [0.4, 0.4, 0.2, 0.2], rtol=1e-5)
+    np.testing.assert_allclose(schedule.get_last_lr(), [0.1], rtol=1e-6)
+
+
+def test_eager_mistakes():
+    model = nn.Linear(3, 2)
+    x = flow.tensor(np.ones((4, 3), np.float32))
+    hidden = flow.relu(model(x))
+    y = (hidden * model.weight.sum()).sum()
+    y.backward()
+    with pytest.raises(InvalidArgument, match="used up by backward"):
+        hidden.numpy()  # variables come behind it
+    with pytest.raises(InvalidArgument, match="depends on no trainable variable"):
+        y.backward()
+    with pytest.raises(InvalidArgument, match="a scalar expected"):
+        model(x).backward()
+    with pytest.raises(InvalidArgument, match="no parameter of the optimizer has a gradient"):
+        flow.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1).step()

@@ -33,7 +33,7 @@ struct Results {
 // The result for x, with `bias`, and the gradients for dy, that of x on top of `residual`.
 Results run(const ConvShape& s, bool plain, bool winograd, const std::vector<float>& x,
             const std::vector<float>& weights, const std::vector<float>& dy, const std::vector<float>& bias,
-            const std::vector<float>& residual, Isa isa, int threads) {
+            const std::vector<float>& residual, Isa isa, int threads, Precision precision = Precision::kF32) {
   const ThreadLimit limit(threads);
   std::vector<float> data(x.size());
   if (plain) stack_plain(x.data(), s.batch, s.channels * s.in_size(), data.data(), isa);
@@ -44,19 +44,19 @@ Results run(const ConvShape& s, bool plain, bool winograd, const std::vector<flo
   padded.resize(given.size() / static_cast<size_t>(s.batch * s.out_size()), NAN);
   with_bias.row_bias = padded.data();
   Results r;
-  const StackedMethod method = stacked_method(s, plain, winograd);
+  const StackedMethod method = stacked_method(s, plain, winograd, precision);
   std::vector<float> y(given.size());
-  stacked_conv(s, method, data.data(), weights.data(), y.data(), with_bias, isa);
+  stacked_conv(s, method, data.data(), weights.data(), y.data(), with_bias, precision, isa);
   r.y = unstacked(y, s.batch, s.filters, s.out_size(), isa);
 
   std::vector<float> dx = stacked(residual, s.batch, s.channels, s.in_size(), isa);
   with_residual.residual = dx.data();
-  const StackedMethod back = stacked_gradient_method(s, winograd);
-  stacked_input_gradient(s, back, given.data(), weights.data(), dx.data(), with_residual, isa);
+  const StackedMethod back = stacked_gradient_method(s, winograd, precision);
+  stacked_input_gradient(s, back, given.data(), weights.data(), dx.data(), with_residual, precision, isa);
   r.dx = unstacked(dx, s.batch, s.channels, s.in_size(), isa);
 
   r.dw.resize(weights.size());
-  stacked_weight_gradient(s, plain, data.data(), given.data(), r.dw.data(), isa);
+  stacked_weight_gradient(s, plain, data.data(), given.data(), r.dw.data(), precision, isa);
   return r;
 }
 
@@ -77,17 +77,23 @@ void check(const ConvShape& s, bool plain = false, bool winograd = false) {
   for (size_t i = 0; i < y.size(); ++i) y[i] += bias[i / s.out_size() % s.filters];
   for (size_t i = 0; i < dx.size(); ++i) dx[i] += residual[i];
   const auto near = [](const std::vector<float>& a, const std::vector<double>& b, const std::vector<double>& magnitude,
-                       int64_t terms) {
+                       int64_t terms, Precision precision) {
+    // bf16 rounds each factor by 2^-8 of itself at most.
+    const double rounding = precision == Precision::kBf16 ? 2.02 / 256 : 0;
     for (size_t i = 0; i < b.size(); ++i)
-      CHECK_NEAR(a[i], b[i], 1.2e-7 * static_cast<double>(terms + 4) * (magnitude[i] + 2));
+      CHECK_NEAR(a[i], b[i], rounding * magnitude[i] + 1.2e-7 * static_cast<double>(terms + 4) * (magnitude[i] + 2));
   };
   for (Isa isa : tested_isas()) {
-    const Results all = run(s, plain, winograd, x, weights, dy, bias, residual, isa, 0);
-    near(all.y, y, of_y, depth);
-    near(all.dx, dx, of_dx, s.filters * s.kernel_size());
-    near(all.dw, dw, of_dw, s.batch * s.out_size());
-    const Results one = run(s, plain, winograd, x, weights, dy, bias, residual, isa, 1);
-    CHECK(same_bits(all.y, one.y) && same_bits(all.dx, one.dx) && same_bits(all.dw, one.dw));
+    for (Precision allowed : {Precision::kF32, Precision::kBf16}) {
+      const Precision precision = stacked_precision(allowed, isa);
+      if (precision != allowed) continue;
+      const Results all = run(s, plain, winograd, x, weights, dy, bias, residual, isa, 0, precision);
+      near(all.y, y, of_y, depth, precision);
+      near(all.dx, dx, of_dx, s.filters * s.kernel_size(), precision);
+      near(all.dw, dw, of_dw, s.batch * s.out_size(), precision);
+      const Results one = run(s, plain, winograd, x, weights, dy, bias, residual, isa, 1, precision);
+      CHECK(same_bits(all.y, one.y) && same_bits(all.dx, one.dx) && same_bits(all.dw, one.dw));
+    }
   }
 }
 
@@ -119,8 +125,8 @@ TEST(stacked_plain_input) {
 
 TEST(stacked_winograd) {
   const auto check_tile = [](const ConvShape& shape, int tile) {
-    CHECK_EQ(stacked_winograd_tile(shape, false), tile);
-    CHECK_EQ(stacked_winograd_tile(shape, true), tile);
+    CHECK_EQ(stacked_winograd_tile(shape, false, Precision::kF32), tile);
+    CHECK_EQ(stacked_winograd_tile(shape, true, Precision::kF32), tile);
     check(shape, false, true);
   };
   check_tile(conv_2d({3, 48, 40, 1}, {21, 27}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), 4);
@@ -129,16 +135,17 @@ TEST(stacked_winograd) {
 }
 
 TEST(stacked_bits_do_not_depend_on_the_batch) {
-  for (int64_t size : {3, 12}) {
+  for (int64_t size : {3, 4, 12}) {
     const ConvShape one = conv_2d({1, 24, 40, 1}, {size, size}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1});
     ConvShape five = one;
     five.batch = 5;
     const std::vector<float> x = random_floats(5 * 24 * size * size, 1), weights = random_floats(40 * 24 * 9, 2);
     const std::vector<float> dy = random_floats(5 * 40 * size * size, 3), bias(40), residual(x.size());
     for (Isa isa : tested_isas()) {
-      const Results all = run(five, false, true, x, weights, dy, bias, residual, isa, 0);
+      const Precision precision = stacked_precision(size == 12 ? Precision::kF32 : Precision::kBf16, isa);
+      const Results all = run(five, false, true, x, weights, dy, bias, residual, isa, 0, precision);
       const Results first = run(one, false, true, {x.begin(), x.begin() + 24 * size * size}, weights,
-                                {dy.begin(), dy.begin() + 40 * size * size}, bias, residual, isa, 0);
+                                {dy.begin(), dy.begin() + 40 * size * size}, bias, residual, isa, 0, precision);
       CHECK(std::memcmp(all.y.data(), first.y.data(), first.y.size() * sizeof(float)) == 0);
       CHECK(std::memcmp(all.dx.data(), first.dx.data(), first.dx.size() * sizeof(float)) == 0);
     }

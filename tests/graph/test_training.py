@@ -99,6 +99,42 @@ def test_loss_like_torch(name: str, reduction: Any) -> None:
     np.testing.assert_allclose(gradients(ours, [x])[0].numpy(), theirs.grad.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("kind", ["classes", "ignored", "pixels", "probabilities", "nll", "bce", "positives"])
+def test_weighted_loss_like_torch(kind: str, reduction: Any) -> None:
+    torch = pytest.importorskip("torch")
+    f = torch.nn.functional
+    shape = (6, 5, 3, 2) if kind == "pixels" else (6, 5)
+    logits = RNG.normal(size=shape) * 3
+    classes = RNG.integers(0, 5, (6, *shape[2:]))
+    weight = RNG.uniform(0.2, 3.0, 5)
+    classes.flat[1] = 2  # ignored below: more than none, and not all
+    x, theirs = variable(logits), torch.tensor(logits, requires_grad=True)
+    given, right = torch.tensor(weight), torch.tensor(classes)
+    if kind in ("classes", "pixels"):
+        ours = losses.softmax_cross_entropy(x, data(classes), reduction, weight=weight)
+        expected = f.cross_entropy(theirs, right, given, reduction=reduction)
+    elif kind == "ignored":
+        ours = losses.softmax_cross_entropy(x, data(classes), reduction, 2, weight)
+        expected = f.cross_entropy(theirs, right, given, ignore_index=2, reduction=reduction)
+    elif kind == "probabilities":
+        soft = RNG.dirichlet(np.ones(5), 6)
+        ours = losses.softmax_cross_entropy(x, data(soft), reduction, weight=data(weight))
+        expected = f.cross_entropy(theirs, torch.tensor(soft), given, reduction=reduction)
+    elif kind == "nll":
+        ours = losses.nll(op.LogSoftmax(x, axis=1), data(classes), reduction, 2, weight.astype(np.float32))
+        expected = f.nll_loss(f.log_softmax(theirs, 1), right, given, ignore_index=2, reduction=reduction)
+    else:
+        soft = RNG.uniform(size=(6, 5))
+        option = {"weight" if kind == "bce" else "pos_weight": weight.tolist()}
+        ours = losses.bce_with_logits(x, data(soft), reduction, **option)
+        option = {name: torch.tensor(value, dtype=torch.float64) for name, value in option.items()}
+        expected = f.binary_cross_entropy_with_logits(theirs, torch.tensor(soft), reduction=reduction, **option)
+    expected.sum().backward()
+    np.testing.assert_allclose(ours.numpy(), expected.detach().numpy(), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(gradients(ours, [x])[0].numpy(), theirs.grad.numpy(), rtol=1e-6, atol=1e-6)
+
+
 def trained(loss: Tensor, update: sx.graph.Update, feeds: list[dict[Tensor, Any]]) -> list[float]:
     executor = Executor([loss, update])
     return [float(executor.run(feed)[0]) for feed in feeds]
@@ -260,6 +296,10 @@ def test_same_bits_twice() -> None:
         (lambda w: optim.Adam(accumulate=0), "accumulate"),
         (lambda w: losses.mse(w, w, "avg"), "mean, sum or none"),  # type: ignore[arg-type]
         (lambda w: losses.huber(w, w, 0.0), "delta"),
+        (
+            lambda w: losses.nll(data(np.zeros((3, 4))), data(np.zeros(3, np.int64)), weight=[1.0, 2.0]),
+            r"weight has shape \(2,\); one number for each of the 4 classes",
+        ),
         (lambda w: Executor([optim.SGD(0.1).minimize(op.BitCast(w, to=np.float32).sum())]).run(), "BitCast.*bits"),
         (
             lambda w: Executor([optim.SGD(0.1).minimize(w.sum()), optim.SGD(0.1).minimize(w.sum())]).run(),

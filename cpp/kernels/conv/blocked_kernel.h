@@ -41,11 +41,12 @@ struct BlockedTileOf {
   const float* ahead = nullptr;
   int64_t ahead_lines = 0;
   T* y = nullptr;
-  float* wide = nullptr;        // where bf16 data give f32 results, laid out as y, in the place of y
-  int64_t y_step = 0;           // between the two blocks of filters
-  int64_t y_pixel = 0;          // between neighbouring outputs
-  const float* bias = nullptr;  // a value for each filter, or null
-  const T* residual = nullptr;  // laid out as y, or null
+  float* wide = nullptr;                 // where bf16 data give f32 results, laid out as y, in the place of y
+  const float* wide_residual = nullptr;  // that of `wide`, in the place of the residual
+  int64_t y_step = 0;                    // between the two blocks of filters
+  int64_t y_pixel = 0;                   // between neighbouring outputs
+  const float* bias = nullptr;           // a value for each filter, or null
+  const T* residual = nullptr;           // laid out as y, or null
   const FilterTail* tail = nullptr;
 };
 using BlockedTile = BlockedTileOf<float>;
@@ -110,6 +111,7 @@ void run_tile(BlockedTileFunction<T> run, BlockedTileOf<T>& tile, int64_t size, 
   if (tile.wide) tile.wide += size * tile.y_pixel;
   else tile.y += size * tile.y_pixel;
   if (tile.residual) tile.residual += size * tile.y_pixel;
+  if (tile.wide_residual) tile.wide_residual += size * tile.y_pixel;
   if (tile.ahead)
     tile.ahead += tile.window.blocks * tile.window.rows * tile.window.columns * tile.ahead_lines * kLineFloats;
 }

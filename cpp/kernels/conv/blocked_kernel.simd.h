@@ -35,8 +35,8 @@ SX_INLINE void begin(F (&acc)[kP][kF], const float* bias) {
 
 // acc = tail(acc): residual and activation. The residual of block f of filters stands f * step further, that of output
 // p p * pixel.
-template <int kP, int kF>
-SX_INLINE void finish(F (&acc)[kP][kF], const Element* residual, int64_t step, int64_t pixel, const FilterTail& tail) {
+template <int kP, int kF, typename R>
+SX_INLINE void finish(F (&acc)[kP][kF], const R* residual, int64_t step, int64_t pixel, const FilterTail& tail) {
   const F by = splat(tail.residual_scale);
   if (residual && !tail.residual_last) {
 #pragma GCC unroll 2
@@ -143,9 +143,9 @@ void tile(const Tile& t) {
   begin(acc, t.bias);
   if (t.x_step == kLanes) sum_windows<kP, kF, kLanes>(t, acc);
   else sum_windows<kP, kF, 0>(t, acc);
-  finish<kP, kF>(acc, t.residual, t.y_step, t.y_pixel, *t.tail);
 #if SX_ISA_LEVEL >= 4
   if (t.wide) {
+    finish<kP, kF>(acc, t.wide_residual, t.y_step, t.y_pixel, *t.tail);
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) {
 #pragma GCC unroll 14
@@ -154,6 +154,7 @@ void tile(const Tile& t) {
     return;
   }
 #endif
+  finish<kP, kF>(acc, t.residual, t.y_step, t.y_pixel, *t.tail);
 #pragma GCC unroll 2
   for (int f = 0; f < kF; ++f) {
 #pragma GCC unroll 14

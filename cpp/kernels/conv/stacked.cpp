@@ -11,6 +11,7 @@
 #include "base/thread_pool.h"
 #include "kernels/conv/blocked.h"
 #include "kernels/conv/blocked_kernel.h"
+#include "kernels/conv/stacked_kernel.h"
 #include "kernels/conv/winograd.h"
 
 namespace sx {
@@ -75,17 +76,19 @@ class TapAxis {
   }
 };
 
-// Outputs of [blocks, rows, columns, batch, block] from data of the same form, or of plain data.
+// Outputs of [blocks, rows, columns, batch, block] from data of the same form, or of plain data. Data are float, or
+// BFloat16 for products of bf16.
+template <typename T>
 class Stacked {
  public:
-  Stacked(const ConvShape& s, bool transposed, bool plain, const float* x, const float* weights, float* y,
+  Stacked(const ConvShape& s, bool transposed, bool plain, const T* x, const float* weights, float* y,
           const Epilogue& epilogue, Isa isa)
       : shape_(s),
         isa_(isa),
         transposed_(transposed),
         rows_(s, 0, transposed),
         columns_(s, 1, transposed),
-        kernel_(blocked_kernel(isa)),
+        kernel_(blocked_kernel<T>(isa)),
         block_(kernel_.block),
         pixel_(plain ? 1 : block_),
         batch_(s.batch),
@@ -133,15 +136,26 @@ class Stacked {
         thread_scratch(ScratchSlot::kPackA, static_cast<size_t>(checked_mul(floats, sizeof(float)))));
   }
 
-  // The weights of a group: [block of sources][tap][source][output of the group].
+  static constexpr bool kBf16 = std::is_same_v<T, BFloat16>;
+  static constexpr int64_t kInWord = sizeof(float) / sizeof(T);
+
+  // The weights of a group: [block of sources][tap][source][output of the group], or in bf16 pairs of sources.
   void pack(int64_t group, float* packed) const {
     const int64_t first = group * kTileFilters * block_;
-    if (transposed_) return pack_transposed(first, packed);
-    pack_blocked_filters(std::min(kTileFilters * block_, shape_.filters - first), sources_, taps_, pixel_,
-                         Precision::kF32, weights_ + first * sources_ * taps_, packed, isa_);
+    if (transposed_) {
+      pack_transposed(first, packed);
+    } else {
+      pack_blocked_filters(std::min(kTileFilters * block_, shape_.filters - first), sources_, taps_, pixel_,
+                           Precision::kF32, weights_ + first * sources_ * taps_, packed, isa_);
+    }
+    if constexpr (kBf16) {
+      const int64_t width = std::min(kTileFilters, out_blocks_ - first / block_) * block_;
+      stacked_bf16_kernel(isa_).pair_rows(packed, depth_, width, packed);
+    }
   }
   void pack_transposed(int64_t first, float* packed) const {
     const int64_t width = std::min(kTileFilters, out_blocks_ - first / block_) * block_;
+    const BlockedKernel& turns = blocked_kernel(isa_);
     float turned[kPiece * kMaxBlock];
     for (int64_t f = 0; f < shape_.filters; ++f) {
       float* to = packed + (f / block_ * taps_ * block_ + f % block_) * width;
@@ -150,7 +164,7 @@ class Stacked {
         const auto given = static_cast<int>(std::min(block_, shape_.channels - first - c));
         for (int64_t tap = 0; tap < taps_; tap += kPiece) {
           const int64_t count = std::min(kPiece, taps_ - tap);
-          kernel_.to_block(from + tap, taps_, given, count, turned);
+          turns.to_block(from + tap, taps_, given, count, turned);
           for (int64_t i = 0; i < count; ++i)
             copy_lanes(turned + i * block_, block_, to + (tap + i) * block_ * width + c);
         }
@@ -162,7 +176,7 @@ class Stacked {
     const Taps taps = rows_.at(row);
     const int64_t first = group * kTileFilters, blocks = std::min(kTileFilters, out_blocks_ - first);
     const int64_t in_blocks = ceil_div(sources_, pixel_), width = blocks * block_;
-    BlockedTile tile;
+    BlockedTileOf<T> tile;
     tile.bias = epilogue_.row_bias ? epilogue_.row_bias + first * block_ : nullptr;
     tile.tail = &tail_;
     tile.y_step = rows_.outputs * columns_.outputs * batch_ * block_;
@@ -173,7 +187,7 @@ class Stacked {
     window.x_block = in_size_ * batch_ * pixel_;
     window.x_row = rows_.x_step * in_columns_ * batch_ * pixel_;
     window.x_column = columns_.x_step * batch_ * pixel_;
-    const int64_t w_tap = pixel_ * width;
+    const int64_t w_tap = pixel_ * width / kInWord;
     window.w_block = taps_ * w_tap;
     window.w_row = rows_.w_step * kernel_columns_ * w_tap;
     window.w_column = columns_.w_step * w_tap;
@@ -192,8 +206,14 @@ class Stacked {
       tile.weights = weights + (taps.first * kernel_columns_ + across.first) * w_tap;
       tile.x = x_ + (empty ? 0 : (taps.x * in_columns_ + across.x) * batch_ * pixel_);
       const int64_t at = y_row + column * batch_ * block_;
-      tile.y = y_ + at;
-      tile.residual = epilogue_.residual ? epilogue_.residual + at : nullptr;
+      const float* residual = epilogue_.residual ? epilogue_.residual + at : nullptr;
+      if constexpr (kBf16) {
+        tile.wide = y_ + at;
+        tile.wide_residual = residual;
+      } else {
+        tile.y = y_ + at;
+        tile.residual = residual;
+      }
       run_tiles(kernel_, tile, blocks, (next - column) * batch_);
       column = next;
     }
@@ -207,14 +227,35 @@ class Stacked {
   const Isa isa_;
   const bool transposed_;
   const TapAxis rows_, columns_;
-  const BlockedKernel& kernel_;
+  const BlockedKernelOf<T>& kernel_;
   const int64_t block_, pixel_, batch_, taps_, kernel_columns_, sources_, depth_, out_blocks_, in_columns_, in_size_;
-  const float* x_;
+  const T* x_;
   const float* weights_;
   float* y_;
   const Epilogue& epilogue_;
   const FilterTail tail_;
 };
+
+// `count` numbers, which come in blocks, in bf16.
+const BFloat16* narrowed(const float* x, int64_t count, Isa isa) {
+  auto* to = static_cast<BFloat16*>(
+      thread_scratch(ScratchSlot::kPackB, static_cast<size_t>(checked_mul(count, sizeof(BFloat16)))));
+  const int64_t block = channel_block(isa);
+  const auto narrow = stacked_bf16_kernel(isa).narrow;
+  parallel_for(count / block, kCopyGrain / block, [&](int64_t begin, int64_t end) {
+    narrow(x + begin * block, (end - begin) * block, to + begin * block);
+  });
+  return to;
+}
+
+// The sum of stacked data over windows, or over those of the transpose.
+void sum_directly(const ConvShape& s, bool transposed, const float* x, const float* weights, float* y,
+                  const Epilogue& epilogue, Precision precision, Isa isa) {
+  if (precision == Precision::kF32) return Stacked<float>(s, transposed, false, x, weights, y, epilogue, isa).run();
+  const int64_t blocks = ceil_div(transposed ? s.filters : s.channels, channel_block(isa));
+  const int64_t count = blocks * (transposed ? s.out_size() : s.in_size()) * s.batch * channel_block(isa);
+  Stacked<BFloat16>(s, transposed, false, narrowed(x, count, isa), weights, y, epilogue, isa).run();
+}
 
 }  // namespace
 
@@ -281,29 +322,39 @@ void stack_plain(const float* x, int64_t batch, int64_t count, float* y, Isa isa
 
 bool can_stack(const ConvShape& shape) { return shape.rank == 2 && shape.groups == 1; }
 
-StackedMethod stacked_method(const ConvShape& shape, bool plain_input, bool allow_winograd) {
-  if (plain_input) return StackedMethod::kPlain;
-  return allow_winograd && stacked_winograd_tile(shape, false) != 0 ? StackedMethod::kWinograd : StackedMethod::kDirect;
+Precision stacked_precision(Precision allowed, Isa isa) { return has_bf16_blocks(isa) ? allowed : Precision::kF32; }
+
+static StackedMethod method_of(const ConvShape& shape, bool transposed, bool allow_winograd, Precision precision) {
+  return allow_winograd && stacked_winograd_tile(shape, transposed, precision) != 0 ? StackedMethod::kWinograd
+                                                                                    : StackedMethod::kDirect;
 }
 
-StackedMethod stacked_gradient_method(const ConvShape& shape, bool allow_winograd) {
-  return allow_winograd && stacked_winograd_tile(shape, true) != 0 ? StackedMethod::kWinograd : StackedMethod::kDirect;
+StackedMethod stacked_method(const ConvShape& shape, bool plain_input, bool allow_winograd, Precision precision) {
+  return plain_input ? StackedMethod::kPlain : method_of(shape, false, allow_winograd, precision);
+}
+
+StackedMethod stacked_gradient_method(const ConvShape& shape, bool allow_winograd, Precision precision) {
+  return method_of(shape, true, allow_winograd, precision);
 }
 
 void stacked_conv(const ConvShape& shape, StackedMethod method, const float* x, const float* weights, float* y,
-                  const Epilogue& epilogue, Isa isa) {
+                  const Epilogue& epilogue, Precision precision, Isa isa) {
   SX_ASSERT(can_stack(shape) && epilogue.column_bias == nullptr && epilogue.scale == 1.0f);
   if (shape.batch == 0 || shape.out_size() == 0 || shape.filters == 0) return;
-  if (method == StackedMethod::kWinograd) return stacked_winograd(shape, false, x, weights, y, epilogue, isa);
-  Stacked(shape, false, method == StackedMethod::kPlain, x, weights, y, epilogue, isa).run();
+  switch (method) {
+    case StackedMethod::kPlain: return Stacked<float>(shape, false, true, x, weights, y, epilogue, isa).run();
+    case StackedMethod::kDirect: return sum_directly(shape, false, x, weights, y, epilogue, precision, isa);
+    case StackedMethod::kWinograd: return stacked_winograd(shape, false, precision, x, weights, y, epilogue, isa);
+  }
 }
 
 void stacked_input_gradient(const ConvShape& shape, StackedMethod method, const float* dy, const float* weights,
-                            float* dx, const Epilogue& epilogue, Isa isa) {
+                            float* dx, const Epilogue& epilogue, Precision precision, Isa isa) {
   SX_ASSERT(can_stack(shape) && epilogue.column_bias == nullptr && epilogue.scale == 1.0f);
   if (shape.batch == 0 || shape.in_size() == 0 || shape.channels == 0) return;
-  if (method == StackedMethod::kWinograd) return stacked_winograd(shape, true, dy, weights, dx, epilogue, isa);
-  Stacked(shape, true, false, dy, weights, dx, epilogue, isa).run();
+  if (method == StackedMethod::kWinograd)
+    return stacked_winograd(shape, true, precision, dy, weights, dx, epilogue, isa);
+  sum_directly(shape, true, dy, weights, dx, epilogue, precision, isa);
 }
 
 }  // namespace sx

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/cpu.h"
+#include "base/float_types.h"
 
 namespace sx {
 
@@ -49,6 +50,18 @@ struct StackedKernel {
   // dx = y > 0 ? dy : 0 for n elements.
   void (*relu_gradient)(const float* dy, const float* y, int64_t n, float* dx);
 };
+
+// What bf16 needs beside; asks for has_bf16_blocks(isa) (blocked.h). A word holds two numbers, passed as a float.
+struct StackedBf16Kernel {
+  // words[s * width + j] = the pair of x[2 s * width + j] and x[(2 s + 1) * width + j] for s < rows / 2, in rows of
+  // `width`, which comes in lanes; the second of a last odd row is 0. The words may stand where x does.
+  void (*pair_rows)(const float* x, int64_t rows, int64_t width, float* words);
+  // y[i] = x[i] for i < n, which comes in lanes.
+  void (*narrow)(const float* x, int64_t n, BFloat16* y);
+  // StackedKernel::outer for words, whose two products are added up.
+  void (*outer)(const OuterSums& work, float* sums);
+};
+const StackedBf16Kernel& stacked_bf16_kernel(Isa isa = active_isa());
 
 const StackedKernel& stacked_kernel(Isa isa = active_isa());
 

@@ -3,47 +3,17 @@ namespace sx {
 namespace SX_ISA {
 
 #include "kernels/vec.h"
+#include "kernels/conv/stacked_outer.simd.h"
 
 namespace stacked_f32 {
 
-template <int kInputs, bool kSpread>
-void outer_of(const OuterSums& w, float* sums) {
-  F acc[kInputs];
-#pragma GCC unroll 16
-  for (int i = 0; i < kInputs; ++i) acc[i] = F{};
-  for (int64_t row = 0; row < w.rows; ++row) {
-    for (int64_t column = 0; column < w.columns; ++column) {
-      const float* x = w.x + row * w.x_row + column * w.x_column;
-      const float* dy = w.dy + row * w.dy_row + column * w.dy_column;
-      for (int64_t p = 0; p < w.pixels; ++p) {
-        const F d = load(dy);
-#pragma GCC unroll 16
-        for (int i = 0; i < kInputs; ++i) acc[i] = fma(splat(kSpread ? x[w.spread[i]] : x[i]), d, acc[i]);
-        x += w.x_pixel;
-        dy += kLanes;
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < kInputs; ++i) store(sums + i * w.sum_step, load(sums + i * w.sum_step) + acc[i]);
-}
-
-template <bool kSpread>
-SX_INLINE void outer_any(const OuterSums& w, float* sums) {
-  // Inputs that are summed up too many are those that fill up a block.
-  if (w.inputs <= 4) return outer_of<4, kSpread>(w, sums);
-#if SX_ISA_LEVEL >= 1
-  if (w.inputs <= 8) return outer_of<8, kSpread>(w, sums);
-#endif
-#if SX_ISA_LEVEL >= 2
-  if (w.inputs <= 12) return outer_of<12, kSpread>(w, sums);
-  outer_of<16, kSpread>(w, sums);
-#endif
-}
+struct Floats {
+  static SX_INLINE F add(float x, F dy, F sum) { return fma(splat(x), dy, sum); }
+};
 
 void outer(const OuterSums& w, float* sums) {
-  if (w.spread) outer_any<true>(w, sums);
-  else outer_any<false>(w, sums);
+  if (w.spread) stacked_outer::any<Floats, true>(w, sums);
+  else stacked_outer::any<Floats, false>(w, sums);
 }
 
 SX_INLINE I is_nan(F v) { return v != v; }

@@ -44,8 +44,9 @@ void each_chain(const ConvShape& s, Body body) {
   for (int64_t row = 0; row < s.out[0]; row += rows) body(row, std::min(s.out[0], row + rows));
 }
 
-void of_blocks(const ConvShape& s, const float* x, const float* dy, float* dw, Isa isa) {
-  const StackedKernel& kernel = stacked_kernel(isa);
+// With words of two images each in place of numbers, `s` has half the images.
+using OuterFunction = void (*)(const OuterSums&, float*);
+void of_blocks(const ConvShape& s, OuterFunction outer, const float* x, const float* dy, float* dw, Isa isa) {
   const BlockedKernel& turns = blocked_kernel(isa);
   const int64_t block = turns.block, taps = s.kernel_size(), pixel = s.batch * block;
   const int64_t channel_blocks = ceil_div(s.channels, block), filter_blocks = ceil_div(s.filters, block);
@@ -81,7 +82,7 @@ void of_blocks(const ConvShape& s, const float* x, const float* dy, float* dw, I
           work.pixels = s.stride[1] == 1 ? count * s.batch : s.batch;
           work.x_column = s.stride[1] * pixel;
           work.dy_column = pixel;
-          kernel.outer(work, sums + (tap - first_tap) * block);
+          outer(work, sums + (tap - first_tap) * block);
         }
       });
       const auto count = static_cast<int>(std::min(block, s.filters - filters));
@@ -167,16 +168,37 @@ void of_plain(const ConvShape& s, const float* x, const float* dy, float* dw, Is
   });
 }
 
+// Pairs of images of [pixels, batch, block]. Pixels are [blocks, height, width].
+const float* pair_images(const float* x, int64_t pixels, int64_t batch, ScratchSlot slot, Isa isa) {
+  const int64_t block = channel_block(isa), words = (batch + 1) / 2 * block;
+  float* to = scratch_floats(slot, checked_mul(pixels, words));
+  const auto pair_rows = stacked_bf16_kernel(isa).pair_rows;
+  parallel_for(pixels, std::max<int64_t>(1, 32768 / words), [&](int64_t begin, int64_t end) {
+    for (int64_t pixel = begin; pixel < end; ++pixel)
+      pair_rows(x + pixel * batch * block, batch, block, to + pixel * words);
+  });
+  return to;
+}
+
 }  // namespace
 
-void stacked_weight_gradient(const ConvShape& shape, bool plain, const float* x, const float* dy, float* dw, Isa isa) {
+void stacked_weight_gradient(const ConvShape& shape, bool plain, const float* x, const float* dy, float* dw,
+                             Precision precision, Isa isa) {
   SX_ASSERT(can_stack(shape));
   if (shape.batch == 0 || shape.out_size() == 0) {
     std::fill_n(dw, shape.filters * shape.channels * shape.kernel_size(), 0.0f);
     return;
   }
-  if (plain) of_plain(shape, x, dy, dw, isa);
-  else of_blocks(shape, x, dy, dw, isa);
+  if (plain) return of_plain(shape, x, dy, dw, isa);
+  if (precision == Precision::kF32) return of_blocks(shape, stacked_kernel(isa).outer, x, dy, dw, isa);
+  const int64_t block = channel_block(isa);
+  const float* x_words =
+      pair_images(x, ceil_div(shape.channels, block) * shape.in_size(), shape.batch, ScratchSlot::kPackA, isa);
+  const float* dy_words =
+      pair_images(dy, ceil_div(shape.filters, block) * shape.out_size(), shape.batch, ScratchSlot::kPackB, isa);
+  ConvShape pairs = shape;
+  pairs.batch = ceil_div(shape.batch, 2);
+  of_blocks(pairs, stacked_bf16_kernel(isa).outer, x_words, dy_words, dw, isa);
 }
 
 }  // namespace sx

@@ -383,7 +383,7 @@ template void winograd(const ConvShape&, const float*, const float*, const float
 template void winograd(const ConvShape&, const BFloat16*, const float*, const BFloat16*, BFloat16*, const Epilogue&,
                        Isa);
 
-int stacked_winograd_tile(const ConvShape& given, bool transposed) {
+int stacked_winograd_tile(const ConvShape& given, bool transposed, Precision direct) {
   if (!fits(given)) return 0;
   const ConvShape shape = shape_in(given, transposed);
   // The direct sum leaves padding out.
@@ -396,6 +396,7 @@ int stacked_winograd_tile(const ConvShape& given, bool transposed) {
     }
     taps *= static_cast<double>(met) / static_cast<double>(std::max<int64_t>(1, shape.out[axis]));
   }
+  if (direct == Precision::kBf16) taps /= 2;
   return cheapest_tile(shape, Precision::kF32, kPackCost, taps, 1.0);
 }
 
@@ -429,10 +430,10 @@ void pack_for_run(const ConvShape& shape, int tile, bool transposed, const float
 
 }  // namespace
 
-void stacked_winograd(const ConvShape& given, bool transposed, const float* x, const float* weights, float* y,
-                      const Epilogue& epilogue, Isa isa) {
+void stacked_winograd(const ConvShape& given, bool transposed, Precision direct, const float* x, const float* weights,
+                      float* y, const Epilogue& epilogue, Isa isa) {
   const ConvShape shape = shape_in(given, transposed);
-  const int tile = stacked_winograd_tile(given, transposed);
+  const int tile = stacked_winograd_tile(given, transposed, direct);
   const auto bytes = static_cast<size_t>(checked_mul(packed_size(shape, tile, Precision::kF32, isa), sizeof(float)));
   auto* packed = static_cast<float*>(thread_scratch(ScratchSlot::kPackA, bytes));
   pack_for_run(shape, tile, transposed, weights, packed, isa);

@@ -26,9 +26,10 @@ void winograd_maxima(const ConvShape& shape, const float* x, const float* packed
                      Isa isa);
 
 // The same for stacked data (stacked.h) and weights that differ from run to run, for a tile that suits batches. With
-// `transposed`, the shape is that of the convolution whose weights these are, and x is the gradient of its result.
-int stacked_winograd_tile(const ConvShape& shape, bool transposed);
-void stacked_winograd(const ConvShape& shape, bool transposed, const float* x, const float* weights, float* y,
-                      const Epilogue& epilogue, Isa isa);
+// `transposed`, the shape is that of the convolution whose weights these are, and x is the gradient of its result. The
+// precision is that of the direct sum, beside which the tile is chosen; products of tiles are f32.
+int stacked_winograd_tile(const ConvShape& shape, bool transposed, Precision direct);
+void stacked_winograd(const ConvShape& shape, bool transposed, Precision direct, const float* x, const float* weights,
+                      float* y, const Epilogue& epilogue, Isa isa);
 
 }  // namespace sx

@@ -61,7 +61,7 @@ class Classifier:
             self.parameters: dict[str, Tensor] = {}
         else:
             if cut is None and cut_layers is None:
-                self.head = _before_last_product(_chosen_output(model, output)[0])
+                self.head = _where_a_head_goes(model, output)
             else:
                 self.head = model.cut(cut_layers, until=cut)[0]
             features = _features(self.head)
@@ -123,6 +123,16 @@ def _before_softmax(x: Tensor) -> Tensor:
     return x
 
 
+def _where_a_head_goes(model: Model, name: str | None) -> Tensor:
+    """What goes into the last product of a classifier; the output itself where it holds features of tokens or places."""
+    named = dict(zip(model.output_names, model.outputs, strict=True))
+    chosen = named if name is None else {key: x for key, x in named.items() if key == name}
+    floats = [x for x in chosen.values() if x.dtype.kind in "fV" and x.shape is not None]
+    if len(floats) == 1 and len(floats[0].shape or ()) > 2:
+        return floats[0]
+    return _before_last_product(_chosen_output(model, name)[0])
+
+
 def _before_last_product(x: Tensor) -> Tensor:
     """What goes into the last product with weights, where no convolution comes behind it."""
     for node in reversed(sort([x])[0]):
@@ -134,13 +144,37 @@ def _before_last_product(x: Tensor) -> Tensor:
     raise UsageError("the model does not end in a product with weights; --cut TENSOR says where the new head goes on")
 
 
+_CHANNELS_FIRST = {
+    "AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "GroupNormalization", "InstanceNormalization",
+    "MaxPool",
+}  # fmt: skip
+_CHANNELS_LAST = {"Attention", "Gather", "LayerNormalization", "MatMul", "RMSNormalization"}
+
+
+def _has_channels_first(x: Tensor, usual: bool) -> bool:
+    """Whether the features of [batch, ...] stand on axis 1 and not on the last, by what computed them."""
+    while x.node is not None and x.node.op not in _CHANNELS_FIRST | _CHANNELS_LAST:
+        inside = next((y for y in x.node.inputs if y is not None and y.node is not None), None)
+        if inside is None or x.node.op in ("Transpose", "Reshape"):
+            return usual
+        x = inside
+    return usual if x.node is None else x.node.op in _CHANNELS_FIRST
+
+
 def _features(x: Tensor) -> Tensor:
-    """One vector for each example: the means over the axes of space of a feature map."""
+    """One vector for each example: the means over the places of a feature map, or over the tokens of a sequence.
+
+    Args:
+        x: [batch, features], [batch, tokens, features] or [batch, features, ...places].
+    """
     shape = x.shape
-    if shape is not None and len(shape) > 3:
-        x = x.mean(range(2, len(shape)))
-    elif shape is None or len(shape) != 2:
-        raise UsageError(f"'{x.name}' has shape {shape}; cut where there is one vector or feature map for each example")
+    if shape is None or len(shape) < 2:
+        raise UsageError(
+            f"'{x.name}' has shape {shape}; cut where there is one vector, sequence or feature map for each example"
+        )
+    rank = len(shape)
+    if rank > 2:
+        x = x.mean(range(2, rank) if _has_channels_first(x, usual=rank > 3) else range(1, rank - 1))
     if not isinstance((x.shape or ())[-1], int):
         raise UsageError(f"'{x.name}' has shape {x.shape}; the number of features must be known to put a head on it")
     return x

@@ -62,6 +62,11 @@ def sort(outputs: Iterable[Tensor], is_leaf: _Test = lambda x: False) -> tuple[l
                 continue
             reads = [x for x in (*node.inputs, *node.captures.values(), *_extra_reads(node)) if x is not None]
             if not ready:
+                if node.spent:
+                    raise InvalidArgument(
+                        f"what {node.op} gave was used up by backward(), behind which variables may change: compute it "
+                        "anew, read it before, or add losses up and call backward() of the sum"
+                    )
                 stack.append((node, True))
                 stack.extend((x.node, False) for x in reversed(reads) if x.node is not None and not is_leaf(x))
                 continue

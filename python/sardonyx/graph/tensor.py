@@ -54,9 +54,10 @@ class Node:
         captures: what the bodies read from the graph around them, by the names they use.
         outputs: the tensors that it computes.
         frozen: keeps batch normalization and dropout as they are in inference where a graph is built for training.
+        spent: `backward()` went through it; see `graph.eager`.
     """
 
-    __slots__ = ("attributes", "captures", "domain", "frozen", "inputs", "name", "op", "outputs")
+    __slots__ = ("attributes", "captures", "domain", "frozen", "inputs", "name", "op", "outputs", "spent")
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Node:
         self.attributes = dict(attributes or {})
         self.captures = dict(captures or {})
         self.name = name
-        self.frozen = False
+        self.frozen = self.spent = False
         self.outputs = [Tensor(node=self, index=i) for i in range(outputs)]
 
     def __repr__(self) -> str:
@@ -91,9 +92,12 @@ class Tensor:
         name: its name in ONNX; "" where one is to be made up.
         node: what computes it; None for a leaf.
         trainable: whether optimizers change it; only of variables.
+        grad: what `backward()` of losses has added up; None before. Only of trainable variables.
     """
 
-    __slots__ = ("__weakref__", "_array", "_dtype", "_shape", "index", "name", "node", "trainable", "variable")
+    __slots__ = (
+        "__weakref__", "_array", "_dtype", "_shape", "grad", "index", "name", "node", "trainable", "variable",
+    )  # fmt: skip
     __array_priority__ = 1000  # NumPy leaves `array + tensor` to the tensor
 
     def __init__(
@@ -113,6 +117,7 @@ class Tensor:
         self.name = name
         self.variable = variable
         self.trainable = trainable
+        self.grad: Tensor | None = None
         self._array = array
         self._dtype = None if dtype is None else np.dtype(dtype)
         self._shape: tuple[int | str | None, ...] | None = None if shape is None else tuple(shape)
@@ -205,18 +210,22 @@ class Tensor:
         return self
 
     def backward(self) -> None:
-        """Says that this scalar is the loss of the graph that is being written (`compat.oneflow.nn.Graph`).
+        """Computes the gradients of this scalar, the loss, and adds them to `grad` of the trainable variables that it
+        depends on (`graph.eager.backward`). In build() of a `compat.oneflow.nn.Graph` it says what the loss is.
 
         Raises:
-            InvalidArgument: no such graph is: gradients are kept nowhere else.
+            InvalidArgument: it is no scalar, or depends on no trainable variable.
         """
         losses = _losses.get()
         if losses is None:
-            raise InvalidArgument(
-                "backward() belongs into build() of a graph with an optimizer; elsewhere optim.SGD(...).minimize(loss) "
-                "gives the update that an Executor runs, and graph.gradients(loss, variables) the gradients"
-            )
-        losses.append(self)
+            from sardonyx.graph.eager import backward
+
+            backward(self)
+        else:
+            losses.append(self)
+
+    def __float__(self) -> float:
+        return float(self.item())
 
     def assign(self, value: npt.ArrayLike) -> None:
         """Gives a variable new elements of the same shape."""

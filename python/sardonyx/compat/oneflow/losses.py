@@ -28,21 +28,25 @@ class _Loss(Module):
 class CrossEntropyLoss(_Loss):
     """See sardonyx.losses.softmax_cross_entropy."""
 
-    def __init__(self, ignore_index: int = -100, reduction: Reduction = "mean") -> None:
+    def __init__(
+        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: Reduction = "mean"
+    ) -> None:
         super().__init__(losses.softmax_cross_entropy, reduction)
-        self.ignore_index = ignore_index
+        self._weight, self.ignore_index = weight, ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """input: [n, classes, ...]; target: classes, or probabilities of the same shape."""
         ignored = self.ignore_index if np.issubdtype(target.dtype, np.integer) else None
-        return losses.softmax_cross_entropy(input, target, self.reduction, ignored)
+        return losses.softmax_cross_entropy(input, target, self.reduction, ignored, self._weight)
 
 
 class NLLLoss(_Loss):
     """See sardonyx.losses.nll."""
 
-    def __init__(self, reduction: Reduction = "mean") -> None:
-        super().__init__(losses.nll, reduction)
+    def __init__(
+        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(functools.partial(losses.nll, ignore_index=ignore_index, weight=weight), reduction)
 
 
 class MSELoss(_Loss):
@@ -73,5 +77,7 @@ def _smooth_l1(x: Tensor, y: Tensor, beta: float, reduction: Reduction) -> Tenso
 class BCEWithLogitsLoss(_Loss):
     """See sardonyx.losses.bce_with_logits."""
 
-    def __init__(self, reduction: Reduction = "mean") -> None:
-        super().__init__(losses.bce_with_logits, reduction)
+    def __init__(
+        self, weight: Tensor | None = None, reduction: Reduction = "mean", pos_weight: Tensor | None = None
+    ) -> None:
+        super().__init__(functools.partial(losses.bce_with_logits, weight=weight, pos_weight=pos_weight), reduction)

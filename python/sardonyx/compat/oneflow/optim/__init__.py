@@ -1,4 +1,4 @@
-"""OneFlow's optimizers, for `nn.Graph.add_optimizer`."""
+"""OneFlow's optimizers: `loss.backward()` and `step()` in a loop, or `nn.Graph.add_optimizer`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import sardonyx.optim as _optim
 from sardonyx.compat.oneflow.optim import lr_scheduler
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph import Tensor, Update
+from sardonyx.graph import Tensor, Update, evaluate
 
 __all__ = ["LAMB", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
 
@@ -29,6 +29,11 @@ class Optimizer:
         >>> model = Linear(4, 2)
         >>> SGD([{"params": [model.weight], "lr": 0.1}, {"params": [model.bias]}], lr=0.2).groups[1][1].lr
         0.2
+        >>> optimizer = SGD(model.parameters(), lr=0.1)
+        >>> loss = (model(np.ones((3, 4), np.float32)) ** 2.0).mean()
+        >>> optimizer.zero_grad()
+        >>> loss.backward()
+        >>> optimizer.step()
     """
 
     make: ClassVar[Callable[..., _optim.Optimizer]]
@@ -49,6 +54,27 @@ class Optimizer:
             settings.pop("clip_grad_norm_type", None)
             settings["clip_norm"] = settings.pop("clip_grad_max_norm", None)
             self.groups.append((chosen, type(self).make(**settings)))
+
+    def zero_grad(self, set_to_none: bool = False) -> None:
+        """Forgets the gradients of all parameters: `grad` is None then, whatever `set_to_none` says."""
+        for params, _ in self.groups:
+            for x in params:
+                x.grad = None
+
+    def step(self) -> None:
+        """Changes the parameters by the gradients that `backward()` gave; those without one stay.
+
+        Raises:
+            InvalidArgument: none has a gradient.
+        """
+        found = []
+        for params, rule in self.groups:
+            reached = {x: x.grad for x in params if x.grad is not None and x.trainable}
+            if reached:
+                found.append(rule.update(list(reached), list(reached.values())))
+        if not found:
+            raise InvalidArgument("no parameter of the optimizer has a gradient: call backward() of the loss first")
+        evaluate(found, training=False)
 
     def updates(self, loss: Tensor) -> list[Update]:
         """The updates of all groups. Parameters that are frozen, or that the loss does not depend on, stay."""

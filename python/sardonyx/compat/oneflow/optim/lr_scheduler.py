@@ -1,4 +1,5 @@
-"""OneFlow's schedules of the learning rate, for `nn.Graph.add_optimizer(optimizer, lr_sch=...)`: one step a call."""
+"""OneFlow's schedules of the learning rate: `step()` in a loop, or one step a call of a graph with
+`nn.Graph.add_optimizer(optimizer, lr_sch=...)`."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import sardonyx.optim as _optim
-from sardonyx.graph.tensor import apply
+from sardonyx.graph.tensor import apply, data
 
 if TYPE_CHECKING:
     from sardonyx.compat.oneflow.optim import Optimizer
@@ -21,15 +24,29 @@ class LRScheduler(abc.ABC):
 
     Attributes:
         optimizer: whose learning rates these are.
+        last_step: how often `step()` was called.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
+        self.last_step = 0
         self._rates = [rule.lr for _, rule in optimizer.groups]
 
     @abc.abstractmethod
     def schedule(self, lr: float) -> _optim.Schedule:
         """The schedule that begins with `lr`."""
+
+    def step(self) -> None:
+        """Gives the optimizer the rates that come next."""
+        self.last_step += 1
+        at = data(np.float32(self.last_step))
+        for (_, rule), lr in zip(self.optimizer.groups, self._rates, strict=True):
+            assert not callable(lr)
+            rule.lr = float(self.schedule(lr)(at))
+
+    def get_last_lr(self) -> list[float]:
+        """The rate of each group of parameters."""
+        return [float(rule.lr) for _, rule in self.optimizer.groups if not callable(rule.lr)]
 
     def attach(self) -> None:
         """Gives it to the optimizer."""

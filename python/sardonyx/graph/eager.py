@@ -1,0 +1,71 @@
+"""Gradients at once: what `Tensor.backward()` does where no graph is being written."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sardonyx.errors import InvalidArgument
+from sardonyx.graph.build import sort
+from sardonyx.graph.executor import evaluate, gradients
+from sardonyx.graph.tensor import Node, Tensor, data
+
+__all__ = ["backward"]
+
+
+def backward(loss: Tensor) -> None:
+    """Adds the gradients of the trainable variables that a scalar depends on to their `grad`, as arrays.
+
+    Batch normalization and dropout in training mode compute as in training. From then on the loss, and what lies between
+    it and the last variables on the way (such as the logits), hold the values that they had. What else was computed on
+    the way is used up: reading it again raises an error, since variables may change.
+
+    Raises:
+        InvalidArgument: the loss is no scalar, depends on no trainable variable or on what is used up.
+
+    Example:
+        >>> from sardonyx.graph import variable
+        >>> x = variable([3.0])
+        >>> backward((x * x).sum())
+        >>> x.grad.numpy()
+        array([6.], dtype=float32)
+    """
+    nodes, leaves = sort([loss])
+    variables = [x for x in leaves if x.variable is not None and x.trainable]
+    if not variables:
+        raise InvalidArgument(
+            "backward() of a tensor that depends on no trainable variable (are all frozen, or was backward() called "
+            "before?)"
+        )
+    if int(np.prod([extent if isinstance(extent, int) else 1 for extent in loss.shape or ()])) != 1:
+        raise InvalidArgument(f"backward() of a tensor of shape {loss.shape}; a scalar expected: take its mean or sum")
+    changing, behind = _behind(nodes, loss)
+    kept, wanted = len(behind), [*behind, *gradients(loss, variables)]
+    values = evaluate(wanted, training=True)
+    for x, value in zip(behind, values, strict=False):
+        x.node, x._array = None, value
+    for node in changing:
+        node.spent = True
+    for x, value in zip(variables, values[kept:], strict=True):
+        x.grad = data(value if x.grad is None else x.grad.numpy() + value)
+
+
+def _behind(nodes: list[Node], loss: Tensor) -> tuple[list[Node], list[Tensor]]:
+    """The nodes that depend on trainable variables; and of what they compute, what no variable is behind."""
+
+    def reads(node: Node) -> list[Tensor]:
+        return [x for x in (*node.inputs, *node.captures.values()) if x is not None]
+
+    changing: dict[int, Node] = {}
+    for node in nodes:
+        if any(x.trainable if x.node is None else id(x.node) in changing for x in reads(node)):
+            changing[id(node)] = node
+    meets: set[int] = set()  # nodes from which the way to the loss meets a variable
+    found: dict[Tensor, None] = {loss: None}
+    for node in reversed(list(changing.values())):
+        ahead = id(node) in meets or any(x.node is None and x.trainable for x in reads(node))
+        for x in reads(node):
+            if x.node is not None and id(x.node) in changing:
+                if ahead:
+                    meets.add(id(x.node))
+                found.setdefault(x)
+    return list(changing.values()), [x for x in found if x is loss or id(x.node) not in meets]
