@@ -108,6 +108,27 @@ def test_new_head_trained_alone(folder: pathlib.Path, tmp_path: pathlib.Path, ca
     assert 8 in (weight.shape or ())  # the means of eight feature maps
 
 
+def test_heads_on_tokens_and_maps(tmp_path: pathlib.Path, capsys: Any) -> None:
+    """Features of tokens [batch, tokens, features] and of places: the mean over all but the features goes in."""
+    ids = np.random.default_rng(0).integers(0, 20, (240, 6))
+    right = (ids < 7).sum(1) > 2
+    np.savez(tmp_path / "ids.npz", x=ids, labels=right.astype(np.int64))
+    maps = np.random.default_rng(1).normal(size=(240, 2, 7)).astype(np.float32)
+    np.savez(tmp_path / "maps.npz", x=maps, labels=(maps[:, 0].mean(1) > 0).astype(np.int64))
+    nn.init.seed(4)
+    x, y = placeholder("x", np.int64, ("batch", "tokens")), placeholder("x", shape=("batch", 2, 7))
+    tokens = nn.Sequential(nn.Embedding(20, 16), nn.LayerNorm(16), nn.Linear(16, 12))
+    places = nn.Sequential(nn.Conv1d(2, 9, 3), nn.ReLU())
+    for name, net, given, wide in (("ids", tokens, x, 12), ("maps", places, y, 9)):
+        export([net(given)], tmp_path / f"{name}.onnx", inputs=[given], output_names=["features"])
+        out = tmp_path / f"{name}-out.onnx"
+        options = ("-o", out, "--classes", 2, "--epochs", 25, "--lr", 0.02, "--precision", "bf16")
+        found = report(capsys, tmp_path / f"{name}.onnx", tmp_path / f"{name}.npz", *options)
+        assert found["accuracy"] > 0.85
+        heads = [v for key, v in sx.graph.load(str(out)).parameters.items() if key.startswith("head.w")]
+        assert wide in (heads[0].shape or ())
+
+
 def test_pictures_by_class(folder: pathlib.Path, tmp_path: pathlib.Path, capsys: Any) -> None:
     image = pytest.importorskip("PIL.Image")
     names = ["one", "three", "two"]

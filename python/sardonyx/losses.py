@@ -139,5 +139,7 @@ def bce_with_logits(
         terms = positive - logits * targets + rest
     else:
         # -log(1 - sigmoid(x)) = max(x, 0) + rest, and -log sigmoid(x) is that less x.
-        terms = (1.0 - targets) * logits + (1.0 + (_factors(pos_weight, logits) - 1.0) * targets) * (positive - logits + rest)
+        terms = (1.0 - targets) * logits + (1.0 + (_factors(pos_weight, logits) - 1.0) * targets) * (
+            positive - logits + rest
+        )
     return _reduced(terms if weight is None else terms * _factors(weight, logits), reduction)

@@ -131,9 +131,9 @@ def gradients_of(network: Any, precision: str) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("network", [mlp, cnn])
 def test_gradients_of_networks(network: Any) -> None:
-    """Roundings of single factors are independent: the error of a whole gradient is a few times ROUNDING of it."""
+    """On the way to the gradient of the first layer lie up to six products, each of two factors that are rounded."""
     for exact, rounded in zip(gradients_of(network, "f32"), gradients_of(network, "bf16"), strict=True):
-        assert np.linalg.norm(rounded - exact) <= 6 * ROUNDING * np.linalg.norm(exact) + 1e-6
+        assert np.linalg.norm(rounded - exact) <= 12 * ROUNDING * np.linalg.norm(exact) + 1e-6
 
 
 def test_updates_are_f32() -> None:

@@ -249,10 +249,12 @@ class Trainer:
         self._optimizer = how.optimizer()
         update = self._optimizer.minimize(loss)
         self._executor = Executor(
-            {"train": [loss, right, update], "validate": [total, right], "predict": [classifier.output]},
+            {"train": [loss, right, update], "validate": [total, right]},
             threads=how.threads,
             precision=how.precision,
         )
+        # In f32: what the written model gives.
+        self._predictor = Executor([classifier.output], threads=how.threads)
         self._at = _Standing()
         self._kept: dict[str, Tensor] = {}
         if len(held):
@@ -367,5 +369,5 @@ class Trainer:
         """Feeds by name for a few examples, and the outputs for them."""
         examples, places = (self._other, self._held) if len(self._held) else (self._examples, self._train)
         inputs, _ = examples.batch(places[: self._how.batch])
-        (expected,) = self._executor.run({x: inputs[x.name] for x in self._net.inputs}, "predict")
+        (expected,) = self._predictor.run({x: inputs[x.name] for x in self._net.inputs})
         return inputs, expected

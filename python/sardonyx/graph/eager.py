@@ -49,6 +49,16 @@ def backward(loss: Tensor) -> None:
         x.grad = data(value if x.grad is None else x.grad.numpy() + value)
 
 
+_VIEWS = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+
+
+def _is_parameter(x: Tensor) -> bool:
+    """Whether x is a trainable variable in whatever form."""
+    while x.node is not None and x.node.op in _VIEWS and x.node.inputs[0] is not None:
+        x = x.node.inputs[0]
+    return x.node is None and x.trainable
+
+
 def _behind(nodes: list[Node], loss: Tensor) -> tuple[list[Node], list[Tensor]]:
     """The nodes that depend on trainable variables; and of what they compute, what no variable is behind."""
 
@@ -62,7 +72,7 @@ def _behind(nodes: list[Node], loss: Tensor) -> tuple[list[Node], list[Tensor]]:
     meets: set[int] = set()  # nodes from which the way to the loss meets a variable
     found: dict[Tensor, None] = {loss: None}
     for node in reversed(list(changing.values())):
-        ahead = id(node) in meets or any(x.node is None and x.trainable for x in reads(node))
+        ahead = id(node) in meets or any(_is_parameter(x) for x in reads(node))
         for x in reads(node):
             if x.node is not None and id(x.node) in changing:
                 if ahead:

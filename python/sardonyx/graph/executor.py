@@ -229,7 +229,9 @@ class Executor:
         options = SessionOptions()
         options.intra_op_num_threads = threads
         if precision not in list(Precision):
-            raise InvalidArgument(f"precision is {precision!r}; {' or '.join(repr(x.value) for x in Precision)} expected")
+            raise InvalidArgument(
+                f"precision is {precision!r}; {' or '.join(repr(x.value) for x in Precision)} expected"
+            )
         options.precision = Precision(precision)
         self._recompute = [recompute] if isinstance(recompute, (str, Tensor)) else recompute
         self._options = options._core_options()

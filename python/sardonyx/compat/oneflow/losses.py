@@ -28,9 +28,7 @@ class _Loss(Module):
 class CrossEntropyLoss(_Loss):
     """See sardonyx.losses.softmax_cross_entropy."""
 
-    def __init__(
-        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: Reduction = "mean"
-    ) -> None:
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: Reduction = "mean") -> None:
         super().__init__(losses.softmax_cross_entropy, reduction)
         self._weight, self.ignore_index = weight, ignore_index
 
@@ -43,9 +41,7 @@ class CrossEntropyLoss(_Loss):
 class NLLLoss(_Loss):
     """See sardonyx.losses.nll."""
 
-    def __init__(
-        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: Reduction = "mean"
-    ) -> None:
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: Reduction = "mean") -> None:
         super().__init__(functools.partial(losses.nll, ignore_index=ignore_index, weight=weight), reduction)
 
 
