@@ -124,7 +124,7 @@ def _before_softmax(x: Tensor) -> Tensor:
 
 
 def _where_a_head_goes(model: Model, name: str | None) -> Tensor:
-    """What goes into the last product of a classifier; the output itself where it holds features of tokens or places."""
+    """What goes into the last product of a classifier; the output itself where that is features of tokens or places."""
     named = dict(zip(model.output_names, model.outputs, strict=True))
     chosen = named if name is None else {key: x for key, x in named.items() if key == name}
     floats = [x for x in chosen.values() if x.dtype.kind in "fV" and x.shape is not None]

@@ -227,8 +227,8 @@ def _trainer(args: argparse.Namespace, network: Classifier, examples: Examples, 
         settings["epochs"] = args.epochs
     steps = args.epochs * -(-len(train) // args.batch)
     how = Fitting(
-        lambda: _optimizer(args, steps), args.epochs, args.batch, args.seed, args.threads, args.precision, args.patience,
-        args.checkpoint, args.checkpoint_steps, settings,
+        lambda: _optimizer(args, steps), args.epochs, args.batch, args.seed, args.threads, args.precision,
+        args.patience, args.checkpoint, args.checkpoint_steps, settings,
     )  # fmt: skip
     return Trainer(network, examples, train, held, other, how)
 
