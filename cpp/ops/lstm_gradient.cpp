@@ -192,7 +192,7 @@ void differentiate(Run& run, const RecurrentSpec& spec, const RecurrentSizes& s,
         ScratchSlot::kOperator, static_cast<size_t>(checked_mul(checked_mul(all, width), int64_t{sizeof(T)}))));
     for (int d = 0; d < s.directions; ++d) {
       const T* b = bias.defined() ? bias.template data<T>() + d * width : nullptr;
-      products.project(d, all, input(kX), b, projected);
+      products.project(d, {0, 1, all, all}, input(kX), b, projected);
       products.recur(d, 0, 0, all, input(kBefore) + d * all * s.hidden, projected, width, dp + d * all * width, width);
     }
   }
