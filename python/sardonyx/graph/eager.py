@@ -16,8 +16,8 @@ def backward(loss: Tensor) -> None:
     """Adds the gradients of the trainable variables that a scalar depends on to their `grad`, as arrays.
 
     Batch normalization and dropout in training mode compute as in training. From then on the loss, and what lies
-    between it and the last variables on the way (such as the logits), hold the values that they had. What else was computed on
-    the way is used up: reading it again raises an error, since variables may change.
+    between it and the last variables on the way (such as the logits), hold the values that they had. What else was
+    computed on the way is used up: reading it again raises an error, since variables may change.
 
     Raises:
         InvalidArgument: the loss is no scalar, depends on no trainable variable or on what is used up.
