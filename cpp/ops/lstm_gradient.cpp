@@ -271,6 +271,8 @@ void differentiate_twice(GradientContext& c) {
   for (const Expr& x : reads.projected) request.xs.push_back(x.id());
   request.xs.push_back(reads.initial_h.id());
   request.xs.push_back(reads.initial_c.id());
+  // The states before follow from the outputs of the LSTM: gradients must not go on from them.
+  request.independent.insert(request.xs.begin(), request.xs.end());
   const std::vector<ValueId> found = c.differentiate(c.graph(), request);
   const auto gradient = [&](size_t i) {
     return found[i] == kNone ? c.zeros_like(c.expr(request.xs[i])) : c.expr(found[i]);
