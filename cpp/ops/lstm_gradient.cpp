@@ -234,11 +234,11 @@ Kernel make_lstm_gradient(Prepare& p) {
 }
 
 void infer_lstm_gradient(InferContext& c) {
-  SX_CHECK(c, c.rank(kR) == 3 && c.rank(kBefore) == 4, "has weights ", c.type(kR).str(), " and states ",
-           c.type(kBefore).str());
-  const SymShape& before = c.shape(kBefore);
+  SX_CHECK(c, !c.has_shape(kR) || c.rank(kR) == 3, "R is ", c.type(kR).str(), "; three axes expected");
+  SX_CHECK(c, !c.has_shape(kBefore) || c.rank(kBefore) == 4, "H is ", c.type(kBefore).str(), "; four axes expected");
+  const SymShape before = c.has_shape(kBefore) ? c.shape(kBefore) : SymShape(4);
   const Dim rows = before[1].known() && before[2].known() ? Dim(before[1].value() * before[2].value()) : Dim();
-  c.out(0, c.dtype(kX), SymShape{before[0], rows, c.shape(kR)[1]});
+  c.out(0, c.dtype(kX), SymShape{before[0], rows, c.has_shape(kR) ? c.shape(kR)[1] : Dim()});
   for (int i = 1; i <= 2; ++i) c.out(i, c.dtype(kX), SymShape{before[0], before[2], before[3]});
 }
 
@@ -271,6 +271,8 @@ void differentiate_twice(GradientContext& c) {
   for (const Expr& x : reads.projected) request.xs.push_back(x.id());
   request.xs.push_back(reads.initial_h.id());
   request.xs.push_back(reads.initial_c.id());
+  // The states before follow from the outputs of the LSTM: gradients must not go on from them.
+  request.independent.insert(request.xs.begin(), request.xs.end());
   const std::vector<ValueId> found = c.differentiate(c.graph(), request);
   const auto gradient = [&](size_t i) {
     return found[i] == kNone ? c.zeros_like(c.expr(request.xs[i])) : c.expr(found[i]);
