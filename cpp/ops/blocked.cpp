@@ -160,7 +160,11 @@ class BlockedConv {
       bias_ = p.shared("bias", [&] { return pad_channels(p.constant(2)->data<float>(), weights_.dim(0)); });
       epilogue_.row_bias = bias_.data<float>();
     }
-    const auto x = p.shape(0);
+    if (!p.type(0).shape) return;
+    // Any batch takes the same weights.
+    SymShape images = *p.type(0).shape;
+    images[0] = Dim(1);
+    const auto x = concrete(images);
     if (!x || x->size() == 0) return;
     const ConvShape shape = shape_of(*x);
     const auto [method, size] = key_of(shape);

@@ -10,7 +10,7 @@ namespace sx {
 namespace {
 
 // A matrix is packed, and its memory given back, in pieces of about this many bytes.
-constexpr int64_t kPieceBytes = int64_t{16} << 20;
+constexpr int64_t kPieceBytes = int64_t{4} << 20;
 // A multiple of the columns in every kernel's panel.
 constexpr int64_t kColumnStep = 192;
 // A multiple of the rows that a panel keeps in one word.
