@@ -309,6 +309,28 @@ def attention(random: np.random.Generator) -> Iterator[Case]:
     )  # fmt: skip
 
 
+def gates(random: np.random.Generator) -> Iterator[Case]:
+    """The state that the gates of an LSTM make of sums, which W of ones and zeros hands them as they are."""
+    n, batch = 64, 500
+    sums = random.uniform(-12, 12, (1, batch, 4 * n)).astype(np.float32)
+    before = random.uniform(-3, 3, (1, batch, n)).astype(np.float32)
+    constants = {"w": np.eye(4 * n, dtype=np.float32)[None], "r": np.zeros((1, 4 * n, n), np.float32)}
+
+    def parts(x: Array, c: Array) -> tuple[Array, Array]:
+        one = x.dtype.type(1)
+        opened = one / (one + np.exp(-x))
+        return opened[..., 2 * n : 3 * n] * c, opened[..., :n] * np.tanh(x[..., 3 * n :])
+
+    kept, added = parts(sums.astype(np.float64), before.astype(np.float64))
+    feeds = {"x": sums, "h": np.zeros_like(before), "c": before}
+    node = helper.make_node("LSTM", ["x", "w", "r", "", "", "h", "c"], ["", "", "y"], hidden_size=n)
+    yield Case(
+        "gates of an LSTM", model_of([node], feeds, constants, before), feeds, kept + added,
+        sum(parts(sums, before), np.float32(0)), ROUNDING * (np.abs(kept) + np.abs(added)),
+        "u * (|kept| + |added|)", 8,
+    )  # fmt: skip
+
+
 def integers(random: np.random.Generator) -> Iterator[Case]:
     """8-bit sums, which are exact, and a quantized convolution, which may be one step off at a tie."""
     a = random.integers(0, 256, (64, 700), np.uint8)
@@ -370,6 +392,7 @@ FAMILIES: dict[str, Callable[[np.random.Generator], Iterator[Case]]] = {
     "elementwise": elementwise,
     "rows": rows,
     "attention": attention,
+    "gates": gates,
     "integers": integers,
     "transforms": transforms,
 }
