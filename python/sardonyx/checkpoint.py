@@ -6,7 +6,6 @@ disk while saving leaves the last good file as it was.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sardonyx import _core
-from sardonyx.errors import Fail, InvalidArgument, NoSuchFile
+from sardonyx.errors import InvalidArgument, NoSuchFile
+from sardonyx.files import replacing
 from sardonyx.graph.tensor import Tensor
 from sardonyx.optim import Optimizer
 
@@ -75,22 +75,8 @@ def save(
         "extra": json.dumps(dict(extra or {})),
     }
     content: bytes = _safetensors().numpy.save(tensors, metadata)
-    _replace_file(Path(path), content)
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    # Always the same name, so that processes that were killed while they wrote leave one such file, not many.
-    draft = path.with_name(path.name + ".part")
-    try:
-        with open(draft, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise Fail(f"cannot save '{path}': {error.strerror or error}; what was there before is unchanged") from error
+    with replacing(Path(path)) as draft:
+        (draft / Path(path).name).write_bytes(content)
 
 
 def load(

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sardonyx.errors import Fail, InvalidArgument, NoSuchFile
+from sardonyx.files import replacing
 
 __all__ = ["load", "save"]
 
@@ -87,16 +88,21 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
 
     Args:
         state: arrays, or what NumPy can read, by name.
+
+    Raises:
+        Fail: the file cannot be written; one of that name is unchanged.
     """
     place = Path(path)
     arrays = {name: np.asarray(value) for name, value in state.items()}
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.suffix == ".safetensors":
-        _safetensors().save_file({name: np.ascontiguousarray(x) for name, x in arrays.items()}, place)
-    elif place.suffix == ".npz":
-        np.savez(place, allow_pickle=False, **arrays)
-    else:
-        _save_folder(place, arrays)
+    if place.suffix not in (".safetensors", ".npz"):
+        return _save_folder(place, arrays)
+    with replacing(place) as draft:
+        if place.suffix == ".npz":
+            np.savez(draft / place.name, allow_pickle=False, **arrays)
+        else:
+            content = _safetensors().save({name: np.ascontiguousarray(x) for name, x in arrays.items()})
+            (draft / place.name).write_bytes(content)
 
 
 def _safetensors() -> Any:

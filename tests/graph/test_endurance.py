@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import sardonyx as sx
-from sardonyx import losses, nn, optim
+from sardonyx import losses, nn, optim, weights
 from sardonyx.graph import Executor, export, placeholder
 
 IMAGES = np.random.default_rng(5).normal(size=(256, 1, 12, 12)).astype(np.float32)
@@ -121,3 +121,38 @@ def test_a_full_disk_leaves_the_last_checkpoint(files: Path, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.name]
     assert process(files, tmp_path, "full", 6).wait() == 0
     assert (tmp_path / "full.onnx").read_bytes() == (files / "unbroken.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("write", ["model", "external", "npz", "safetensors"])
+def test_a_full_disk_leaves_files_that_are_written_again(write: str, tmp_path: Path) -> None:
+    name = {"npz": "w.npz", "safetensors": "w.safetensors"}.get(write, "net.onnx")
+    code = f"""
+import resource, signal, sys
+import numpy as np
+from sardonyx import graph, weights
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+w = graph.variable(np.zeros(50_000, np.float32))
+x = graph.placeholder("x", np.float32, (50_000,))
+def save():
+    if {write!r} in ("model", "external"):
+        graph.export([x * w], {name!r}, inputs=[x], external_data={write == "external"})
+    else:
+        weights.save({name!r}, {{"w": w.numpy()}})
+save()
+w.assign(np.ones(50_000, np.float32))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save()
+except Exception as error:
+    sys.exit(f"{{type(error).__name__}}: {{error}}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr.startswith(f"Fail: cannot save '{name}'"), done.stderr
+    assert "what was there before is unchanged" in done.stderr
+    names = {name, "net.onnx.data"} if write == "external" else {name}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    if write in ("model", "external"):
+        session = sx.InferenceSession(str(tmp_path / name))
+        assert not session.run(None, {"x": np.ones(50_000, np.float32)})[0].any()
+    else:
+        assert not weights.load(tmp_path / name)["w"].any()

@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from sardonyx import _core, errors
 from sardonyx.errors import InvalidArgument
+from sardonyx.files import replacing
 from sardonyx.graph.build import Built, build, onnx_type, output_types
 from sardonyx.graph.opset import lower_versions
 from sardonyx.graph.tensor import Tensor
@@ -50,6 +51,7 @@ def export(
         The model.
 
     Raises:
+        Fail: the file cannot be written; one of that name is unchanged.
         InvalidArgument: names and tensors differ in number, or a name is used twice.
         NotImplemented: operators cannot be written in that opset; names all of them.
 
@@ -91,7 +93,7 @@ def _rewrite(model: ModelProto, opset: int | None, dynamic_batch: str | None) ->
 
 def _save(model: ModelProto, path: Path, external_data: bool) -> None:
     outside = external_data or model.ByteSize() > _INSIDE_LIMIT
-    data = path.with_name(path.name + ".data")
-    if outside:
-        data.unlink(missing_ok=True)  # the onnx package would append to it
-    onnx.save(model, path, save_as_external_data=outside, location=data.name, size_threshold=1024)
+    with replacing(path) as draft:
+        onnx.save(
+            model, draft / path.name, save_as_external_data=outside, location=f"{path.name}.data", size_threshold=1024
+        )
