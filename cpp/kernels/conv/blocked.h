@@ -58,8 +58,8 @@ void pack_blocked_filters(int64_t filters, int64_t channels, int64_t taps, int64
 template <typename T>
 void blocked_conv(const ConvShape& shape, BlockedMethod method, const void* x, const float* packed, const T* residual,
                   T* y, const Epilogue& epilogue, Isa isa = active_isa());
-// y takes the largest of each 2 x 2 of those results, [out / 2] of them, NaN where there is one. Of kernels that are not
-// pointwise, and not depthwise.
+// y takes the largest of each 2 x 2 of those results, [out / 2] of them, NaN where there is one. Of kernels that are
+// not pointwise, and not depthwise.
 void blocked_conv_maxima(const ConvShape& shape, BlockedMethod method, const float* x, const float* packed, float* y,
                          const Epilogue& epilogue, Isa isa = active_isa());
 
