@@ -23,7 +23,7 @@ constexpr int64_t kOwnBytes = 256 << 10, kProductBytes = 224 << 10, kSharedBytes
 constexpr double kReadCost = 15, kPackCost = 6, kTransformCost = 10, kGoodDeal = 0.8;
 // Tiles of 4 take more memory than tiles of 2 for weights that are kept (2.25 times, or 4.5 times where those of tiles
 // of 2 are bf16), which less than this part of their cost is worth.
-constexpr double kWorthMemory = 0.86;
+constexpr double kWorthMemory = 0.82;
 // Weights beyond this many bytes are not read anew for each thread's own tiles.
 constexpr int64_t kNearWeights = 4 << 20;
 
