@@ -1,7 +1,6 @@
 """`SessionOptions.precision`: how exact products in bf16 are, that types and bits stay as promised, and the options."""
 
 import copy
-import functools
 import math
 
 import numpy as np
@@ -10,6 +9,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import sardonyx as sx
+from tests.cpu import has_bf16_products
 
 BF16_ROUNDING = 2.0**-8  # the most that rounding to bf16 changes a number, relatively
 
@@ -262,14 +262,6 @@ def in_bf16(made: sx.InferenceSession) -> bool:
     return any("bf16" in kernel for kernel in kernels(made))
 
 
-@functools.cache
-def cpu_has_bf16() -> bool:
-    weights = {"w": np.ones((16, 16, 1, 1), np.float32)}
-    made = session(model([helper.make_node("Conv", ["x", "w"], ["y"])], {"x": [1, 16, 4, 4]}, ["y"], weights))
-    made.run(None, {"x": np.zeros((1, 16, 4, 4), np.float32)})
-    return in_bf16(made)
-
-
 @pytest.mark.parametrize(
     ("channels", "filters", "group", "kernel", "stride", "dilation", "pads"),
     [
@@ -306,7 +298,7 @@ def test_convolutions(
     rounding = 2.02 * BF16_ROUNDING + 2.0**-8 * 2.02 if in_bf16(made) else 0.0
     assert (np.abs(y - exact) <= magnitude * (rounding + 8 * (terms + 4) * 2.0**-24)).all()
     if group in (1, channels):
-        assert in_bf16(made) == cpu_has_bf16()
+        assert in_bf16(made) == has_bf16_products()
     assert np.array_equal(session(graph, threads=1).run(None, {"x": x[1:]})[0], y[1:])
     if not in_bf16(made):
         assert np.array_equal(session(graph, "f32").run(None, {"x": x})[0], y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from sardonyx import losses, nn, optim
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph import Executor, Tensor, gradients, placeholder, variable
+from tests.cpu import has_bf16_products
 
 ROUNDING = 2.0**-8  # the most that rounding to bf16 changes a number, relatively
 RNG = np.random.default_rng(11)
@@ -22,14 +24,15 @@ def normal(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-def has_bf16() -> bool:
+def multiplies_bf16() -> bool:
     """Whether a product of two values that change is computed in bf16 here."""
     x = placeholder("x", shape=(4, 8))
     executor = Executor([x @ variable(normal(8, 3), "w")], precision="bf16")
     return any("bf16" in row["kernel"] for row in executor.profile({x: normal(4, 8)}, runs=1))
 
 
-needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="the CPU has no bfloat16 products")
+def test_products_are_in_bf16_where_the_cpu_has_them() -> None:
+    assert multiplies_bf16() == has_bf16_products()
 
 
 def bound(magnitude: np.ndarray, terms: int) -> np.ndarray:
@@ -59,7 +62,7 @@ def test_gradients_of_products(form: str, rows: int, k: int, columns: int) -> No
         assert value.dtype == np.float32
         error = np.abs(value - left @ right)
         assert (error <= bound(np.abs(left) @ np.abs(right), left.shape[1])).all()
-        if has_bf16() and value.size > 100:
+        if has_bf16_products() and value.size > 100:
             assert error.max() > 1e-4 * np.abs(value).max()  # it was not computed in f32 after all
 
 
@@ -154,14 +157,14 @@ def test_other_cpus_compute_in_f32() -> None:
     program = """
 import numpy as np, sys
 sys.path.insert(0, sys.argv[1])
-import test_bf16 as tests
+from tests.graph import test_bf16 as tests
 for network in (tests.mlp, tests.cnn):
     assert tests.train(network, "bf16", epochs=1)[2] == tests.train(network, "f32", epochs=1)[2]
-assert not tests.has_bf16()
+assert not tests.multiplies_bf16()
 """
     for tier in ("avx512_vnni", "baseline"):
         environment = os.environ | {"SARDONYX_ISA": tier}
-        command = [sys.executable, "-c", program, os.path.dirname(__file__)]
+        command = [sys.executable, "-c", program, str(Path(__file__).parents[2])]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
