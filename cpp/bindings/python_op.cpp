@@ -73,8 +73,8 @@ void infer_types(const Functions& functions, InferContext& c) {
       if (c.has_shape(i)) known.insert(known.end(), c.shape(i).begin(), c.shape(i).end());
     }
     const py::list types = functions.infer.get()(inputs, attributes);
-    c.require(static_cast<int>(types.size()) >= c.outputs(), "its infer function tells of ", types.size(),
-              " outputs; the node has ", c.outputs());
+    SX_CHECK(c, static_cast<int>(types.size()) >= c.outputs(), "its infer function tells of ", types.size(),
+             " outputs; the node has ", c.outputs());
     for (int i = 0; i < c.outputs(); ++i) c.out(i, type_described(types[static_cast<size_t>(i)], known));
   } catch (py::error_already_set& error) {
     // A function that counts on a shape where none is known yet; it is called again when there is.
@@ -156,8 +156,8 @@ std::string described(const Type& type) {
 // The value that a function returned for output `i`, copied unless it is an array that nobody else can write to, which
 // only an array in a `fresh` tuple, or one of its own, can be.
 Datum result_of(const Run& run, int i, const Type& type, const py::handle& returned, bool fresh) {
-  run.require(!returned.is_none() || type.kind == Type::Kind::kOptional, "its function returned None for output ", i,
-              ", which was to be ", described(type));
+  SX_CHECK(run, !returned.is_none() || type.kind == Type::Kind::kOptional, "its function returned None for output ", i,
+           ", which was to be ", described(type));
   Datum datum;
   try {
     if (py::isinstance<py::array>(returned)) {
@@ -180,19 +180,19 @@ Datum result_of(const Run& run, int i, const Type& type, const py::handle& retur
     throw_python_error(error, join(label(run.node()), " its function returned a ", Py_TYPE(returned.ptr())->tp_name,
                                    " for output ", i, ", which cannot be made an array: "));
   }
-  run.require(is_of(datum, type) && (!type.is_tensor() || fits(datum.tensor.shape(), type.shape)),
-              "its function returned ", described(datum), " for output ", i, ", which was to be ", described(type));
+  SX_CHECK(run, is_of(datum, type) && (!type.is_tensor() || fits(datum.tensor.shape(), type.shape)),
+           "its function returned ", described(datum), " for output ", i, ", which was to be ", described(type));
   return datum;
 }
 
 void set_results(Run& run, const std::vector<Type>& types, const py::object& returned) {
   if (!PyTuple_Check(returned.ptr())) {
-    run.require(run.outputs() == 1, "its function returned one ", Py_TYPE(returned.ptr())->tp_name, "; a tuple of ",
-                run.outputs(), " outputs expected");
+    SX_CHECK(run, run.outputs() == 1, "its function returned one ", Py_TYPE(returned.ptr())->tp_name, "; a tuple of ",
+             run.outputs(), " outputs expected");
     return run.set(0, result_of(run, 0, types[0], returned, true));
   }
   const auto count = static_cast<int>(PyTuple_GET_SIZE(returned.ptr()));
-  run.require(count >= run.outputs(), "its function returned ", count, " outputs; ", run.outputs(), " expected");
+  SX_CHECK(run, count >= run.outputs(), "its function returned ", count, " outputs; ", run.outputs(), " expected");
   const bool fresh = Py_REFCNT(returned.ptr()) == 1;
   for (int i = 0; i < run.outputs(); ++i)
     if (run.wants(i))

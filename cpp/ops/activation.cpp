@@ -178,8 +178,8 @@ Kernel make_relu(Prepare& p) {
 
 Kernel make_gelu(Prepare& p) {
   const std::string& approximate = p.attr_string("approximate");
-  p.require(approximate == "none" || approximate == "tanh", "approximate is '", approximate,
-            "'; 'none' or 'tanh' expected");
+  SX_CHECK(p, approximate == "none" || approximate == "tanh", "approximate is '", approximate,
+           "'; 'none' or 'tanh' expected");
   return row_kernel(approximate == "tanh" ? kGeluTanh : kGelu, p);
 }
 
@@ -194,13 +194,13 @@ void upgrade_selu(UpgradeContext& c) {
 
 void infer_prelu(InferContext& c) {
   if (c.has_shape(0) && c.has_shape(1)) {
-    c.require(c.rank(1) <= c.rank(0), "slope ", c.type(1).str(), " has more dimensions than x ", c.type(0).str());
+    SX_CHECK(c, c.rank(1) <= c.rank(0), "slope ", c.type(1).str(), " has more dimensions than x ", c.type(0).str());
     const SymShape shape = broadcast(c, c.shape(0), c.shape(1));
     for (int i = 0; i < c.rank(0); ++i) {
       const Dim& x = c.shape(0)[static_cast<size_t>(i)];
       const Dim& y = shape[static_cast<size_t>(i)];
-      c.require(!x.known() || !y.known() || x == y, "slope ", c.type(1).str(), " does not broadcast to x ",
-                c.type(0).str());
+      SX_CHECK(c, !x.known() || !y.known() || x == y, "slope ", c.type(1).str(), " does not broadcast to x ",
+               c.type(0).str());
     }
   }
   c.out(0, c.type(0));
@@ -215,8 +215,8 @@ Kernel make_prelu(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
     const Broadcast plan = plan_broadcast(run, {&x.shape(), &run.in(1).shape()});
-    run.require(plan.shape == x.shape(), "slope of shape ", run.in(1).shape().str(), " does not broadcast to ",
-                x.shape().str());
+    SX_CHECK(run, plan.shape == x.shape(), "slope of shape ", run.in(1).shape().str(), " does not broadcast to ",
+             x.shape().str());
     Tensor& y = run.out(0, plan.shape);
     switch (x.dtype()) {
       case DType::kFloat32: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<float>);
@@ -288,8 +288,8 @@ void infer_clip(InferContext& c) {
   for (int i = 1; i <= 2; ++i) {
     if (c.rank(i) <= 0) continue;
     const Dim& extent = c.shape(i)[0];
-    c.require(c.rank(i) == 1 && (!extent.known() || extent == Dim(1)), i == 1 ? "min" : "max", " is ", c.type(i).str(),
-              "; a scalar expected");
+    SX_CHECK(c, c.rank(i) == 1 && (!extent.known() || extent == Dim(1)), i == 1 ? "min" : "max", " is ",
+             c.type(i).str(), "; a scalar expected");
   }
   same_as(0)(c);
   if (!c.facts(0).elements) return;
@@ -309,8 +309,8 @@ void infer_clip(InferContext& c) {
 
 const Tensor* bound(const Run& run, int i) {
   if (!run.has(i)) return nullptr;
-  run.require(run.in(i).size() == 1, i == 1 ? "min" : "max", " has the shape ", run.in(i).shape().str(),
-              "; a scalar expected");
+  SX_CHECK(run, run.in(i).size() == 1, i == 1 ? "min" : "max", " has the shape ", run.in(i).shape().str(),
+           "; a scalar expected");
   return &run.in(i);
 }
 
@@ -373,7 +373,7 @@ void infer_swiglu(InferContext& c) {
       const Dim& b = c.shape(1)[i];
       same = !a.known() || !b.known() || a == b;
     }
-    c.require(same, "A is ", c.type(0).str(), " and B is ", c.type(1).str(), "; equal shapes expected");
+    SX_CHECK(c, same, "A is ", c.type(0).str(), " and B is ", c.type(1).str(), "; equal shapes expected");
   }
   c.out(0, c.type(0));
 }
@@ -383,8 +383,8 @@ Kernel make_swiglu(Prepare& p) {
   return [alpha](Run& run) {
     const Tensor& a = run.in(0);
     const Tensor& b = run.in(1);
-    run.require(a.shape() == b.shape(), "A has the shape ", a.shape().str(), " and B ", b.shape().str(),
-                "; equal shapes expected");
+    SX_CHECK(run, a.shape() == b.shape(), "A has the shape ", a.shape().str(), " and B ", b.shape().str(),
+             "; equal shapes expected");
     Tensor& y = run.out(0, a.shape());
     parallel_for(a.size(), kElementGrain / 2, [&](int64_t begin, int64_t end) {
       if (a.dtype() == DType::kFloat64) {

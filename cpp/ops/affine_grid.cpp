@@ -77,7 +77,7 @@ Kernel make_affine_grid(Prepare& p) {
 void differentiate_affine_grid(GradientContext& c) {
   const DType dtype = c.grad().dtype();
   const int64_t axes = c.grad().rank() - 2;
-  c.require(axes == 2 || axes == 3, "has no gradient where the rank of its result is unknown");
+  SX_CHECK(c, axes == 2 || axes == 3, "has no gradient where the rank of its result is unknown");
   std::vector<double> identity(static_cast<size_t>(axes * (axes + 1)), 0.0);
   for (int64_t i = 0; i < axes; ++i) identity[static_cast<size_t>(i * (axes + 2))] = 1;
   const Expr theta = c.cast(c.constant(Tensor::of<double>(Shape{1, axes, axes + 1}, identity)), dtype);

@@ -63,8 +63,8 @@ Kernel make_arg(Prepare& p) {
     const int64_t n = x.dim(axis);
     const int64_t inner = x.shape().size(axis + 1, x.rank());
     Tensor& y = run.out(0, result_shape(x.shape(), axis, keepdims));
-    run.require(n > 0 || y.size() == 0, "axis ", axis, " of ", x.shape().str(),
-                " is empty: it has no greatest or least element");
+    SX_CHECK(run, n > 0 || y.size() == 0, "axis ", axis, " of ", x.shape().str(),
+             " is empty: it has no greatest or least element");
     if (y.size() == 0) return;
     auto compute = [&](const auto* data) {
       using T = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;

@@ -329,7 +329,7 @@ Expr seen_keys(GradientContext& c, const AttentionSpec& spec, const Expr& q, con
 Expr whole_mask(GradientContext& c, const Expr& k) {
   Expr mask = c.in(kMask);
   if (!mask) return mask;
-  c.require(mask.rank() >= 1, "has no gradient where the rank of its mask is unknown");
+  SX_CHECK(c, mask.rank() >= 1, "has no gradient where the rank of its mask is unknown");
   const Dim width = axis_of(mask, static_cast<size_t>(mask.rank()) - 1);
   if (width.known() && width == axis_of(k, 2)) return mask;
   const bool flags = mask.dtype() == DType::kBool;
@@ -342,8 +342,8 @@ Expr whole_mask(GradientContext& c, const Expr& k) {
 void differentiate_attention(GradientContext& c) {
   const AttentionSpec spec(c);
   const int rank = c.in(kQ).rank();
-  c.require(rank >= 0 && c.in(kK).rank() == rank && c.in(kV).rank() == rank,
-            "has no gradient where the ranks of its inputs are unknown");
+  SX_CHECK(c, rank >= 0 && c.in(kK).rank() == rank && c.in(kV).rank() == rank,
+           "has no gradient where the ranks of its inputs are unknown");
   const auto heads = [&](size_t i, int64_t count) { return rank == 3 ? by_head(c.in(i), count) : c.in(i); };
   AttentionExprs a;
   a.q = heads(kQ, spec.q_heads);

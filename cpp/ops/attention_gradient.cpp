@@ -21,14 +21,14 @@ Expr padding_scores(GradientContext& c, size_t mask, double filter, const Expr& 
   Expr open;
   if (given.rank() == 1) {
     const Dim lengths = axis_of(given, 0), batch = axis_of(q, 0);
-    c.require(lengths.known() && lengths == batch, "has no gradient where its mask is ", given.type().str(),
-              "; one known length for each image expected");
+    SX_CHECK(c, lengths.known() && lengths == batch, "has no gradient where its mask is ", given.type().str(),
+             "; one known length for each image expected");
     const Expr keys = c.unsqueeze(c.iota(c.extent(k, 2)), {0});
     open = c.op("Less", {keys, c.unsqueeze(c.cast(given, DType::kInt64), {1})});
     open = c.unsqueeze(open, {1, 2});
   } else {
-    c.require(given.rank() == 2 || given.rank() == 3, "has no gradient where its mask is ", given.type().str(),
-              "; [batch], [batch, keys] or [batch, rows, keys] expected");
+    SX_CHECK(c, given.rank() == 2 || given.rank() == 3, "has no gradient where its mask is ", given.type().str(),
+             "; [batch], [batch, keys] or [batch, rows, keys] expected");
     open = c.op("Greater", {given, c.scalar(0, given.dtype())});
     open = c.unsqueeze(open, given.rank() == 2 ? std::vector<int64_t>{1, 2} : std::vector<int64_t>{1});
   }

@@ -104,11 +104,11 @@ Kernel make_batch_norm(Prepare& p) {
   const bool training = p.attr_int("training_mode") != 0;
   return [=](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() >= 1, "x is a scalar; at least one dimension expected");
+    SX_CHECK(run, x.rank() >= 1, "x is a scalar; at least one dimension expected");
     const Extents e{x.dim(0), x.rank() > 1 ? x.dim(1) : 1, x.rank() > 2 ? x.shape().size(2, x.rank()) : 1};
     for (int i = 1; i <= 4; ++i)
-      run.require(run.in(i).size() == e.channels, "input ", i, " has the shape ", run.in(i).shape().str(), "; [",
-                  e.channels, "] expected for x of shape ", x.shape().str());
+      SX_CHECK(run, run.in(i).size() == e.channels, "input ", i, " has the shape ", run.in(i).shape().str(), "; [",
+               e.channels, "] expected for x of shape ", x.shape().str());
     const auto channels = static_cast<size_t>(e.channels);
     double* scale = static_cast<double*>(thread_scratch(ScratchSlot::kOperator, 4 * channels * sizeof(double)));
     double* bias = scale + channels;
@@ -150,19 +150,19 @@ Kernel make_batch_norm(Prepare& p) {
 void infer_batch_norm(InferContext& c) {
   std::optional<SymShape> statistics;
   if (c.has_shape(0)) {
-    c.require(c.rank(0) >= 1, "x is a scalar; at least one dimension expected");
+    SX_CHECK(c, c.rank(0) >= 1, "x is a scalar; at least one dimension expected");
     const Dim channels = c.rank(0) > 1 ? c.shape(0)[1] : Dim(1);
     statistics = SymShape{channels};
     for (int i = 1; i <= 4; ++i) {
       if (!c.has_shape(i)) continue;
       const bool fits = c.rank(i) == 1 && (!c.shape(i)[0].known() || !channels.known() || c.shape(i)[0] == channels);
-      c.require(fits, "input ", i, " is ", c.type(i).str(), "; [", channels.str(),
-                "] expected for x: ", c.type(0).str());
+      SX_CHECK(c, fits, "input ", i, " is ", c.type(i).str(), "; [", channels.str(),
+               "] expected for x: ", c.type(0).str());
     }
   }
   c.out(0, c.type(0));
-  c.require(c.attr_int("training_mode") != 0 || c.outputs() <= 1, "has ", c.outputs(),
-            " outputs; only training_mode=1 gives statistics");
+  SX_CHECK(c, c.attr_int("training_mode") != 0 || c.outputs() <= 1, "has ", c.outputs(),
+           " outputs; only training_mode=1 gives statistics");
   for (int i = 1; i < c.outputs(); ++i) c.out(i, c.dtype(3), statistics);
 }
 
@@ -244,9 +244,9 @@ std::pair<Expr, Expr> normalised(Emitter& e, const Expr& x, const Expr& mean, co
 // are inputs: dx = g s.
 void differentiate_batch_norm(GradientContext& c) {
   const Expr x = c.in(0);
-  c.require(x.rank() >= 2, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, x.rank() >= 2, "has no gradient where the rank of its input is unknown");
   const Expr dy = c.grad();
-  c.require(static_cast<bool>(dy), "has no gradient through its running mean and variance");
+  SX_CHECK(c, static_cast<bool>(dy), "has no gradient through its running mean and variance");
   const float epsilon = c.attr_float("epsilon");
   if (c.attr_int("training_mode") != 0) {
     const std::vector<Expr> grads =
@@ -302,8 +302,8 @@ Kernel make_training_gradient(Prepare& p) {
   return [epsilon](Run& run) {
     const Tensor &dy = run.in(0), &x = run.in(1);
     const Extents e{x.dim(0), x.dim(1), x.rank() > 2 ? x.shape().size(2, x.rank()) : 1};
-    run.require(dy.shape() == x.shape() && run.in(2).size() == e.channels, "the gradient is ", dy.shape().str(),
-                " and the scale ", run.in(2).shape().str(), " for data of shape ", x.shape().str());
+    SX_CHECK(run, dy.shape() == x.shape() && run.in(2).size() == e.channels, "the gradient is ", dy.shape().str(),
+             " and the scale ", run.in(2).shape().str(), " for data of shape ", x.shape().str());
     const auto channels = static_cast<size_t>(e.channels);
     double* scale = static_cast<double*>(thread_scratch(ScratchSlot::kOperator, 3 * channels * sizeof(double)));
     double *dscale = scale + channels, *dbias = dscale + channels;

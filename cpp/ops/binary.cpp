@@ -153,7 +153,7 @@ bool has_zero(const Tensor& x) {
 void require_divisors(const Run& run, const Tensor& b) {
   bool zero = false;
   with_unsigned(b.dtype(), [&](auto kind) { zero = has_zero<decltype(kind)>(b); });
-  run.require(!zero, "integer division by zero");
+  SX_CHECK(run, !zero, "integer division by zero");
 }
 
 // Loops of an operator over f32 (half types too), f64 and an integer type.
@@ -183,7 +183,7 @@ Kernel make_arithmetic(Prepare& p) {
 Kernel make_mod(Prepare& p) {
   const DType dtype = p.dtype(0);
   const int64_t fmod = p.attr_int("fmod");
-  p.require(fmod == 0 || fmod == 1, "fmod is ", fmod, "; 0 or 1 expected");
+  SX_CHECK(p, fmod == 0 || fmod == 1, "fmod is ", fmod, "; 0 or 1 expected");
   const BinaryLoop loop =
       fmod ? choose<FmodOf>(dtype, loop_of<float, FmodOf>, false) : choose<ModOf>(dtype, loop_of<float, ModOf>, false);
   return binary_kernel(loop, kElementGrain / 4, is_integer(dtype));
@@ -243,7 +243,8 @@ struct ShiftOf {
 
 Kernel make_bit_shift(Prepare& p) {
   const std::string& direction = p.attr_string("direction");
-  p.require(direction == "LEFT" || direction == "RIGHT", "direction is '", direction, "'; 'LEFT' or 'RIGHT' expected");
+  SX_CHECK(p, direction == "LEFT" || direction == "RIGHT", "direction is '", direction,
+           "'; 'LEFT' or 'RIGHT' expected");
   BinaryLoop loop = nullptr;
   with_integer(p.dtype(0), [&](auto zero) {
     using T = decltype(zero);

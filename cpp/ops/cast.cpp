@@ -223,7 +223,7 @@ double parse_number(const Run& run, const std::string& given) {
     const double magnitude = small ? 0.0 : std::numeric_limits<double>::infinity();
     return negative ? -magnitude : magnitude;
   }
-  run.require(whole && result.ec == std::errc(), "cannot read '", given, "' as a number");
+  SX_CHECK(run, whole && result.ec == std::errc(), "cannot read '", given, "' as a number");
   return value;
 }
 
@@ -347,21 +347,21 @@ CastOptions options_of(const Prepare& p) {
   CastOptions options;
   options.saturate = p.attr_int("saturate") != 0;
   const std::string& mode = p.attr_string("round_mode");
-  p.require(mode == "up" || mode == "down" || mode == "nearest", "round_mode is '", mode,
-            "'; 'up', 'down' or 'nearest' expected");
+  SX_CHECK(p, mode == "up" || mode == "down" || mode == "nearest", "round_mode is '", mode,
+           "'; 'up', 'down' or 'nearest' expected");
   options.round = mode == "up" ? RoundMode::kUp : mode == "down" ? RoundMode::kDown : RoundMode::kNearest;
   return options;
 }
 
 DType target(const NodeView& node) {
   const int64_t to = node.attr_int("to");
-  node.require(to > 0 && to < kDTypeCount, "attribute 'to' is ", to,
-               ", which is no element type that this version knows");
+  SX_CHECK(node, to > 0 && to < kDTypeCount, "attribute 'to' is ", to,
+           ", which is no element type that this version knows");
   return static_cast<DType>(to);
 }
 
 void infer_cast_to(InferContext& c, DType to) {
-  c.require(kCastTypes.has(to), "cannot cast to ", name_of(to), "; expected one of ", kCastTypes.str());
+  SX_CHECK(c, kCastTypes.has(to), "cannot cast to ", name_of(to), "; expected one of ", kCastTypes.str());
   c.out(0, to, c.type(0).shape);
   const DType from = c.dtype(0);
   const bool integers = (from == DType::kInt64 || from == DType::kInt32 || from == DType::kBool) &&
@@ -389,9 +389,9 @@ constexpr DTypeSet kBitTypes = kAllTypes - DType::kString;
 
 void infer_bit_cast(InferContext& c) {
   const DType to = target(c);
-  c.require(kBitTypes.has(to), "cannot cast bits to ", name_of(to));
-  c.require(file_bits(c.dtype(0)) == file_bits(to), "cannot cast the bits of ", name_of(c.dtype(0)), " to ",
-            name_of(to), "; a type of ", file_bits(c.dtype(0)), " bits expected");
+  SX_CHECK(c, kBitTypes.has(to), "cannot cast bits to ", name_of(to));
+  SX_CHECK(c, file_bits(c.dtype(0)) == file_bits(to), "cannot cast the bits of ", name_of(c.dtype(0)), " to ",
+           name_of(to), "; a type of ", file_bits(c.dtype(0)), " bits expected");
   c.out(0, to, c.type(0).shape);
 }
 

@@ -13,7 +13,7 @@ Kernel make_check_finite(Prepare&) {
   return [](Run& run) {
     const FloatIn x(run.in(0));
     for (int64_t i = 0; i < run.in(0).size(); ++i)
-      run.require(std::isfinite(x.data()[i]), "found ", x.data()[i], " where a finite number was expected");
+      SX_CHECK(run, std::isfinite(x.data()[i]), "found ", x.data()[i], " where a finite number was expected");
     run.set(0, run.in(1));
   };
 }

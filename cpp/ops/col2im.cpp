@@ -145,7 +145,7 @@ Kernel make_col2im(Prepare& p) {
 void differentiate_col2im(GradientContext& c) {
   Expr dy = c.grad();
   const int rank = dy.rank() - 2;
-  c.require(rank >= 1, "has no gradient where the rank of its result is unknown");
+  SX_CHECK(c, rank >= 1, "has no gradient where the rank of its result is unknown");
   const auto axes = static_cast<size_t>(rank);
   const auto strides = c.attr_or<std::vector<int64_t>>("strides", std::vector<int64_t>(axes, 1));
   const auto dilations = c.attr_or<std::vector<int64_t>>("dilations", std::vector<int64_t>(axes, 1));

@@ -25,8 +25,8 @@ Type join_types(const NodeView& node, const Type& a, const Type& b, const std::s
   if (b.kind == Type::Kind::kOptional && a.kind != Type::Kind::kOptional)
     return Type::optional(join_types(node, a, *b.element, what));
   const bool scalar_kinds = a.kind == b.kind && a.dtype == b.dtype && a.key == b.key;
-  node.require(scalar_kinds, what, " is ", a.str(), " in one place and ", b.str(),
-               " in another; both must have one type");
+  SX_CHECK(node, scalar_kinds, what, " is ", a.str(), " in one place and ", b.str(),
+           " in another; both must have one type");
   if (a.element) {
     Type joined = a;
     joined.element = std::make_shared<const Type>(join_types(node, *a.element, *b.element, what));
@@ -51,8 +51,8 @@ std::vector<Facts> infer_iterated(const InferContext& c, const std::string& attr
                                   size_t first, size_t first_output, size_t count) {
   for (int round = 0;; ++round) {
     std::vector<Facts> results = c.infer_body(attribute, inputs);
-    c.require(results.size() >= first_output + count, "its body gives ", results.size(), " outputs; at least ",
-              first_output + count, " expected");
+    SX_CHECK(c, results.size() >= first_output + count, "its body gives ", results.size(), " outputs; at least ",
+             first_output + count, " expected");
     bool stable = true;
     for (size_t i = 0; i < count; ++i) {
       Type& input = inputs[first + i].type;
@@ -152,8 +152,8 @@ Shape empty_shape(const Type& type, size_t skip) {
 }
 
 bool condition_of(const Run& run, const Datum& value, const char* what) {
-  run.require(value.kind == Datum::Kind::kTensor && value.tensor.dtype() == DType::kBool && value.tensor.size() == 1,
-              what, " must be one boolean");
+  SX_CHECK(run, value.kind == Datum::Kind::kTensor && value.tensor.dtype() == DType::kBool && value.tensor.size() == 1,
+           what, " must be one boolean");
   return *value.tensor.data<bool>();
 }
 

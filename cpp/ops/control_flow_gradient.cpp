@@ -185,8 +185,8 @@ class BackwardScan {
 };
 
 void require_tensor(const GradientContext& c, const Expr& value) {
-  c.require(value.type().is_tensor(), "has no gradient where it carries ", value.type().str(),
-            " from one iteration to the next: only tensors are kept for the way back");
+  SX_CHECK(c, value.type().is_tensor(), "has no gradient where it carries ", value.type().str(),
+           " from one iteration to the next: only tensors are kept for the way back");
 }
 
 }  // namespace
@@ -294,8 +294,8 @@ void differentiate_sequence_map(GradientContext& c) {
   }
   for (const Captured& item : items) request.xs.push_back(item.value);
   for (const Captured& value : shared) {
-    c.require(value.value.type().is_tensor(), "has no gradient by the captured ", value.value.type().str(),
-              "; only tensors can be summed over the items");
+    SX_CHECK(c, value.value.type().is_tensor(), "has no gradient by the captured ", value.value.type().str(),
+             "; only tensors can be summed over the items");
     request.xs.push_back(value.read < c.inputs() ? body.copied(value.read) : body.capture(value.value));
   }
   std::vector<Body> bodies;

@@ -279,7 +279,7 @@ void differentiate_conv_transpose(GradientContext& c) {
   if (c.wants(0)) c.give(0, gradient_op(c, kInputGradient, c.grad(), c.in(1), c.in(0)));
   if (c.wants(1)) c.give(1, gradient_op(c, kWeightGradient, c.in(0), c.grad(), c.in(1)));
   if (!c.wants(2)) return;
-  c.require(c.grad().rank() >= 2, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, c.grad().rank() >= 2, "has no gradient where the rank of its input is unknown");
   std::vector<int64_t> axes = {0};
   for (int i = 2; i < c.grad().rank(); ++i) axes.push_back(i);
   c.give(2, c.reduce_sum(c.grad(), axes, false));

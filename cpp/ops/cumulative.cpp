@@ -43,7 +43,7 @@ void cumulate(const T* x, int64_t outer, int64_t n, int64_t inner, T* y, Directi
 
 void infer_cumulative(InferContext& c) {
   if (const auto axis = c.integers(1); axis && c.has_shape(0)) {
-    c.require(axis->size() == 1, "axis has ", axis->size(), " elements; one expected");
+    SX_CHECK(c, axis->size() == 1, "axis has ", axis->size(), " elements; one expected");
     c.axis(axis->front(), c.rank(0));
   }
   c.out(0, c.type(0));
@@ -55,7 +55,7 @@ Kernel make_cumulative(Prepare& p) {
   const NodeView node(p.node());
   return [=](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(run.in(1).size() == 1, "axis has ", run.in(1).size(), " elements; one expected");
+    SX_CHECK(run, run.in(1).size() == 1, "axis has ", run.in(1).size(), " elements; one expected");
     const int axis = node.axis(run.in(1).scalar_as_int(), x.rank());
     const int64_t outer = x.shape().size(0, axis);
     const int64_t n = x.dim(axis);

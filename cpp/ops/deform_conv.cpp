@@ -172,7 +172,7 @@ void differentiate_deform_conv(GradientContext& c) {
   std::vector<int64_t> kernel = spec.window.kernel();
   const auto& w = c.in(kW).type().shape;
   if (kernel.empty() && w && (*w)[2].known() && (*w)[3].known()) kernel = {(*w)[2].value(), (*w)[3].value()};
-  c.require(kernel.size() == 2, "has no gradient where the size of its kernel is unknown");
+  SX_CHECK(c, kernel.size() == 2, "has no gradient where the size of its kernel is unknown");
   const int64_t rows = kernel[0], columns = kernel[1], taps = rows * columns;
   const Expr x = c.in(kX);
   const DType dtype = x.dtype();

@@ -70,7 +70,7 @@ Kernel make_det(Prepare&) {
 
 // dx = dy det(x) inverse(x)'
 void differentiate_det(GradientContext& c) {
-  c.require(c.in(0).rank() >= 2, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, c.in(0).rank() >= 2, "has no gradient where the rank of its input is unknown");
   const Expr factor = c.unsqueeze(c.grad() * c.out(), {-2, -1});
   c.give(0, factor * c.swap_last(c.op("Inverse", {c.in(0)}, {}, "com.microsoft")));
 }

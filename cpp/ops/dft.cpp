@@ -271,10 +271,10 @@ void axis_to_input(UpgradeContext& c) {
 
 // The axis, which must be known.
 int64_t known_axis(GradientContext& c) {
-  c.require(c.grad().rank() >= 2, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, c.grad().rank() >= 2, "has no gradient where the rank of its input is unknown");
   if (!c.in(2)) return c.grad().rank() - 2;
   const Tensor& given = c.in(2).facts().constant;
-  c.require(given.defined(), "has no gradient where its axis is computed; a constant expected");
+  SX_CHECK(c, given.defined(), "has no gradient where its axis is computed; a constant expected");
   return signal_axis(c, given.scalar_as_int(), c.grad().rank());
 }
 

@@ -34,15 +34,15 @@ std::vector<int64_t> DowngradeContext::integers_in(size_t i, const std::string& 
       numbers.push_back((*elements)[k].value());
     if (elements && numbers.size() == elements->size()) return numbers;
   }
-  require(known != nullptr,
-          join("computes '", node().op->input(i) ? node().op->input(i)->name : what, "', which is the attribute '",
-               what, "' before opset ", version_, ": make it a constant"));
+  SX_CHECK(*this, known != nullptr,
+           join("computes '", node().op->input(i) ? node().op->input(i)->name : what, "', which is the attribute '",
+                what, "' before opset ", version_, ": make it a constant"));
   return known->integers();
 }
 
 int DowngradeContext::rank_in(size_t i, const std::string& why) const {
   const int rank = has_in(i) ? graph().type(node().inputs[i]).rank() : -1;
-  require(rank >= 0, "reads a tensor of unknown rank, and " + why);
+  SX_CHECK(*this, rank >= 0, "reads a tensor of unknown rank, and " + why);
   return rank;
 }
 
@@ -136,7 +136,7 @@ DowngradeFn input_to_int(const std::string& attribute, size_t index) {
   return [attribute, index](DowngradeContext& c) {
     if (!c.has_in(index)) return;
     const std::vector<int64_t> values = c.integers_in(index, attribute);
-    c.require(values.size() == 1, "has a list where '" + attribute + "' is one number");
+    SX_CHECK(c, values.size() == 1, "has a list where '" + attribute + "' is one number");
     c.set(attribute, values[0]);
     c.keep_inputs(index);
   };
@@ -169,7 +169,7 @@ DowngradeFn drop_ones(const std::string& attribute) {
 }
 
 DowngradeFn blocked(const std::string& reason) {
-  return [reason](DowngradeContext& c) { c.block(reason); };
+  return [reason](DowngradeContext& c) { c.error(reason); };
 }
 
 }  // namespace sx

@@ -56,10 +56,8 @@ class DowngradeContext : public NodeView, public Emitter {
   void replace(const std::vector<Expr>& by);
   bool replaced() const { return replaced_; }
 
-  [[noreturn]] void block(const std::string& reason) const { throw Blocked{version_, reason}; }
-  void require(bool condition, const std::string& reason) const {
-    if (!condition) block(reason);
-  }
+  // The node stays as it is: `reason` says why it cannot be lowered.
+  [[noreturn]] void error(const std::string& reason) const { throw Blocked{version_, reason}; }
 
  private:
   Node& mine() { return graph().node(id_); }

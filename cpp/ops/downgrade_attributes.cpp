@@ -11,9 +11,9 @@ namespace {
 
 double number_in(const DowngradeContext& c, size_t i) {
   const Tensor* known = c.constant_in(i);
-  c.require(known != nullptr && known->size() == 1,
-            join("computes '", c.node().op->input(i)->name, "', which is an attribute before opset ", c.version(),
-                 ": make it a constant"));
+  SX_CHECK(c, known != nullptr && known->size() == 1,
+           join("computes '", c.node().op->input(i)->name, "', which is an attribute before opset ", c.version(),
+                ": make it a constant"));
   return known->scalar_as_double();
 }
 
@@ -48,11 +48,12 @@ void split_into_parts(DowngradeContext& c) {
       type.shape && place >= 0 && place < type.rank() ? (*type.shape)[static_cast<size_t>(place)] : Dim();
   const Dim share = ceil_div(extent, Dim(parts));
   if (extent == share * Dim(parts)) return;
-  c.require(extent.known(), join("cuts ", extent.str(), " elements into ", parts,
-                                 " parts that may be unequal, whose lengths older opsets want as numbers"));
+  SX_CHECK(c, extent.known(),
+           join("cuts ", extent.str(), " elements into ", parts,
+                " parts that may be unequal, whose lengths older opsets want as numbers"));
   std::vector<int64_t> lengths(static_cast<size_t>(parts), share.value());
   lengths.back() = extent.value() - share.value() * (parts - 1);
-  c.require(lengths.back() >= 0, "has more parts than elements");
+  SX_CHECK(c, lengths.back() >= 0, "has more parts than elements");
   c.set_in(1, c.ints(lengths));
 }
 
@@ -61,11 +62,11 @@ void pad_all_axes(DowngradeContext& c) {
   std::vector<int64_t> axes = c.integers_in(3, "axes");
   const std::vector<int64_t> pads = c.integers_in(1, "pads");
   const int rank = c.rank_in(0, "its pads are for some axes only, which began with opset 18");
-  c.require(pads.size() == 2 * axes.size(), "has pads that do not fit its axes");
+  SX_CHECK(c, pads.size() == 2 * axes.size(), "has pads that do not fit its axes");
   std::vector<int64_t> all(static_cast<size_t>(2 * rank), 0);
   for (size_t k = 0; k < axes.size(); ++k) {
     const auto axis = static_cast<size_t>(axes[k] < 0 ? axes[k] + rank : axes[k]);
-    c.require(axis < static_cast<size_t>(rank), "pads an axis that its data does not have");
+    SX_CHECK(c, axis < static_cast<size_t>(rank), "pads an axis that its data does not have");
     all[axis] = pads[k];
     all[axis + static_cast<size_t>(rank)] = pads[axes.size() + k];
   }
@@ -82,8 +83,8 @@ void pads_to_attributes(DowngradeContext& c) {
 void slice_to_attributes(DowngradeContext& c) {
   if (c.has_in(4)) {
     const std::vector<int64_t> steps = c.integers_in(4, "steps");
-    c.require(std::all_of(steps.begin(), steps.end(), [](int64_t step) { return step == 1; }),
-              "takes steps other than 1, which began with opset 10");
+    SX_CHECK(c, std::all_of(steps.begin(), steps.end(), [](int64_t step) { return step == 1; }),
+             "takes steps other than 1, which began with opset 10");
   }
   c.set("starts", c.integers_in(1, "starts"));
   c.set("ends", c.integers_in(2, "ends"));
@@ -113,7 +114,7 @@ void indices_from_front(DowngradeContext& c) {
   const Type& type = c.in(0).type();
   const auto axis = static_cast<size_t>(c.attr_int("axis"));
   const Dim extent = type.shape && axis < type.shape->size() ? (*type.shape)[axis] : Dim();
-  c.require(extent.known(), "counts indices from the back of an axis of unknown extent, which began with opset 11");
+  SX_CHECK(c, extent.known(), "counts indices from the back of an axis of unknown extent, which began with opset 11");
   for (int64_t& index : indices) index += index < 0 ? extent.value() : 0;
   c.set_in(1, c.cast(c.constant(Tensor::of<int64_t>(known->shape(), indices)), known->dtype()));
 }
@@ -138,7 +139,7 @@ void clip_to_attributes(DowngradeContext& c) {
 void topk_of_largest(DowngradeContext& c) {
   c.drop("sorted");
   if (c.attr_int("largest") != 0) return c.drop("largest");
-  c.require(is_float(c.in(0).dtype()), "asks for the smallest of integers, which began with opset 11");
+  SX_CHECK(c, is_float(c.in(0).dtype()), "asks for the smallest of integers, which began with opset 11");
   Attributes attributes{{"axis", c.attr_int("axis")}};
   const std::vector<Expr> found = c.ops(2, "TopK", {-c.in(0), c.in(1)}, attributes);
   c.replace({-found[0], found[1]});
@@ -147,8 +148,8 @@ void topk_of_largest(DowngradeContext& c) {
 // Inference only: before opset 12 nothing said that a node trains.
 void dropout_to_attribute(DowngradeContext& c) {
   const Tensor* training = c.constant_in(2);
-  c.require(!c.has_in(2) || (training != nullptr && training->size() == 1 && !training->data<bool>()[0]),
-            "may drop elements (training_mode), which began with opset 12: export the model for inference");
+  SX_CHECK(c, !c.has_in(2) || (training != nullptr && training->size() == 1 && !training->data<bool>()[0]),
+           "may drop elements (training_mode), which began with opset 12: export the model for inference");
   if (c.constant_in(1) != nullptr) c.set("ratio", static_cast<float>(number_in(c, 1)));
   c.drop("seed");
   c.keep_inputs(1);
@@ -188,12 +189,12 @@ void reshape_without_zeros(DowngradeContext& c) {
     known = true;
     for (const Dim& extent : *target.elements) zero = zero || extent == Dim(0), known = known && !extent.unknown();
   }
-  c.require(known && !zero, "may reshape to an extent of 0 (allowzero), which began with opset 14");
+  SX_CHECK(c, known && !zero, "may reshape to an extent of 0 (allowzero), which began with opset 14");
   c.drop("allowzero");
 }
 
 void cast_like(DowngradeContext& c) {
-  c.require(c.in(1).dtype() != DType::kUndefined, "casts to a type that is not known");
+  SX_CHECK(c, c.in(1).dtype() != DType::kUndefined, "casts to a type that is not known");
   Attributes attributes{{"to", static_cast<int64_t>(c.in(1).dtype())}};
   for (const char* name : {"saturate", "round_mode"})
     if (c.has(name)) attributes[name] = c.node().attributes.at(name);
@@ -221,24 +222,24 @@ void fill_by_expand(DowngradeContext& c) {
 }
 
 void roi_from_corner(DowngradeContext& c) {
-  c.require(c.attr_string("coordinate_transformation_mode") == "output_half_pixel",
-            "shifts its boxes by half a pixel (coordinate_transformation_mode), which began with opset 16");
+  SX_CHECK(c, c.attr_string("coordinate_transformation_mode") == "output_half_pixel",
+           "shifts its boxes by half a pixel (coordinate_transformation_mode), which began with opset 16");
   c.drop("coordinate_transformation_mode");
 }
 
 void grid_modes(DowngradeContext& c) {
   const std::string mode = c.attr_string("mode");
   c.set("mode", mode == "linear" ? std::string("bilinear") : mode == "cubic" ? std::string("bicubic") : mode);
-  c.require(c.in(0).rank() == 4, "samples a tensor that has not 4 axes for sure; others began with opset 20");
+  SX_CHECK(c, c.in(0).rank() == 4, "samples a tensor that has not 4 axes for sure; others began with opset 20");
 }
 
 void dft_axis(DowngradeContext& c) {
-  c.require(c.attr_int("inverse") == 0 || c.attr_int("onesided") == 0,
-            "inverts a one-sided transform, which began with opset 20");
+  SX_CHECK(c, c.attr_int("inverse") == 0 || c.attr_int("onesided") == 0,
+           "inverts a one-sided transform, which began with opset 20");
   int64_t axis = -2;
   if (c.has_in(2)) {
     const std::vector<int64_t> given = c.integers_in(2, "axis");
-    c.require(given.size() == 1, "has several axes");
+    SX_CHECK(c, given.size() == 1, "has several axes");
     axis = given[0];
   }
   if (axis < 0) axis += c.rank_in(0, "counts its axis from the back");
@@ -275,7 +276,8 @@ void without_broadcast(DowngradeContext& c) {
     for (size_t i = 1; i < count; ++i) sum = sum + c.in(i);
     return c.replace({op == "Mean" ? sum / static_cast<double>(count) : sum});
   }
-  c.require(shape.has_value(), "broadcasts inputs of shapes that are not known, which " + op + " does from opset 8 on");
+  SX_CHECK(c, shape.has_value(),
+           "broadcasts inputs of shapes that are not known, which " + op + " does from opset 8 on");
   for (size_t i = 0; i < count; ++i) c.set_in(i, c.op("Expand", {c.in(i), c.ints(shape->vector())}));
 }
 
@@ -283,7 +285,7 @@ void without_broadcast(DowngradeContext& c) {
 void expand_by_tile(DowngradeContext& c) {
   const auto from = c.in(0).type().concrete_shape();
   const auto to = c.out_type().concrete_shape();
-  c.require(from && to, "expands to a shape that is not known, which began with opset 8");
+  SX_CHECK(c, from && to, "expands to a shape that is not known, which began with opset 8");
   std::vector<int64_t> aligned(static_cast<size_t>(to->rank() - from->rank()), 1), repeats;
   for (int64_t extent : from->vector()) aligned.push_back(extent);
   for (int i = 0; i < to->rank(); ++i) repeats.push_back(aligned[static_cast<size_t>(i)] == (*to)[i] ? 1 : (*to)[i]);
@@ -298,7 +300,7 @@ void flatten_by_reshape(DowngradeContext& c) {
   if (axis < 0) axis += c.rank_in(0, "counts its axis from the back");
   if (axis <= 1) return c.replace({c.op("Reshape", {c.in(0), c.ints({axis == 0 ? 1 : 0, -1})})});
   const auto& shape = c.out_type().shape;
-  c.require(shape && (*shape)[0].known(), "flattens elements that are no floats into unknown extents");
+  SX_CHECK(c, shape && (*shape)[0].known(), "flattens elements that are no floats into unknown extents");
   c.replace({c.op("Reshape", {c.in(0), c.ints({(*shape)[0].value(), -1})})});
 }
 

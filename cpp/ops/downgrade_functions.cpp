@@ -23,8 +23,8 @@ Expr is_number(const Expr& x) { return any(less(x, number(x, kInfinity)), greate
 
 // The floating-point type of a node's input; of others, older versions cannot compute at all.
 void need_float(const DowngradeContext& c, DType dtype) {
-  c.require((kFloats - DType::kBFloat16).has(dtype), join("works on ", name_of(dtype), ", which ", c.node().op->name(),
-                                                          " does from opset ", c.version(), " on"));
+  SX_CHECK(c, (kFloats - DType::kBFloat16).has(dtype),
+           join("works on ", name_of(dtype), ", which ", c.node().op->name(), " does from opset ", c.version(), " on"));
 }
 
 void mish(DowngradeContext& c) { c.replace({c.in(0) * call("Tanh", call("Softplus", c.in(0)))}); }
@@ -60,7 +60,7 @@ void thresholded_relu(DowngradeContext& c) {
   c.replace({c.where(greater(x, number(x, c.attr_float("alpha"))), x, number(x, 0))});
 }
 
-void shrink(DowngradeContext& c) { c.block("selects elements, which needs Where, of opset 9"); }
+void shrink(DowngradeContext& c) { c.error("selects elements, which needs Where, of opset 9"); }
 
 void or_equal(DowngradeContext& c) {
   const char* strict = c.node().op->name() == "GreaterOrEqual" ? "Greater" : "Less";
@@ -166,8 +166,8 @@ void matmul_of_integers(DowngradeContext& c) {
   if (!is_integer(c.in(0).dtype())) return;
   const int ra = c.rank_in(0, "multiplies integers, which MatMul does from opset 9 on");
   const int rb = c.rank_in(1, "multiplies integers, which MatMul does from opset 9 on");
-  c.require(ra >= 2 && rb >= 2 && (DType::kInt32 | DType::kInt64).has(c.in(0).dtype()),
-            "multiplies integers, which MatMul does from opset 9 on");
+  SX_CHECK(c, ra >= 2 && rb >= 2 && (DType::kInt32 | DType::kInt64).has(c.in(0).dtype()),
+           "multiplies integers, which MatMul does from opset 9 on");
   const Expr product = c.unsqueeze(c.in(0), {ra}) * c.unsqueeze(c.in(1), {rb - 2});
   c.replace({c.reduce_sum(product, {std::max(ra, rb) - 1}, false)});
 }
@@ -194,8 +194,8 @@ void shift_of_signed(DowngradeContext& c) {
 // Casts between integers of one size keep their bits.
 void bit_cast(DowngradeContext& c) {
   const DType from = c.in(0).dtype(), to = c.out_type().dtype;
-  c.require(from == to || (kIntegers.has(from) && kIntegers.has(to)),
-            join("reads the bits of ", name_of(from), " as ", name_of(to), ", which began with opset 26"));
+  SX_CHECK(c, from == to || (kIntegers.has(from) && kIntegers.has(to)),
+           join("reads the bits of ", name_of(from), " as ", name_of(to), ", which began with opset 26"));
   c.replace({c.cast(c.in(0), to)});
 }
 
@@ -210,7 +210,7 @@ void bernoulli(DowngradeContext& c) {
 void range_in_f32(DowngradeContext& c) {
   const DType dtype = c.in(0).dtype();
   if (!kHalfFloats.has(dtype)) return;
-  c.require(c.attr_int("stash_type") == 1, "counts in the type of its results (stash_type), from opset 27 on");
+  SX_CHECK(c, c.attr_int("stash_type") == 1, "counts in the type of its results (stash_type), from opset 27 on");
   const auto wide = [&](size_t i) { return c.cast(c.in(i), DType::kFloat32); };
   c.replace({c.cast(c.op("Range", {wide(0), wide(1), wide(2)}), dtype)});
 }
@@ -222,7 +222,7 @@ void window(DowngradeContext& c) {
   const double a2 = op == "BlackmanWindow" ? 0.08 : 0;
   const DType dtype = c.out_type().dtype;
   const DType inner = dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-  c.require(is_float(dtype), "gives a window of integers, which began with opset 17");
+  SX_CHECK(c, is_float(dtype), "gives a window of integers, which began with opset 17");
   const Expr size = c.cast(c.in(0), inner);
   const Expr n = c.attr_int("periodic") != 0 ? size : size - 1.0;
   const Expr k = c.op("Range", {c.scalar(0, inner), size, c.scalar(1, inner)});

@@ -33,7 +33,7 @@ Expr positions(DowngradeContext& c, const Expr& x, int axis) {
 void trilu(DowngradeContext& c) {
   const Expr x = c.in(0);
   const int rank = c.rank_in(0, "it keeps a triangle of it");
-  c.require(rank >= 2, "keeps a triangle of less than a matrix");
+  SX_CHECK(c, rank >= 2, "keeps a triangle of less than a matrix");
   Expr rows = c.unsqueeze(positions(c, x, rank - 2), {1});
   if (c.has_in(1)) rows = rows + c.in(1);
   const Expr columns = c.unsqueeze(positions(c, x, rank - 1), {0});
@@ -74,7 +74,7 @@ void scan_by(DowngradeContext& c, const char* combine, double start) {
   const Expr x = c.in(0);
   const int rank = c.rank_in(0, "it runs along an axis");
   const std::vector<int64_t> given = c.integers_in(1, "axis");
-  c.require(given.size() == 1 && rank >= 1, "has several axes, or none");
+  SX_CHECK(c, given.size() == 1 && rank >= 1, "has several axes, or none");
   const int64_t axis = given[0] < 0 ? given[0] + rank : given[0];
   std::vector<int64_t> others;
   for (int i = 0; i < rank; ++i)
@@ -102,8 +102,8 @@ void running_product(DowngradeContext& c) { scan_by(c, "Mul", 1); }
 // Reductions came with 16 and 18.
 void scatter_plainly(DowngradeContext& c) {
   const std::string reduction = c.attr_string("reduction");
-  c.require(reduction == "none" || (c.version() == 18 && (reduction == "add" || reduction == "mul")),
-            join("reduces with '", reduction, "', which began with opset ", c.version()));
+  SX_CHECK(c, reduction == "none" || (c.version() == 18 && (reduction == "add" || reduction == "mul")),
+           join("reduces with '", reduction, "', which began with opset ", c.version()));
   if (reduction == "none") c.drop("reduction");
 }
 
@@ -113,8 +113,8 @@ void crd_space_to_depth(DowngradeContext& c) {
   if (c.attr_string("mode") == "DCR") return c.drop("mode");
   const auto shape = c.in(0).type().shape;
   const int64_t b = c.attr_int("blocksize");
-  c.require(shape && shape->size() == 4 && (*shape)[1].known() && (*shape)[2].known() && (*shape)[3].known(),
-            "orders columns and rows behind channels (mode CRD) in unknown extents, from opset 28 on");
+  SX_CHECK(c, shape && shape->size() == 4 && (*shape)[1].known() && (*shape)[2].known() && (*shape)[3].known(),
+           "orders columns and rows behind channels (mode CRD) in unknown extents, from opset 28 on");
   const int64_t channels = (*shape)[1].value(), h = (*shape)[2].value() / b, w = (*shape)[3].value() / b;
   const Expr blocks = c.op("Reshape", {c.in(0), c.ints({0, channels, h, b, w, b})});
   const Expr turned = c.transpose(blocks, {0, 1, 3, 5, 2, 4});
@@ -123,12 +123,12 @@ void crd_space_to_depth(DowngradeContext& c) {
 
 void center_crop_pad(DowngradeContext& c) {
   const auto from = c.in(0).type().concrete_shape();
-  c.require(from.has_value(), "crops or pads extents that are not known, which began with opset 18");
+  SX_CHECK(c, from.has_value(), "crops or pads extents that are not known, which began with opset 18");
   std::vector<int64_t> axes, sizes = c.integers_in(1, "shape");
   if (c.has("axes")) axes = c.attr_ints("axes");
   else
     for (int i = 0; i < from->rank(); ++i) axes.push_back(i);
-  c.require(axes.size() == sizes.size(), "has a shape that does not fit its axes");
+  SX_CHECK(c, axes.size() == sizes.size(), "has a shape that does not fit its axes");
   std::vector<int64_t> starts, ends, cut, pads(static_cast<size_t>(2 * from->rank()), 0);
   for (size_t k = 0; k < axes.size(); ++k) {
     const int64_t axis = axes[k] < 0 ? axes[k] + from->rank() : axes[k];
@@ -156,7 +156,7 @@ struct Equation {
 Equation equation_of(const DowngradeContext& c) {
   std::string text = c.attr_string("equation");
   text.erase(std::remove(text.begin(), text.end(), ' '), text.end());
-  c.require(text.find('.') == std::string::npos, "has an equation with '...', and Einsum began with opset 12");
+  SX_CHECK(c, text.find('.') == std::string::npos, "has an equation with '...', and Einsum began with opset 12");
   Equation result;
   const size_t arrow = text.find("->");
   std::string left = text.substr(0, arrow);
@@ -175,8 +175,8 @@ Equation equation_of(const DowngradeContext& c) {
       if (times == 1) result.output += letter;
   }
   for (const std::string& input : result.inputs)
-    c.require(std::set<char>(input.begin(), input.end()).size() == input.size(),
-              "takes a diagonal, and Einsum began with opset 12");
+    SX_CHECK(c, std::set<char>(input.begin(), input.end()).size() == input.size(),
+             "takes a diagonal, and Einsum began with opset 12");
   return result;
 }
 
@@ -189,7 +189,7 @@ void einsum(DowngradeContext& c) {
     return c.replace({c.cast(c.op("Einsum", wide, c.node().attributes), c.in(0).dtype())});
   }
   const Equation e = equation_of(c);
-  c.require(e.inputs.size() == c.node().inputs.size(), "has an equation that does not fit its inputs");
+  SX_CHECK(c, e.inputs.size() == c.node().inputs.size(), "has an equation that does not fit its inputs");
   const auto has = [](const std::string& letters, char letter) { return letters.find(letter) != std::string::npos; };
   std::string summed;
   for (const std::string& input : e.inputs)

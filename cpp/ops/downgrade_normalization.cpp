@@ -104,7 +104,7 @@ void batch_norm_of_one_type(DowngradeContext& c) {
 void batch_norm_in_training(DowngradeContext& c) {
   if (c.attr_int("training_mode") == 0) return c.drop("training_mode"), batch_norm_of_one_type(c);
   const int rank = c.rank_in(0, "it takes statistics of the batch (training_mode)");
-  c.require(rank >= 2, "normalizes a tensor without channels");
+  SX_CHECK(c, rank >= 2, "normalizes a tensor without channels");
   std::vector<int64_t> axes = axes_from(2, rank);
   axes.insert(axes.begin(), 0);
   const std::vector<int64_t> behind = axes_from(1, rank - 1);
@@ -132,7 +132,7 @@ void softmax_of_flattened(DowngradeContext& c) {
   const int64_t given = c.attr_int("axis");
   const int rank = c.in(0).rank();
   if (rank < 0) {
-    c.require(given == -1 && c.target() >= 11, "normalizes along an axis of a tensor of unknown rank");
+    SX_CHECK(c, given == -1 && c.target() >= 11, "normalizes along an axis of a tensor of unknown rank");
     return c.set("axis", given);
   }
   if (rank == 0)

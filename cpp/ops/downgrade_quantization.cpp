@@ -9,7 +9,7 @@ namespace {
 // What a scale (and zero point) of one axis or of blocks is multiplied as: it broadcasts over x.
 Expr aligned(DowngradeContext& c, const Expr& parameter, bool blocks) {
   const int own = parameter.rank();
-  c.require(own >= 0, "has a scale of unknown rank");
+  SX_CHECK(c, own >= 0, "has a scale of unknown rank");
   if (own == 0 || (!blocks && parameter.type().shape && (*parameter.type().shape)[0] == Dim(1) && own == 1))
     return own == 0 ? parameter : c.op("Reshape", {parameter, c.ints({})});
   const int rank = c.rank_in(0, "it is quantized along an axis");
@@ -24,7 +24,7 @@ Expr aligned(DowngradeContext& c, const Expr& parameter, bool blocks) {
   const int64_t size = c.attr_int("block_size");
   const auto shape = parameter.type().concrete_shape();
   const auto whole = c.in(0).type().concrete_shape();
-  c.require(shape && whole, "is quantized in blocks of unknown extents, which began with opset 21");
+  SX_CHECK(c, shape && whole, "is quantized in blocks of unknown extents, which began with opset 21");
   std::vector<int64_t> repeated = shape->vector(), flat = shape->vector();
   repeated.insert(repeated.begin() + axis + 1, size);
   flat[static_cast<size_t>(axis)] *= size;
@@ -60,7 +60,7 @@ void quantize_by_arithmetic(DowngradeContext& c) {
   const bool blocks = c.attr_int("block_size") != 0;
   const DType to = c.out_type().dtype;
   const auto [low, high] = limits_of(to);
-  c.require(is_float(c.in(1).dtype()) && is_float(c.in(0).dtype()), "has a scale of integers, from opset 23 on");
+  SX_CHECK(c, is_float(c.in(1).dtype()) && is_float(c.in(0).dtype()), "has a scale of integers, from opset 23 on");
   const Expr x = c.cast(c.in(0), DType::kFloat32);
   Expr y = c.op("Round", {x / aligned(c, c.cast(c.in(1), DType::kFloat32), blocks)});
   if (c.has_in(2)) y = y + aligned(c, c.cast(c.in(2), DType::kFloat32), blocks);
@@ -100,7 +100,7 @@ void quantize_before_23(DowngradeContext& c) {
   const DType x = c.in(0).dtype(), scale = c.in(1).dtype();
   if (c.has("precision")) {
     const int64_t precision = c.attr_int("precision");
-    c.require(precision == 0 || precision == static_cast<int64_t>(x), "states a precision, from opset 23 on");
+    SX_CHECK(c, precision == 0 || precision == static_cast<int64_t>(x), "states a precision, from opset 23 on");
     c.drop("precision");
   }
   if (c.target() >= 21 && scale != x && is_float(scale) && is_float(x)) return quantize_by_arithmetic(c);

@@ -21,13 +21,13 @@ Expr floats(DowngradeContext& c, const std::vector<float>& values) {
 
 // Every axis is named by its place before 18, and shapes are reached by stretching.
 void resize_all_axes(DowngradeContext& c) {
-  c.require(c.attr_int("antialias") == 0, "smooths while it shrinks (antialias), which began with opset 18");
+  SX_CHECK(c, c.attr_int("antialias") == 0, "smooths while it shrinks (antialias), which began with opset 18");
   c.drop("antialias");
   const auto from = c.in(kX).type().concrete_shape();
   if (c.attr_string("keep_aspect_ratio_policy") != "stretch" && c.has_in(kSizes)) {
     const auto to = c.out_type().concrete_shape();
-    c.require(from && to, "keeps the aspect ratio of extents that are not known, which began with opset 18");
-    c.block("keeps the aspect ratio (keep_aspect_ratio_policy), which began with opset 18");
+    SX_CHECK(c, from && to, "keeps the aspect ratio of extents that are not known, which began with opset 18");
+    c.error("keeps the aspect ratio (keep_aspect_ratio_policy), which began with opset 18");
   }
   c.drop("keep_aspect_ratio_policy");
   if (!c.has("axes")) return;
@@ -47,13 +47,13 @@ void resize_all_axes(DowngradeContext& c) {
   const std::vector<float> ones(static_cast<size_t>(rank), 1.0f);
   if (c.has_in(kScales)) c.set_in(kScales, spread(kScales, floats(c, ones), 0));
   if (c.has_in(kSizes)) c.set_in(kSizes, spread(kSizes, c.shape(c.in(kX)), 0));
-  c.require(c.attr_string("coordinate_transformation_mode") != "tf_crop_and_resize",
-            "crops some axes (roi with axes), which began with opset 18");
+  SX_CHECK(c, c.attr_string("coordinate_transformation_mode") != "tf_crop_and_resize",
+           "crops some axes (roi with axes), which began with opset 18");
 }
 
 void resize_by_known_coordinates(DowngradeContext& c) {
-  c.require(c.attr_string("coordinate_transformation_mode") != "half_pixel_symmetric",
-            "places pixels by half_pixel_symmetric, which began with opset 19");
+  SX_CHECK(c, c.attr_string("coordinate_transformation_mode") != "half_pixel_symmetric",
+           "places pixels by half_pixel_symmetric, which began with opset 19");
 }
 
 // Before 13, inputs that are not used are empty tensors.
@@ -66,16 +66,17 @@ void resize_with_all_inputs(DowngradeContext& c) {
 void resize_from_corner(DowngradeContext& c) {
   const std::string mode = c.attr_string("mode"), where = c.attr_string("coordinate_transformation_mode");
   const std::string rounding = c.attr_string("nearest_mode");
-  c.require(mode != "cubic", "interpolates by cubes, which began with opset 11");
+  SX_CHECK(c, mode != "cubic", "interpolates by cubes, which began with opset 11");
   if (c.has_in(kSizes)) {
     const auto from = c.in(kX).type().concrete_shape();
     const auto to = c.out_type().concrete_shape();
-    c.require(from && to, "resizes to sizes, which began with opset 11; the scales are not known");
+    SX_CHECK(c, from && to, "resizes to sizes, which began with opset 11; the scales are not known");
     std::vector<float> scales;
     for (int i = 0; i < to->rank(); ++i) {
       const auto scale = static_cast<float>((*to)[i]) / static_cast<float>((*from)[i]);
-      c.require((*from)[i] > 0 && static_cast<int64_t>(std::floor(scale * static_cast<float>((*from)[i]))) == (*to)[i],
-                "resizes to sizes, which began with opset 11; no scale gives them");
+      SX_CHECK(c,
+               (*from)[i] > 0 && static_cast<int64_t>(std::floor(scale * static_cast<float>((*from)[i]))) == (*to)[i],
+               "resizes to sizes, which began with opset 11; no scale gives them");
       scales.push_back(scale);
     }
     c.set_in(kScales, floats(c, scales));
@@ -92,11 +93,12 @@ void resize_from_corner(DowngradeContext& c) {
     // Where every pixel becomes a whole number of pixels, centres fall on the pixel that they come from.
     const bool centre = whole && (where == "half_pixel" || where == "pytorch_half_pixel") &&
                         (rounding == "round_prefer_floor" || rounding == "round_prefer_ceil");
-    c.require(corner || centre, join("takes the nearest pixel by ", where, " and ", rounding,
-                                     ", of which opsets before 11 know asymmetric and floor, for known scales"));
+    SX_CHECK(c, corner || centre,
+             join("takes the nearest pixel by ", where, " and ", rounding,
+                  ", of which opsets before 11 know asymmetric and floor, for known scales"));
   } else {
-    c.require(where == "asymmetric" || (!shrinks && !grows),
-              "interpolates by " + where + "; opsets before 11 know asymmetric only");
+    SX_CHECK(c, where == "asymmetric" || (!shrinks && !grows),
+             "interpolates by " + where + "; opsets before 11 know asymmetric only");
   }
   for (const char* name :
        {"coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "extrapolation_value"})
@@ -111,14 +113,14 @@ void resize_as_upsample(DowngradeContext& c) {
     return known == nullptr ? std::vector<float>()
                             : std::vector<float>(known->data<float>(), known->data<float>() + known->size());
   }();
-  c.require(!scales.empty() && std::all_of(scales.begin(), scales.end(), [](float s) { return s >= 1; }),
-            "shrinks, or may, which began with opset 10");
+  SX_CHECK(c, !scales.empty() && std::all_of(scales.begin(), scales.end(), [](float s) { return s >= 1; }),
+           "shrinks, or may, which began with opset 10");
   c.become("Upsample");
 }
 
 void scales_to_attribute(DowngradeContext& c) {
   const Tensor* known = c.constant_in(1);
-  c.require(known != nullptr, "computes 'scales', which is an attribute before opset 9: make it a constant");
+  SX_CHECK(c, known != nullptr, "computes 'scales', which is an attribute before opset 9: make it a constant");
   c.set("scales", std::vector<float>(known->data<float>(), known->data<float>() + known->size()));
   c.keep_inputs(1);
 }

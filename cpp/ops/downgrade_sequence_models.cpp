@@ -46,11 +46,11 @@ void attention(DowngradeContext& c) {
     if (packed) return c.attr_or<int64_t>(attribute, 0);
     const auto& shape = c.in(i).type().shape;
     const Dim heads = shape && shape->size() == 4 ? (*shape)[1] : Dim();
-    c.require(heads.known(), "has an unknown number of heads, and Attention began with opset 23");
+    SX_CHECK(c, heads.known(), "has an unknown number of heads, and Attention began with opset 23");
     return heads.value();
   };
   const int64_t q_heads = heads_of(kQ, "q_num_heads"), kv_heads = heads_of(kK, "kv_num_heads");
-  c.require(q_heads > 0 && kv_heads > 0 && q_heads % kv_heads == 0, "has heads that do not fit");
+  SX_CHECK(c, q_heads > 0 && kv_heads > 0 && q_heads % kv_heads == 0, "has heads that do not fit");
   const DType dtype = c.in(kQ).dtype();
   // Products of halves are summed in f32, and so they stay up to the end.
   const DType inner = dtype == DType::kFloat64 ? dtype : DType::kFloat32;
@@ -67,7 +67,7 @@ void attention(DowngradeContext& c) {
   double scale = c.attr_or<float>("scale", 0.0f);
   if (!c.has("scale")) {
     const Dim size = q_shape ? q_shape->back() : Dim();
-    c.require(size.known(), "has heads of unknown size, and Attention began with opset 23");
+    SX_CHECK(c, size.known(), "has heads of unknown size, and Attention began with opset 23");
     scale = 1 / std::sqrt(static_cast<double>(size.value()));
   }
   q = c.cast(q, inner) * std::sqrt(scale);
@@ -94,9 +94,10 @@ void attention(DowngradeContext& c) {
     const Expr mask = c.in(kMask);
     const auto& shape = mask.type().shape;
     const Type& total = scores.type();
-    c.require(shape && total.shape &&
-                  (shape->back() == total.shape->back() || !shape->back().known() || !total.shape->back().known()),
-              "has a mask that is shorter than the keys, and Attention began with opset 23");
+    SX_CHECK(c,
+             shape && total.shape &&
+                 (shape->back() == total.shape->back() || !shape->back().known() || !total.shape->back().known()),
+             "has a mask that is shorter than the keys, and Attention began with opset 23");
     masked = true;
     if (mask.dtype() == DType::kBool) scores = c.where(mask, scores, none);
     else scores = scores + c.cast(mask, inner);
@@ -113,12 +114,12 @@ void attention(DowngradeContext& c) {
 }
 
 void attention_without_window(DowngradeContext& c) {
-  c.require(c.attr_int("left_window_size") < 0 && c.attr_int("right_window_size") < 0,
-            "looks through a window, which began with opset 25");
+  SX_CHECK(c, c.attr_int("left_window_size") < 0 && c.attr_int("right_window_size") < 0,
+           "looks through a window, which began with opset 25");
 }
 
 void plain_attention(DowngradeContext& c) {
-  c.require(!c.has_in(6), "says how many keys count (nonpad_kv_seqlen), which began with opset 24");
+  SX_CHECK(c, !c.has_in(6), "says how many keys count (nonpad_kv_seqlen), which began with opset 24");
 }
 
 // The first channels of every head turn in pairs: (a cos - b sin, b cos + a sin).
@@ -126,7 +127,7 @@ void rotary(DowngradeContext& c) {
   const int rank = c.rank_in(0, "RotaryEmbedding began with opset 23");
   const bool packed = rank == 3;
   const int64_t heads = c.attr_or<int64_t>("num_heads", 0);
-  c.require(!packed || heads > 0, "needs num_heads");
+  SX_CHECK(c, !packed || heads > 0, "needs num_heads");
   // [batch, heads, positions, size]
   const Expr x = packed ? by_heads(c, c.in(0), heads) : c.in(0);
   int64_t turned = c.attr_int("rotary_embedding_dim");
@@ -165,8 +166,8 @@ void rotary(DowngradeContext& c) {
 // The past in front, a depthwise convolution, and the last positions for the next call.
 void causal_conv(DowngradeContext& c) {
   const auto& weight = c.in(1).type().shape;
-  c.require(weight && weight->size() == 3 && (*weight)[0].known() && (*weight)[2].known(),
-            "convolves with a kernel of unknown extents, and CausalConvWithState began with opset 27");
+  SX_CHECK(c, weight && weight->size() == 3 && (*weight)[0].known() && (*weight)[2].known(),
+           "convolves with a kernel of unknown extents, and CausalConvWithState began with opset 27");
   const int64_t channels = (*weight)[0].value(), kernel = (*weight)[2].value();
   Expr x = c.in(0);
   const auto before = [&](const Expr& state) { return concat(c, {state, x}, 2); };
@@ -174,7 +175,7 @@ void causal_conv(DowngradeContext& c) {
   Expr y = c.op("Conv", {x, c.in(1), c.in(2)}, {{"group", channels}});
   const std::string activation = c.has_attr("activation") ? c.attr_string("activation") : "none";
   if (activation == "silu" || activation == "swish") y = y * c.op("Sigmoid", {y});
-  else c.require(activation == "none" || activation.empty(), "applies " + activation);
+  else SX_CHECK(c, activation == "none" || activation.empty(), "applies " + activation);
   Expr state;
   if (c.wants(1)) {
     constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();

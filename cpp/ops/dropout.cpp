@@ -52,17 +52,17 @@ class MaskSource {
 double ratio_of(Run& run) {
   double ratio = 0.5;
   if (run.has(1)) {
-    run.require(run.in(1).size() == 1, "ratio has the shape ", run.in(1).shape().str(), "; a scalar expected");
+    SX_CHECK(run, run.in(1).size() == 1, "ratio has the shape ", run.in(1).shape().str(), "; a scalar expected");
     convert_elements(run.in(1).dtype(), DType::kFloat64, run.in(1).raw(), &ratio, 1);
   }
   return ratio;
 }
 
 bool drops(Run& run, double ratio) {
-  run.require(!run.has(2) || run.in(2).size() == 1, "training_mode has more than one element");
+  SX_CHECK(run, !run.has(2) || run.in(2).size() == 1, "training_mode has more than one element");
   const bool training = run.has(2) && run.in(2).data<bool>()[0];
   if (!training || ratio == 0) return false;
-  run.require(ratio > 0 && ratio < 1, "ratio is ", ratio, "; a number from 0 up to but not including 1 expected");
+  SX_CHECK(run, ratio > 0 && ratio < 1, "ratio is ", ratio, "; a number from 0 up to but not including 1 expected");
   return true;
 }
 
@@ -101,8 +101,8 @@ Kernel make_dropout(Prepare& p) {
 Kernel make_dropout_again(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(run.in(3).shape() == x.shape(), "mask is ", run.in(3).shape().str(), "; ", x.shape().str(),
-                " expected");
+    SX_CHECK(run, run.in(3).shape() == x.shape(), "mask is ", run.in(3).shape().str(), "; ", x.shape().str(),
+             " expected");
     const double ratio = ratio_of(run);
     const bool dropping = drops(run, ratio);
     Tensor& y = run.out(0, x.shape());
@@ -135,7 +135,7 @@ void upgrade_dropout(UpgradeContext& c) {
 
 // dx = dy mask / (1 - ratio); outside of training the mask keeps all.
 void differentiate_dropout(GradientContext& c) {
-  c.require(!c.wants(1), "has no gradient by its ratio, which is a probability of drawing a mask");
+  SX_CHECK(c, !c.wants(1), "has no gradient by its ratio, which is a probability of drawing a mask");
   if (!c.in(2)) return c.give(0, c.grad());
   const DType dtype = c.grad().dtype();
   const Expr ratio = c.in(1) ? c.op("Reshape", {c.cast(c.in(1), dtype), c.ints({})}) : c.scalar(0.5, dtype);

@@ -434,7 +434,7 @@ void differentiate(GradientContext& c) {
   std::vector<int> ranks;
   for (size_t i = 0; i < c.inputs(); ++i) {
     ranks.push_back(c.in(i).rank());
-    c.require(ranks.back() >= 0, "has no gradient where the ranks of its inputs are unknown");
+    SX_CHECK(c, ranks.back() >= 0, "has no gradient where the ranks of its inputs are unknown");
   }
   const Equation full = Equation(c).expanded(c, ranks);
   for (size_t i = 0; i < c.inputs(); ++i)

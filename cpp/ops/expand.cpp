@@ -121,7 +121,7 @@ void repeats_from_axis(UpgradeContext& c) {
 // The copies along each axis become an axis of their own, which is summed.
 void differentiate_tile(GradientContext& c) {
   const Expr x = c.in(0);
-  c.require(x.rank() >= 0, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, x.rank() >= 0, "has no gradient where the rank of its input is unknown");
   std::vector<int64_t> copies;
   for (int i = 0; i < x.rank(); ++i) copies.push_back(2 * i);
   const Expr pairs = c.op("Concat", {c.unsqueeze(c.in(1), {1}), c.unsqueeze(c.shape(x), {1})}, {{"axis", int64_t{1}}});

@@ -131,8 +131,8 @@ Expr modified(GradientContext& c, const char* attribute, const Expr& x) {
 void differentiate_flex_attention(GradientContext& c) {
   Expr q = c.in(0), k = c.in(1), v = c.in(2);
   const DType dtype = precision(c, q.dtype());
-  c.require(q.rank() == 4 && k.rank() == 4 && v.rank() == 4,
-            "has no gradient where the ranks of its inputs are unknown");
+  SX_CHECK(c, q.rank() == 4 && k.rank() == 4 && v.rank() == 4,
+           "has no gradient where the ranks of its inputs are unknown");
   k = for_heads(k, q), v = for_heads(v, q);
   Expr scores = c.op("MatMul", {q, c.swap_last(k)});
   const float scale = c.attr_or<float>("scale", 0.0f);

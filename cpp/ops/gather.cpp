@@ -185,7 +185,7 @@ const Attributes kAdding = {{"reduction", std::string("add")}};
 void differentiate_gather(GradientContext& c) {
   const Expr x = c.in(0);
   const Expr indices = c.in(1);
-  c.require(x.rank() > 0 && indices.rank() >= 0, "has no gradient where the ranks of its inputs are unknown");
+  SX_CHECK(c, x.rank() > 0 && indices.rank() >= 0, "has no gradient where the ranks of its inputs are unknown");
   const int axis = c.axis(c.attr_int("axis"), x.rank());
   std::vector<int64_t> front;  // of dy: the axes of the indices first
   for (int i = 0; i < indices.rank(); ++i) front.push_back(axis + i);
@@ -216,7 +216,7 @@ void differentiate_gather_elements(GradientContext& c) {
 void differentiate_gather_nd(GradientContext& c) {
   const int64_t batch = c.attr_int("batch_dims");
   Expr indices = c.in(1);
-  c.require(batch == 0 || indices.rank() > 0, "has no gradient where the rank of its indices is unknown");
+  SX_CHECK(c, batch == 0 || indices.rank() > 0, "has no gradient where the rank of its indices is unknown");
   if (batch > 0) {
     const Expr shape = c.shape(indices);
     const Expr one = c.ints({1});

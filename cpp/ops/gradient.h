@@ -175,10 +175,6 @@ class GradientContext : public NodeView, public Emitter {
   [[noreturn]] void error(const Parts&... parts) const {
     fail(ErrorKind::kNotImplemented, label(node()), " ", parts...);
   }
-  template <typename... Parts>
-  void require(bool condition, const Parts&... parts) const {
-    if (!condition) error(parts...);
-  }
 
   NodeId id() const { return id_; }
   size_t inputs() const { return node().inputs.size(); }

@@ -251,8 +251,8 @@ void sample_any(const SampleSettings& s, const Tensor& x, const Tensor& grid, Te
 
 Kernel make_grid_sample(Prepare& p) {
   const SampleSettings s = sample_settings(p);
-  p.require(s.mode == SampleMode::kNearest || p.dtype(0) != DType::kString,
-            "strings can only be sampled with mode nearest");
+  SX_CHECK(p, s.mode == SampleMode::kNearest || p.dtype(0) != DType::kString,
+           "strings can only be sampled with mode nearest");
   return [s](Run& run) {
     const Tensor& x = run.in(0);
     const Tensor& grid = run.in(1);

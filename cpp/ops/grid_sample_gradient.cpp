@@ -103,7 +103,7 @@ class Sampler {
 void differentiate_grid_sample(GradientContext& c) {
   const Expr x = c.in(0), grid = c.in(1);
   const int axes = x.rank() - 2;
-  c.require(axes >= 1 && grid.rank() == x.rank(), "has no gradient where the ranks of its inputs are unknown");
+  SX_CHECK(c, axes >= 1 && grid.rank() == x.rank(), "has no gradient where the ranks of its inputs are unknown");
   const SampleSettings settings = sample_settings(c);
   const Expr lines = c.reshape(grid, {0, -1, axes});
   c.give_through({c.reshape_like(Sampler(c, settings).run(x, lines, axes), c.out())});

@@ -53,14 +53,14 @@ void normalize(const double* x, const Extents& e, const double* scale, const dou
 Kernel norm_kernel(double epsilon, int64_t given_groups) {
   return [=](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() >= 2, "x has the shape ", x.shape().str(), "; images and channels expected first");
+    SX_CHECK(run, x.rank() >= 2, "x has the shape ", x.shape().str(), "; images and channels expected first");
     Extents e{x.dim(0), x.dim(1), 0, x.shape().size(2, x.rank())};
     e.groups = given_groups > 0 ? given_groups : e.channels;
-    run.require(e.groups > 0 ? e.channels % e.groups == 0 : x.size() == 0, e.channels,
-                " channels cannot be split into ", e.groups, " groups");
+    SX_CHECK(run, e.groups > 0 ? e.channels % e.groups == 0 : x.size() == 0, e.channels,
+             " channels cannot be split into ", e.groups, " groups");
     for (int i = 1; i <= 2; ++i)
-      run.require(run.in(i).size() == e.channels, i == 1 ? "scale" : "bias", " has the shape ", run.in(i).shape().str(),
-                  "; [", e.channels, "] expected for x of shape ", x.shape().str());
+      SX_CHECK(run, run.in(i).size() == e.channels, i == 1 ? "scale" : "bias", " has the shape ",
+               run.in(i).shape().str(), "; [", e.channels, "] expected for x of shape ", x.shape().str());
     Tensor& y = run.out(0, x.shape());
     if (x.size() == 0) return;
     if (x.dtype() == DType::kFloat64)
@@ -78,23 +78,23 @@ Kernel norm_kernel(double epsilon, int64_t given_groups) {
 void infer_norm(InferContext& c) {
   c.out(0, c.type(0));
   if (!c.has_shape(0)) return;
-  c.require(c.rank(0) >= 2, "x is ", c.type(0).str(), "; images and channels expected first");
+  SX_CHECK(c, c.rank(0) >= 2, "x is ", c.type(0).str(), "; images and channels expected first");
   const Dim& channels = c.shape(0)[1];
   for (int i = 1; i <= 2; ++i) {
     if (!c.has_shape(i)) continue;
     const bool fits = c.rank(i) == 1 && (!c.shape(i)[0].known() || !channels.known() || c.shape(i)[0] == channels);
-    c.require(fits, i == 1 ? "scale" : "bias", " is ", c.type(i).str(), "; [", channels.str(),
-              "] expected for x: ", c.type(0).str());
+    SX_CHECK(c, fits, i == 1 ? "scale" : "bias", " is ", c.type(i).str(), "; [", channels.str(),
+             "] expected for x: ", c.type(0).str());
   }
 }
 
 void infer_group_norm(InferContext& c) {
   infer_norm(c);
   const int64_t groups = c.attr_int("num_groups");
-  c.require(groups > 0, "num_groups is ", groups, "; a positive number expected");
+  SX_CHECK(c, groups > 0, "num_groups is ", groups, "; a positive number expected");
   if (c.has_shape(0) && c.shape(0)[1].known())
-    c.require(c.shape(0)[1].value() % groups == 0, c.shape(0)[1].value(), " channels cannot be split into ", groups,
-              " groups");
+    SX_CHECK(c, c.shape(0)[1].value() % groups == 0, c.shape(0)[1].value(), " channels cannot be split into ", groups,
+             " groups");
 }
 
 Kernel make_instance_norm(Prepare& p) { return norm_kernel(p.attr_float("epsilon"), 0); }
@@ -119,7 +119,7 @@ void upgrade_group_norm(UpgradeContext& c) {
 // dx = s (g - mean(g) - n mean(g n)), dscale = sum(dy n), dbias = sum(dy).
 void differentiate_norm(GradientContext& c, int64_t groups) {
   const Expr x = c.in(0);
-  c.require(x.rank() >= 2, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, x.rank() >= 2, "has no gradient where the rank of its input is unknown");
   std::vector<int64_t> behind, summed = {0};
   for (int i = 2; i < x.rank(); ++i) behind.push_back(i - 1), summed.push_back(i);
   const auto rows = [&](const Expr& v) { return c.reshape(v, {0, groups, -1}); };

@@ -16,13 +16,13 @@ std::optional<bool> known_condition(const Tensor* condition) {
 void infer_if(InferContext& c) {
   for (const char* name : kBranches) {
     const size_t given = c.body(name)->outputs.size();
-    c.require(static_cast<size_t>(c.outputs()) <= given, name, " gives ", given, " outputs; the node has ",
-              c.outputs());
+    SX_CHECK(c, static_cast<size_t>(c.outputs()) <= given, name, " gives ", given, " outputs; the node has ",
+             c.outputs());
   }
   // The specification wants one element, whatever the rank.
   if (c.has_shape(0))
     for (const Dim& dim : c.shape(0))
-      c.require(!dim.known() || dim == Dim(1), "the condition is ", c.type(0).str(), "; one boolean expected");
+      SX_CHECK(c, !dim.known() || dim == Dim(1), "the condition is ", c.type(0).str(), "; one boolean expected");
   if (const auto taken = known_condition(c.constant(0))) {
     const std::vector<Facts> results = c.infer_body(kBranches[*taken], {});
     for (int i = 0; i < c.outputs(); ++i) {

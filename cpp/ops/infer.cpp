@@ -17,13 +17,13 @@ bool holds_integers(DType dtype) { return dtype == DType::kInt64 || dtype == DTy
 void check_type(const NodeView& view, const PortSpec& spec, const Type& type, const char* what,
                 std::unordered_map<std::string, DType>& variables) {
   if (spec.any_kind || type.kind == Type::Kind::kUnknown) return;
-  view.require(type.is_tensor(), what, " '", spec.name, "' is ", type.str(), "; a tensor expected");
-  view.require(spec.types.has(type.dtype), what, " '", spec.name, "' is ", type.str(), "; expected one of ",
-               spec.types.str());
+  SX_CHECK(view, type.is_tensor(), what, " '", spec.name, "' is ", type.str(), "; a tensor expected");
+  SX_CHECK(view, spec.types.has(type.dtype), what, " '", spec.name, "' is ", type.str(), "; expected one of ",
+           spec.types.str());
   if (spec.variable.empty()) return;
   auto [known, added] = variables.emplace(spec.variable, type.dtype);
-  view.require(added || known->second == type.dtype, what, " '", spec.name, "' is ", type.str(), "; ",
-               name_of(known->second), " expected, as for the operator's other inputs of type ", spec.variable);
+  SX_CHECK(view, added || known->second == type.dtype, what, " '", spec.name, "' is ", type.str(), "; ",
+           name_of(known->second), " expected, as for the operator's other inputs of type ", spec.variable);
 }
 
 }  // namespace
@@ -64,10 +64,10 @@ void InferContext::out(int i, const Type& type) {
   if (i >= outputs()) return;
   if (type.is_tensor() && type.dtype == DType::kUndefined) return;  // it follows from an input of unknown type
   if (type.shape) {
-    require(type.shape->size() <= static_cast<size_t>(kMaxRank), "output ", i, " would have rank ", type.shape->size(),
-            "; at most ", kMaxRank, " is supported");
+    SX_CHECK(*this, type.shape->size() <= static_cast<size_t>(kMaxRank), "output ", i, " would have rank ",
+             type.shape->size(), "; at most ", kMaxRank, " is supported");
     for (const Dim& dim : *type.shape)
-      require(!dim.known() || dim.value() >= 0, "output ", i, " would have the shape ", to_string(*type.shape));
+      SX_CHECK(*this, !dim.known() || dim.value() >= 0, "output ", i, " would have the shape ", to_string(*type.shape));
   }
   outputs_[static_cast<size_t>(i)].type = type;
 }
@@ -85,8 +85,8 @@ std::vector<Facts> InferContext::infer_body(const std::string& attribute,
     FactTable facts = facts_of(*body.graph);
     const std::vector<ValueId>& inputs = body.graph->inputs;
     const size_t formal = inputs.size() - body.captures.size();
-    require(formal_inputs.size() == formal, "its body '", attribute, "' has ", formal, " inputs; ",
-            formal_inputs.size(), " expected");
+    SX_CHECK(*this, formal_inputs.size() == formal, "its body '", attribute, "' has ", formal, " inputs; ",
+             formal_inputs.size(), " expected");
     for (size_t i = 0; i < formal; ++i) {
       Facts& to = facts[static_cast<size_t>(inputs[i])];
       if (formal_inputs[i].type.kind != Type::Kind::kUnknown) to = formal_inputs[i];

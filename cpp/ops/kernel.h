@@ -118,10 +118,6 @@ class Run {
   [[noreturn]] void error(const Parts&... parts) const {
     fail(ErrorKind::kInvalidArgument, label(*node_), " ", parts...);
   }
-  template <typename... Parts>
-  void require(bool condition, const Parts&... parts) const {
-    if (!condition) error(parts...);
-  }
 
   // The executor's state of this run (cancellation, profile), handed on to bodies.
   const void* state() const { return state_; }

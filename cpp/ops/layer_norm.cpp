@@ -60,8 +60,8 @@ void normalize(const Norm& norm, const double* x, const double* scale, const dou
 template <typename T>
 void combine(const Run& run, const Shape& shape, T* y, const T* other, const Shape& other_shape, bool multiply) {
   const Broadcast plan = plan_broadcast(run, {&shape, &other_shape});
-  run.require(plan.shape == shape, multiply ? "scale" : "bias", " of shape ", other_shape.str(),
-              " does not broadcast to x of shape ", shape.str());
+  SX_CHECK(run, plan.shape == shape, multiply ? "scale" : "bias", " of shape ", other_shape.str(),
+           " does not broadcast to x of shape ", shape.str());
   for_each_tile(plan, kElementGrain, [&](const Tile& tile) {
     if (multiply) binary_tile<T, T>(y, other, y, tile, [](T a, T b) { return a * b; });
     else binary_tile<T, T>(y, other, y, tile, [](T a, T b) { return a + b; });
@@ -144,19 +144,19 @@ Kernel make_rms_norm(Prepare& p) { return norm_kernel(p, true); }
 
 void check_scale(InferContext& c, int i, const char* what) {
   if (!c.has_shape(0) || !c.has_shape(i)) return;
-  c.require(c.rank(i) <= c.rank(0), what, " ", c.type(i).str(), " has more dimensions than x ", c.type(0).str());
+  SX_CHECK(c, c.rank(i) <= c.rank(0), what, " ", c.type(i).str(), " has more dimensions than x ", c.type(0).str());
   const SymShape shape = broadcast(c, c.shape(0), c.shape(i));
   for (size_t k = 0; k < shape.size(); ++k) {
     const Dim& x = c.shape(0)[k];
-    c.require(!x.known() || !shape[k].known() || x == shape[k], what, " ", c.type(i).str(), " does not broadcast to x ",
-              c.type(0).str());
+    SX_CHECK(c, !x.known() || !shape[k].known() || x == shape[k], what, " ", c.type(i).str(),
+             " does not broadcast to x ", c.type(0).str());
   }
 }
 
 void infer_layer_norm(InferContext& c) {
   c.out(0, c.type(0));
   const int64_t stash = c.attr_int("stash_type");
-  c.require(stash == 1 || stash == 16, "stash_type is ", stash, "; 1 (float) or 16 (bfloat16) expected");
+  SX_CHECK(c, stash == 1 || stash == 16, "stash_type is ", stash, "; 1 (float) or 16 (bfloat16) expected");
   std::optional<SymShape> statistics;
   if (c.has_shape(0)) {
     statistics = c.shape(0);
@@ -181,7 +181,7 @@ Expr mean(GradientContext& c, const Expr& x, const std::vector<int64_t>& axes) {
 }
 
 std::vector<int64_t> axes_from(const GradientContext& c, int64_t axis, int rank) {
-  c.require(rank >= 0, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, rank >= 0, "has no gradient where the rank of its input is unknown");
   std::vector<int64_t> axes;
   for (int64_t i = c.axis(axis, rank); i < rank; ++i) axes.push_back(i);
   return axes;

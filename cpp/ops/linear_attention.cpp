@@ -166,7 +166,7 @@ Kernel make(Prepare& p) {
 void differentiate_linear_attention(GradientContext& c) {
   const LinearSpec spec(c);
   const Expr query = c.in(kQuery), value = c.in(kValue);
-  c.require(query.rank() == 3 && value.rank() == 3, "has no gradient where the ranks of its inputs are unknown");
+  SX_CHECK(c, query.rank() == 3 && value.rank() == 3, "has no gradient where the ranks of its inputs are unknown");
   const int64_t heads = spec.kv_heads, group = spec.q_heads / heads;
   const DType dtype = query.dtype();
   // [steps, batch, heads, ...]

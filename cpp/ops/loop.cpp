@@ -33,10 +33,10 @@ bool counts_only(const InferContext& c, const Graph& body) {
 void infer_loop(InferContext& c) {
   const Graph& body = *c.body("body");
   const size_t carried = static_cast<size_t>(std::max(0, c.inputs() - 2));
-  c.require(body.inputs.size() >= 2 && !body.outputs.empty(),
-            "its body must take an iteration number and a condition and give a condition");
-  c.require(static_cast<size_t>(c.outputs()) + 1 <= body.outputs.size(), "its body gives ", body.outputs.size(),
-            " outputs; ", c.outputs() + 1, " expected");
+  SX_CHECK(c, body.inputs.size() >= 2 && !body.outputs.empty(),
+           "its body must take an iteration number and a condition and give a condition");
+  SX_CHECK(c, static_cast<size_t>(c.outputs()) + 1 <= body.outputs.size(), "its body gives ", body.outputs.size(),
+           " outputs; ", c.outputs() + 1, " expected");
   std::vector<Facts> inputs(2 + carried);
   inputs[0].type = Type::tensor(DType::kInt64, formal_shape(body, 0));
   inputs[1].type = Type::tensor(DType::kBool, formal_shape(body, 1));
@@ -56,7 +56,7 @@ void infer_loop(InferContext& c) {
     }
     const Type& item = results[1 + at].type;
     if (item.kind == Type::Kind::kUnknown) continue;
-    c.require(item.is_tensor(), "its scan output ", i, " is ", item.str(), "; a tensor expected");
+    SX_CHECK(c, item.is_tensor(), "its scan output ", i, " is ", item.str(), "; a tensor expected");
     std::optional<SymShape> shape = item.shape;
     if (shape) shape->insert(shape->begin(), trips);
     c.out(i, item.dtype, shape);
@@ -100,7 +100,7 @@ Kernel make_loop(Prepare& p) {
        carried, captures = p.node().bodies[0].captures.size(), items](Run& run) {
         int64_t trips = INT64_MAX;
         if (run.has(0)) {
-          run.require(run.in(0).size() == 1, "the trip count is ", run.in(0).shape().str(), "; one number expected");
+          SX_CHECK(run, run.in(0).size() == 1, "the trip count is ", run.in(0).shape().str(), "; one number expected");
           trips = std::max<int64_t>(0, run.in(0).scalar_as_int());
         }
         bool condition = !run.has(1) || condition_of(run, run.datum(1), "the condition");

@@ -21,8 +21,8 @@ struct Options {
 
 Reduction reduction_of(const NodeView& node) {
   const std::string& name = node.attr_string("reduction");
-  node.require(name == "none" || name == "mean" || name == "sum", "reduction is '", name,
-               "'; 'none', 'mean' or 'sum' expected");
+  SX_CHECK(node, name == "none" || name == "mean" || name == "sum", "reduction is '", name,
+           "'; 'none', 'mean' or 'sum' expected");
   return name == "none" ? Reduction::kNone : name == "mean" ? Reduction::kMean : Reduction::kSum;
 }
 
@@ -37,8 +37,8 @@ void likelihood(const Run& run, const T* x, const SoftmaxExtents& e, const Index
     const auto target = static_cast<int64_t>(targets[k]);
     T found = 0;
     if (!options.ignores || target != options.ignored) {
-      run.require(target >= 0 && target < e.n, "target ", target, " at position ", k, " is out of range: there are ",
-                  e.n, " classes");
+      SX_CHECK(run, target >= 0 && target < e.n, "target ", target, " at position ", k, " is out of range: there are ",
+               e.n, " classes");
       const T weight = weights ? weights[target] : T(1);
       found = -x[(k / e.inner * e.n + target) * e.inner + k % e.inner] * weight;
       total_weight += static_cast<double>(weight);
@@ -59,13 +59,13 @@ void dispatch(const Run& run, const T* x, const SoftmaxExtents& e, const T* weig
 // Checks the shapes at run time; they may not have been known before.
 SoftmaxExtents extents_of(const Run& run) {
   const Shape& x = run.in(0).shape();
-  run.require(x.rank() >= 2, "input has the shape ", x.str(), "; images and classes expected first");
+  SX_CHECK(run, x.rank() >= 2, "input has the shape ", x.str(), "; images and classes expected first");
   Shape expected = x;
   expected.erase(1);
-  run.require(run.in(1).shape() == expected, "the targets have the shape ", run.in(1).shape().str(), "; ",
-              expected.str(), " expected for input of shape ", x.str());
-  run.require(!run.has(2) || run.in(2).size() == x[1], "the weights have the shape ",
-              run.has(2) ? run.in(2).shape().str() : "", "; [", x[1], "] expected");
+  SX_CHECK(run, run.in(1).shape() == expected, "the targets have the shape ", run.in(1).shape().str(), "; ",
+           expected.str(), " expected for input of shape ", x.str());
+  SX_CHECK(run, !run.has(2) || run.in(2).size() == x[1], "the weights have the shape ",
+           run.has(2) ? run.in(2).shape().str() : "", "; [", x[1], "] expected");
   return {x[0], x[1], x.size(2, x.rank())};
 }
 
@@ -112,13 +112,13 @@ Kernel make_cross_entropy(Prepare& p) { return loss_kernel(p, true); }
 void infer_loss(InferContext& c) {
   const Reduction reduction = reduction_of(c);
   if (c.has_shape(0) && c.has_shape(1)) {
-    c.require(c.rank(0) >= 2 && c.rank(1) == c.rank(0) - 1, "the targets are ", c.type(1).str(),
-              "; one dimension less than in ", c.type(0).str(), " expected");
+    SX_CHECK(c, c.rank(0) >= 2 && c.rank(1) == c.rank(0) - 1, "the targets are ", c.type(1).str(),
+             "; one dimension less than in ", c.type(0).str(), " expected");
     for (int i = 0; i < c.rank(1); ++i) {
       const Dim& target = c.shape(1)[static_cast<size_t>(i)];
       const Dim& input = c.shape(0)[static_cast<size_t>(i == 0 ? 0 : i + 1)];
-      c.require(!target.known() || !input.known() || target == input, "the targets are ", c.type(1).str(),
-                ", which does not go with ", c.type(0).str());
+      SX_CHECK(c, !target.known() || !input.known() || target == input, "the targets are ", c.type(1).str(),
+               ", which does not go with ", c.type(0).str());
     }
   }
   if (reduction == Reduction::kNone) c.out(0, c.dtype(0), c.type(1).shape);
@@ -135,7 +135,7 @@ struct Chosen {
 };
 
 Chosen chosen_by_target(GradientContext& c) {
-  c.require(!c.wants(2), "has no gradient with respect to its weights");
+  SX_CHECK(c, !c.wants(2), "has no gradient with respect to its weights");
   const Expr x = c.in(0);
   const DType dtype = x.dtype();
   Expr target = c.in(1);

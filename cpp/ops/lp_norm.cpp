@@ -57,7 +57,7 @@ Kernel make_lp(Prepare& p) {
 
 void infer_lp(InferContext& c) {
   const int64_t p = c.attr_int("p");
-  c.require(p == 1 || p == 2, "p is ", p, "; 1 or 2 expected");
+  SX_CHECK(c, p == 1 || p == 2, "p is ", p, "; 1 or 2 expected");
   if (c.has_shape(0)) c.axis(c.attr_int("axis"), c.rank(0));
   c.out(0, c.type(0));
 }

@@ -58,7 +58,7 @@ Kernel make_lrn(Prepare& p) {
   const Window window{p.attr_int("size"), p.attr_float("alpha"), p.attr_float("beta"), p.attr_float("bias")};
   return [=](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() >= 2, "x has the shape ", x.shape().str(), "; images and channels expected first");
+    SX_CHECK(run, x.rank() >= 2, "x has the shape ", x.shape().str(), "; images and channels expected first");
     const int64_t n = x.shape().size(2, x.rank());
     Tensor& y = run.out(0, x.shape());
     if (x.size() == 0) return;
@@ -71,8 +71,8 @@ Kernel make_lrn(Prepare& p) {
 }
 
 void infer_lrn(InferContext& c) {
-  c.require(c.attr_int("size") > 0, "size is ", c.attr_int("size"), "; a positive number expected");
-  c.require(c.rank(0) < 0 || c.rank(0) >= 2, "x is ", c.type(0).str(), "; images and channels expected first");
+  SX_CHECK(c, c.attr_int("size") > 0, "size is ", c.attr_int("size"), "; a positive number expected");
+  SX_CHECK(c, c.rank(0) < 0 || c.rank(0) >= 2, "x is ", c.type(0).str(), "; images and channels expected first");
   c.out(0, c.type(0));
 }
 

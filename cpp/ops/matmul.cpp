@@ -357,7 +357,7 @@ void differentiate_matmul(GradientContext& c) {
   Expr a = c.in(0);
   Expr b = c.in(1);
   Expr dy = c.grad();
-  c.require(a.rank() > 0 && b.rank() > 0, "has no gradient where the ranks of its inputs are unknown");
+  SX_CHECK(c, a.rank() > 0 && b.rank() > 0, "has no gradient where the ranks of its inputs are unknown");
   if (b.rank() == 1) {
     b = c.unsqueeze(b, {1});
     dy = c.unsqueeze(dy, {-1});
@@ -380,7 +380,7 @@ void differentiate_matmul(GradientContext& c) {
 void differentiate_microsoft(GradientContext& c) {
   const auto operand = [&](size_t i, const char* transposed, const char* batch_inside) {
     Expr x = c.in(i);
-    c.require(x.rank() >= 0, "has no gradient where the ranks of its inputs are unknown");
+    SX_CHECK(c, x.rank() >= 0, "has no gradient where the ranks of its inputs are unknown");
     if (c.attr_int(batch_inside) != 0 && x.rank() >= 2) {
       std::vector<int64_t> order;
       for (int axis = 1; axis + 1 < x.rank(); ++axis) order.push_back(axis);

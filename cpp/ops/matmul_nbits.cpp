@@ -457,9 +457,9 @@ Kernel make_dequantized(Prepare& p) {
 // dA = dY W', where the identity times the weights is W; what is quantized has no gradient.
 void differentiate_quantized(GradientContext& c, size_t bias) {
   const Expr a = c.in(0);
-  c.require(a.rank() >= 1, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, a.rank() >= 1, "has no gradient where the rank of its input is unknown");
   for (size_t i = 1; i < c.inputs(); ++i)
-    c.require(i == bias || !c.wants(i), "has no gradient by what its weights are quantized with");
+    SX_CHECK(c, i == bias || !c.wants(i), "has no gradient by what its weights are quantized with");
   if (c.wants(0)) {
     const Expr k = c.ints({c.attr_int("K")});
     const Expr square = c.op("Expand", {c.scalar(0, a.dtype()), c.concat({k, k}, 0)});

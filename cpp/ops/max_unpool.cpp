@@ -88,7 +88,7 @@ void differentiate_max_unpool(GradientContext& c) {
   const Expr x = c.in(0);
   Expr dy = c.grad();
   if (c.in(2)) {
-    c.require(x.rank() >= 3, "has no gradient where the rank of its input is unknown");
+    SX_CHECK(c, x.rank() >= 3, "has no gradient where the rank of its input is unknown");
     const WindowSpec window(c);
     std::vector<int64_t> strides, rest, starts, axes;
     for (int i = 0; i < x.rank() - 2; ++i) {

@@ -7,15 +7,15 @@
 namespace sx {
 
 Rows rows_of(const Run& run, const Tensor& x) {
-  run.require(x.rank() == 1 || x.rank() == 2, "its input is ", name_of(x.dtype()), x.shape().str(),
-              "; [rows, features] expected");
+  SX_CHECK(run, x.rank() == 1 || x.rank() == 2, "its input is ", name_of(x.dtype()), x.shape().str(),
+           "; [rows, features] expected");
   return x.rank() == 1 ? Rows{1, x.dim(0)} : Rows{x.dim(0), x.dim(1)};
 }
 
 Dim rows_of(const InferContext& c, int input) {
   if (!c.has_shape(input)) return Dim();
-  c.require(c.rank(input) == 1 || c.rank(input) == 2, "its input is ", c.type(input).str(),
-            "; [rows, features] expected");
+  SX_CHECK(c, c.rank(input) == 1 || c.rank(input) == 2, "its input is ", c.type(input).str(),
+           "; [rows, features] expected");
   return c.rank(input) == 1 ? Dim(1) : c.shape(input)[0];
 }
 
@@ -42,8 +42,8 @@ std::vector<double> numbers_attr(const NodeView& node, const std::string& name) 
   const std::string tensor_name = name + "_as_tensor";
   if (node.has_attr(tensor_name)) {
     const Tensor& tensor = node.attr<Tensor>(tensor_name);
-    node.require(!node.has_attr(name) || node.attr<std::vector<float>>(name).empty() || tensor.size() == 0,
-                 "has both '", name, "' and '", tensor_name, "'; one expected");
+    SX_CHECK(node, !node.has_attr(name) || node.attr<std::vector<float>>(name).empty() || tensor.size() == 0,
+             "has both '", name, "' and '", tensor_name, "'; one expected");
     std::vector<double> values(static_cast<size_t>(tensor.size()));
     read_as(tensor, 0, tensor.size(), values.data());
     if (!values.empty()) return values;
@@ -64,8 +64,8 @@ ClassLabels ClassLabels::read(const NodeView& node, const std::string& ints, con
   ClassLabels labels;
   labels.ints_ = ints_attr(node, ints);
   labels.strings_ = node.attr_or(strings, std::vector<std::string>());
-  node.require(labels.ints_.empty() || labels.strings_.empty(), "has both '", ints, "' and '", strings,
-               "'; one expected");
+  SX_CHECK(node, labels.ints_.empty() || labels.strings_.empty(), "has both '", ints, "' and '", strings,
+           "'; one expected");
   labels.text_ = !labels.strings_.empty();
   return labels;
 }

@@ -11,7 +11,7 @@ namespace {
 
 void infer_extractor(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
-  c.require(c.rank(0) > 0, "its input is a scalar; at least one axis expected");
+  SX_CHECK(c, c.rank(0) > 0, "its input is a scalar; at least one axis expected");
   SymShape shape = c.rank(0) == 1 ? SymShape{Dim(1), Dim()} : c.shape(0);
   Dim count(1);
   if (c.has_shape(1)) {
@@ -35,11 +35,11 @@ void extract(const T* x, int64_t rows, int64_t width, const std::vector<int64_t>
 Kernel make_extractor(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() > 0, "its input is a scalar; at least one axis expected");
+    SX_CHECK(run, x.rank() > 0, "its input is a scalar; at least one axis expected");
     const std::vector<int64_t> picks = run.in(1).integers();
     const int64_t width = x.shape().back();
     for (int64_t pick : picks)
-      run.require(pick >= 0 && pick < width, "index ", pick, " is out of range for ", width, " features");
+      SX_CHECK(run, pick >= 0 && pick < width, "index ", pick, " is out of range for ", width, " features");
     Shape shape = x.rank() == 1 ? Shape{1, 0} : x.shape();
     shape[shape.rank() - 1] = static_cast<int64_t>(picks.size());
     const Tensor& z = run.out(0, shape);
@@ -56,9 +56,9 @@ Kernel make_extractor(Prepare&) {
 
 std::vector<int64_t> widths_of(const NodeView& node) {
   const std::vector<int64_t> widths = ints_attr(node, "inputdimensions");
-  node.require(widths.size() == node.node().inputs.size(), "inputdimensions has ", widths.size(), " entries; ",
-               node.node().inputs.size(), " expected, one for each input");
-  for (int64_t width : widths) node.require(width >= 0, "inputdimensions has ", width);
+  SX_CHECK(node, widths.size() == node.node().inputs.size(), "inputdimensions has ", widths.size(), " entries; ",
+           node.node().inputs.size(), " expected, one for each input");
+  for (int64_t width : widths) SX_CHECK(node, width >= 0, "inputdimensions has ", width);
   return widths;
 }
 
@@ -77,8 +77,8 @@ Kernel make_vectorizer(Prepare& p) {
     const int64_t rows = rows_of(run, run.in(0)).count;
     const int64_t total = total_of(widths);
     for (int i = 0; i < run.inputs(); ++i)
-      run.require(rows_of(run, run.in(i)).count == rows, "input ", i, " is ", run.in(i).shape().str(), "; ", rows,
-                  " rows expected");
+      SX_CHECK(run, rows_of(run, run.in(i)).count == rows, "input ", i, " is ", run.in(i).shape().str(), "; ", rows,
+               " rows expected");
     float* y = run.out(0, Shape{rows, total}).data<float>();
     int64_t column = 0;
     for (int i = 0; i < run.inputs(); ++i) {

@@ -32,7 +32,7 @@ void look_up(const CategoryIndex& index, const Tensor& values, const Tensor& x, 
 
 Kernel lookup_kernel(const NodeView& node, DType input, const Tensor& keys, const Tensor& values) {
   auto index = std::make_shared<const CategoryIndex>(keys);
-  node.require(index->accepts(input), "its input is ", name_of(input), " and its keys are ", name_of(keys.dtype()));
+  SX_CHECK(node, index->accepts(input), "its input is ", name_of(input), " and its keys are ", name_of(keys.dtype()));
   return [index, values](Run& run) { look_up(*index, values, run.in(0), run.out(0, run.in(0).shape())); };
 }
 
@@ -60,23 +60,23 @@ Tensor code_list(const NodeView& node, const std::string& stem) {
   const std::vector<float> floats = floats_attr(node, stem + "_floats");
   const bool tensor = node.has_attr(stem + "_tensor");
   const int given = !texts.empty() + !ints.empty() + !floats.empty() + tensor;
-  node.require(given == 1, "gives its ", stem, " in ", given, " attributes; exactly one of ", stem, "_strings, ", stem,
-               "_int64s, ", stem, "_floats and ", stem, "_tensor expected");
+  SX_CHECK(node, given == 1, "gives its ", stem, " in ", given, " attributes; exactly one of ", stem, "_strings, ",
+           stem, "_int64s, ", stem, "_floats and ", stem, "_tensor expected");
   auto length = [](const auto& list) { return Shape{static_cast<int64_t>(list.size())}; };
   if (!texts.empty()) return Tensor::of(length(texts), texts);
   if (!ints.empty()) return Tensor::of(length(ints), ints);
   if (!floats.empty()) return Tensor::of(length(floats), floats);
   const Tensor& list = node.attr<Tensor>(stem + "_tensor");
-  node.require(kCodes.has(list.dtype()), "attribute '", stem, "_tensor' is ", name_of(list.dtype()), "; ", kCodes.str(),
-               " expected");
+  SX_CHECK(node, kCodes.has(list.dtype()), "attribute '", stem, "_tensor' is ", name_of(list.dtype()), "; ",
+           kCodes.str(), " expected");
   return list;
 }
 
 Tensor default_code(const NodeView& node, DType dtype) {
   if (node.has_attr("default_tensor")) {
     const Tensor& given = node.attr<Tensor>("default_tensor");
-    node.require(given.dtype() == dtype && given.size() == 1, "default_tensor is ", name_of(given.dtype()),
-                 given.shape().str(), "; one ", name_of(dtype), " expected");
+    SX_CHECK(node, given.dtype() == dtype && given.size() == 1, "default_tensor is ", name_of(given.dtype()),
+             given.shape().str(), "; one ", name_of(dtype), " expected");
     return given;
   }
   switch (dtype) {
@@ -96,8 +96,8 @@ void infer_label_encoder(InferContext& c) { c.out(0, code_list(c, "values").dtyp
 Kernel make_label_encoder(Prepare& p) {
   const Tensor keys = code_list(p, "keys");
   const Tensor values = code_list(p, "values");
-  p.require(keys.size() == values.size(), "has ", keys.size(), " keys and ", values.size(),
-            " values; as many of each expected");
+  SX_CHECK(p, keys.size() == values.size(), "has ", keys.size(), " keys and ", values.size(),
+           " values; as many of each expected");
   return lookup_kernel(p, p.dtype(0), keys, with_default(values, default_code(p, values.dtype())));
 }
 
@@ -120,8 +120,8 @@ void infer_category_mapper(InferContext& c) {
 Kernel make_category_mapper(Prepare& p) {
   const std::vector<int64_t> ints = ints_attr(p, "cats_int64s");
   const auto texts = p.attr_or("cats_strings", std::vector<std::string>());
-  p.require(ints.size() == texts.size(), "has ", ints.size(), " cats_int64s and ", texts.size(),
-            " cats_strings; as many of each expected");
+  SX_CHECK(p, ints.size() == texts.size(), "has ", ints.size(), " cats_int64s and ", texts.size(),
+           " cats_strings; as many of each expected");
   const Shape length{static_cast<int64_t>(ints.size())};
   const Tensor numbers = Tensor::of(length, ints);
   const Tensor names = Tensor::of(length, texts);
@@ -134,7 +134,7 @@ Kernel make_category_mapper(Prepare& p) {
 
 ClassLabels categories_of(const NodeView& node) {
   ClassLabels categories = ClassLabels::read(node, "cats_int64s", "cats_strings");
-  node.require(categories.size() > 0, "has no categories");
+  SX_CHECK(node, categories.size() > 0, "has no categories");
   return categories;
 }
 
@@ -162,8 +162,8 @@ bool as_category(const Tensor& x, int64_t i, int64_t* value) {
 
 Kernel make_one_hot(Prepare& p) {
   const ClassLabels categories = categories_of(p);
-  p.require((categories.dtype() == DType::kString) == (p.dtype(0) == DType::kString), "its input is ",
-            name_of(p.dtype(0)), " and its categories are ", name_of(categories.dtype()));
+  SX_CHECK(p, (categories.dtype() == DType::kString) == (p.dtype(0) == DType::kString), "its input is ",
+           name_of(p.dtype(0)), " and its categories are ", name_of(categories.dtype()));
   auto index = std::make_shared<const CategoryIndex>(categories.tensor());
   const bool zeros = p.attr_int("zeros") != 0;
   return [index, zeros, count = static_cast<int64_t>(categories.size())](Run& run) {

@@ -30,10 +30,10 @@ Linear linear_of(const NodeView& node, int64_t targets) {
   const std::vector<float> coefficients = floats_attr(node, "coefficients");
   Linear model{Tensor(), floats_attr(node, "intercepts"), targets, 0, transform};
   const auto given = static_cast<int64_t>(coefficients.size());
-  node.require(targets > 0 && given > 0 && given % targets == 0, "has ", given, " coefficients for ", targets,
-               " targets");
-  node.require(model.intercepts.empty() || static_cast<int64_t>(model.intercepts.size()) == targets, "has ",
-               model.intercepts.size(), " intercepts for ", targets, " targets");
+  SX_CHECK(node, targets > 0 && given > 0 && given % targets == 0, "has ", given, " coefficients for ", targets,
+           " targets");
+  SX_CHECK(node, model.intercepts.empty() || static_cast<int64_t>(model.intercepts.size()) == targets, "has ",
+           model.intercepts.size(), " intercepts for ", targets, " targets");
   model.width = given / targets;
   if (targets > kFewTargets) {
     model.coefficients = Tensor(DType::kFloat32, Shape{packed_b_size(model.width, targets)});
@@ -102,7 +102,7 @@ void multiply(const Linear& model, const float* x, int64_t rows, float* scores, 
 // Calls finish(row, scores); `scores` has room for one entry more than there are targets.
 template <typename Finish>
 void for_each_row(const Run& run, const Linear& model, const Tensor& x, Rows rows, const Finish& finish) {
-  run.require(rows.width == model.width, "its input is ", x.shape().str(), "; ", model.width, " features expected");
+  SX_CHECK(run, rows.width == model.width, "its input is ", x.shape().str(), "; ", model.width, " features expected");
   const int64_t grain = std::max<int64_t>(1, 65536 / (model.width * model.targets));
   const bool direct = x.dtype() == DType::kFloat32;
   parallel_for(rows.count, grain, [&](int64_t begin, int64_t end) {
@@ -124,7 +124,7 @@ void for_each_row(const Run& run, const Linear& model, const Tensor& x, Rows row
 
 int64_t target_count(const NodeView& node) {
   const int64_t targets = node.attr_int("targets");
-  node.require(targets > 0, "targets is ", targets, "; a positive number expected");
+  SX_CHECK(node, targets > 0, "targets is ", targets, "; a positive number expected");
   return targets;
 }
 
@@ -156,13 +156,13 @@ struct Classes {
 Classes classes_of(const NodeView& node) {
   Classes classes{ClassLabels::read(node, "classlabels_ints", "classlabels_strings"), 0, 0};
   const auto labels = static_cast<int64_t>(classes.labels.size());
-  node.require(labels > 0, "has no class labels");
+  SX_CHECK(node, labels > 0, "has no class labels");
   const auto intercepts = static_cast<int64_t>(floats_attr(node, "intercepts").size());
   // Two classes may come with one row of coefficients, for the second of them.
   classes.scores = intercepts > 0 ? intercepts : labels;
   classes.columns = classes.scores == 1 && labels == 2 ? 2 : classes.scores;
-  node.require(classes.columns <= labels || classes.scores == 1, "has ", classes.scores, " scores for ", labels,
-               " class labels");
+  SX_CHECK(node, classes.columns <= labels || classes.scores == 1, "has ", classes.scores, " scores for ", labels,
+           " class labels");
   return classes;
 }
 

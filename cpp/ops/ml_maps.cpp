@@ -14,7 +14,7 @@ namespace {
 
 ClassLabels zip_labels(const NodeView& node) {
   ClassLabels labels = ClassLabels::read(node, "classlabels_int64s", "classlabels_strings");
-  node.require(labels.size() > 0, "has no class labels");
+  SX_CHECK(node, labels.size() > 0, "has no class labels");
   return labels;
 }
 
@@ -28,8 +28,8 @@ Kernel make_zip_map(Prepare& p) {
   return [keys = labels.tensor()](Run& run) {
     const Tensor& x = run.in(0);
     const Rows rows = rows_of(run, x);
-    run.require(rows.width == keys.size(), "its input is ", x.shape().str(), "; ", keys.size(),
-                " columns expected, one for each label");
+    SX_CHECK(run, rows.width == keys.size(), "its input is ", x.shape().str(), "; ", keys.size(),
+             " columns expected, one for each label");
     const Tensor scores = x.clone();
     std::vector<Datum> maps;
     maps.reserve(static_cast<size_t>(rows.count));
@@ -45,7 +45,7 @@ Kernel make_zip_map(Prepare& p) {
 double number_in(const Run& run, const std::string& text) {
   char* end = nullptr;
   const double value = std::strtod(text.c_str(), &end);
-  run.require(end != text.c_str(), "the string '", text, "' is not a number");
+  SX_CHECK(run, end != text.c_str(), "the string '", text, "' is not a number");
   return value;
 }
 
@@ -53,7 +53,7 @@ DType cast_target(const NodeView& node) {
   const std::string& to = node.attr_string("cast_to");
   if (to == "TO_FLOAT") return DType::kFloat32;
   if (to == "TO_INT64") return DType::kInt64;
-  node.require(to == "TO_STRING", "cast_to is '", to, "'; TO_FLOAT, TO_INT64 or TO_STRING expected");
+  SX_CHECK(node, to == "TO_STRING", "cast_to is '", to, "'; TO_FLOAT, TO_INT64 or TO_STRING expected");
   return DType::kString;
 }
 
@@ -64,9 +64,9 @@ struct CastMap {
 
 CastMap cast_map_of(const NodeView& node) {
   const std::string& form = node.attr_string("map_form");
-  node.require(form == "DENSE" || form == "SPARSE", "map_form is '", form, "'; DENSE or SPARSE expected");
+  SX_CHECK(node, form == "DENSE" || form == "SPARSE", "map_form is '", form, "'; DENSE or SPARSE expected");
   const CastMap how{form == "SPARSE", node.attr_int("max_map")};
-  node.require(!how.sparse || how.columns > 0, "max_map is ", how.columns, "; a positive number expected");
+  SX_CHECK(node, !how.sparse || how.columns > 0, "max_map is ", how.columns, "; a positive number expected");
   return how;
 }
 
@@ -84,7 +84,7 @@ void cast_value(const Run& run, const Tensor& values, int64_t from, const Tensor
       return;
     case DType::kInt64: {
       const double number = text ? number_in(run, values.data<std::string>()[from]) : values.data<float>()[from];
-      run.require(number >= -9.2e18 && number <= 9.2e18, "the value ", number, " does not fit an int64");
+      SX_CHECK(run, number >= -9.2e18 && number <= 9.2e18, "the value ", number, " does not fit an int64");
       y.data<int64_t>()[to] = static_cast<int64_t>(number);
       return;
     }
@@ -95,10 +95,10 @@ void cast_value(const Run& run, const Tensor& values, int64_t from, const Tensor
 }
 
 const MapData& map_in(const Run& run, DType key) {
-  run.require(run.datum(0).kind == Datum::Kind::kMap, "its input must be a map");
+  SX_CHECK(run, run.datum(0).kind == Datum::Kind::kMap, "its input must be a map");
   const MapData& map = *run.datum(0).map;
-  run.require(map.keys.dtype() == key, "its map has keys of ", name_of(map.keys.dtype()), "; ", name_of(key),
-              " expected");
+  SX_CHECK(run, map.keys.dtype() == key, "its map has keys of ", name_of(map.keys.dtype()), "; ", name_of(key),
+           " expected");
   return map;
 }
 
@@ -112,8 +112,8 @@ Kernel make_cast_map(Prepare& p) {
   const DType target = cast_target(p);
   return [how, target](Run& run) {
     const MapData& map = map_in(run, DType::kInt64);
-    run.require(map.values.dtype() == DType::kString || map.values.dtype() == DType::kFloat32, "its map has values of ",
-                name_of(map.values.dtype()), "; f32 or str expected");
+    SX_CHECK(run, map.values.dtype() == DType::kString || map.values.dtype() == DType::kFloat32,
+             "its map has values of ", name_of(map.values.dtype()), "; f32 or str expected");
     std::map<int64_t, int64_t> order;  // key: place
     for (int64_t i = 0; i < map.keys.size(); ++i) order[map.keys.data<int64_t>()[i]] = i;
     const Tensor& y = run.out(0, target, Shape{1, how.sparse ? how.columns : static_cast<int64_t>(order.size())});
@@ -122,7 +122,7 @@ Kernel make_cast_map(Prepare& p) {
     if (target == DType::kString) std::fill_n(y.data<std::string>(), y.size(), "0.f");
     int64_t column = 0;
     for (const auto& [key, place] : order) {
-      run.require(!how.sparse || key >= 0, "its map has the negative key ", key);
+      SX_CHECK(run, !how.sparse || key >= 0, "its map has the negative key ", key);
       const int64_t to = how.sparse ? key : column++;
       if (to < y.dim(1)) cast_value(run, map.values, place, y, to);
     }
@@ -133,7 +133,7 @@ Kernel make_cast_map(Prepare& p) {
 
 ClassLabels vocabulary_of(const NodeView& node) {
   ClassLabels words = ClassLabels::read(node, "int64_vocabulary", "string_vocabulary");
-  node.require(words.size() > 0, "has no vocabulary");
+  SX_CHECK(node, words.size() > 0, "has no vocabulary");
   return words;
 }
 

@@ -15,7 +15,7 @@ Norm norm_of(const NodeView& node) {
   const std::string& name = node.attr_string("norm");
   if (name == "MAX") return Norm::kMax;
   if (name == "L1") return Norm::kL1;
-  node.require(name == "L2", "norm is '", name, "'; MAX, L1 or L2 expected");
+  SX_CHECK(node, name == "L2", "norm is '", name, "'; MAX, L1 or L2 expected");
   return Norm::kL2;
 }
 

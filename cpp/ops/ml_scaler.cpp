@@ -11,7 +11,7 @@ constexpr int64_t kGrain = 16384;
 
 // The features of x, over which one list of parameters repeats.
 int64_t features_of(const Run& run, const Tensor& x) {
-  run.require(x.rank() > 0, "its input is a scalar; [rows, features] expected");
+  SX_CHECK(run, x.rank() > 0, "its input is a scalar; [rows, features] expected");
   return x.rank() == 1 ? x.dim(0) : x.dim(1);
 }
 
@@ -42,15 +42,15 @@ void with_number(DType dtype, const Body& body) {
 Kernel make_scaler(Prepare& p) {
   std::vector<float> scale = floats_attr(p, "scale");
   std::vector<float> offset = floats_attr(p, "offset");
-  p.require(!scale.empty() && scale.size() == offset.size(), "scale has ", scale.size(), " entries and offset ",
-            offset.size(), "; as many of each expected");
+  SX_CHECK(p, !scale.empty() && scale.size() == offset.size(), "scale has ", scale.size(), " entries and offset ",
+           offset.size(), "; as many of each expected");
   return [scale, offset](Run& run) {
     const Tensor& x = run.in(0);
     const int64_t features = features_of(run, x);
     const Tensor& y = run.out(0, x.shape());
     if (x.size() == 0) return;
     const auto given = static_cast<int64_t>(scale.size());
-    run.require(given == 1 || given == features, "scale has ", given, " entries; 1 or ", features, " expected");
+    SX_CHECK(run, given == 1 || given == features, "scale has ", given, " entries; 1 or ", features, " expected");
     with_number(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       map_features<T, float>(x, y, given, [&](T value, int64_t k) {
@@ -81,18 +81,18 @@ Kernel make_imputer(Prepare& p) {
   const std::vector<float> floats = floats_attr(p, "imputed_value_floats");
   const std::vector<int64_t> ints = ints_attr(p, "imputed_value_int64s");
   const size_t given = real ? floats.size() : ints.size();
-  p.require(given > 0, "has no imputed_value_", real ? "floats" : "int64s", " for an input of ", name_of(p.dtype(0)));
+  SX_CHECK(p, given > 0, "has no imputed_value_", real ? "floats" : "int64s", " for an input of ", name_of(p.dtype(0)));
   const float missing_float = p.attr_float("replaced_value_float");
   const int64_t missing_int = p.attr_int("replaced_value_int64");
   if (p.dtype(0) == DType::kInt32)
-    for (int64_t value : ints) p.require(value >= INT32_MIN && value <= INT32_MAX, "imputes ", value, " into int32");
+    for (int64_t value : ints) SX_CHECK(p, value >= INT32_MIN && value <= INT32_MAX, "imputes ", value, " into int32");
   return [=](Run& run) {
     const Tensor& x = run.in(0);
     const int64_t features = features_of(run, x);
     const Tensor& y = run.out(0, x.shape());
     if (x.size() == 0) return;
-    run.require(given == 1 || static_cast<int64_t>(given) == features, "imputes ", given, " values; 1 or ", features,
-                " expected");
+    SX_CHECK(run, given == 1 || static_cast<int64_t>(given) == features, "imputes ", given, " values; 1 or ", features,
+             " expected");
     switch (x.dtype()) {
       case DType::kFloat32: return impute<float>(x, y, missing_float, floats);
       case DType::kFloat64: return impute<double>(x, y, missing_float, converted<double>(floats));

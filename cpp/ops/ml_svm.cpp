@@ -42,10 +42,10 @@ SvmKernel kernel_of(const NodeView& node) {
   if (name == "POLY") kernel.kind = SvmKernel::Kind::kPoly;
   else if (name == "RBF") kernel.kind = SvmKernel::Kind::kRbf;
   else if (name == "SIGMOID") kernel.kind = SvmKernel::Kind::kSigmoid;
-  else node.require(name == "LINEAR", "kernel_type is '", name, "'; LINEAR, POLY, RBF or SIGMOID expected");
+  else SX_CHECK(node, name == "LINEAR", "kernel_type is '", name, "'; LINEAR, POLY, RBF or SIGMOID expected");
   const std::vector<float> parameters = floats_attr(node, "kernel_params");
-  node.require(parameters.empty() || parameters.size() == 3, "kernel_params has ", parameters.size(),
-               " entries; gamma, coef0 and degree expected");
+  SX_CHECK(node, parameters.empty() || parameters.size() == 3, "kernel_params has ", parameters.size(),
+           " entries; gamma, coef0 and degree expected");
   if (!parameters.empty()) {
     kernel.gamma = parameters[0];
     kernel.offset = parameters[1];
@@ -75,7 +75,7 @@ void read_vectors(const NodeView& node, Vectors& model) {
 template <typename Finish>
 void for_each_row(const Run& run, const Vectors& model, const Tensor& x, const Finish& finish) {
   const Rows rows = rows_of(run, x);
-  run.require(rows.width == model.width, "its input is ", x.shape().str(), "; ", model.width, " features expected");
+  SX_CHECK(run, rows.width == model.width, "its input is ", x.shape().str(), "; ", model.width, " features expected");
   const int64_t width = std::max<int64_t>(1, model.width), work = width * std::max<int64_t>(1, model.count);
   // Of a few rows the support vectors are shared out among the threads instead.
   const bool few = rows.count < thread_count();
@@ -111,14 +111,14 @@ Kernel make_regressor(Prepare& p) {
   read_vectors(p, model);
   how.one_class = p.attr_int("one_class") != 0;
   how.transform = post_transform_of(p, p.attr_string("post_transform"));
-  p.require(!model.rho.empty(), "has no rho");
+  SX_CHECK(p, !model.rho.empty(), "has no rho");
   model.count = p.attr_int("n_supports");
-  p.require(model.count >= 0, "n_supports is ", model.count);
+  SX_CHECK(p, model.count >= 0, "n_supports is ", model.count);
   if (model.count > 0) {
     const auto size = static_cast<int64_t>(model.vectors.size());
-    p.require(size % model.count == 0, "has ", size, " numbers for ", model.count, " support vectors");
-    p.require(static_cast<int64_t>(model.coefficients.size()) >= model.count, "has ", model.coefficients.size(),
-              " coefficients for ", model.count, " support vectors");
+    SX_CHECK(p, size % model.count == 0, "has ", size, " numbers for ", model.count, " support vectors");
+    SX_CHECK(p, static_cast<int64_t>(model.coefficients.size()) >= model.count, "has ", model.coefficients.size(),
+             " coefficients for ", model.count, " support vectors");
     model.width = size / model.count;
   } else {
     model.width = static_cast<int64_t>(model.coefficients.size());
@@ -174,33 +174,33 @@ Classifier classifier_of(const NodeView& node) {
   how.prob_a = floats_attr(node, "prob_a");
   how.prob_b = floats_attr(node, "prob_b");
   how.transform = post_transform_of(node, node.attr_string("post_transform"));
-  node.require(how.labels.size() > 0, "has no class labels");
-  node.require(!model.coefficients.empty() && !model.rho.empty(), "has no coefficients or no rho");
+  SX_CHECK(node, how.labels.size() > 0, "has no class labels");
+  SX_CHECK(node, !model.coefficients.empty() && !model.rho.empty(), "has no coefficients or no rho");
   for (float c : model.coefficients) how.positive = how.positive && c >= 0;
   const auto given = static_cast<int64_t>(model.coefficients.size());
   if (how.linear()) {
     how.classes = static_cast<int64_t>(how.labels.size());
-    node.require(given % how.classes == 0, "has ", given, " coefficients for ", how.classes, " classes");
+    SX_CHECK(node, given % how.classes == 0, "has ", given, " coefficients for ", how.classes, " classes");
     model.width = given / how.classes;
     model.kernel.kind = SvmKernel::Kind::kLinear;
     return how;
   }
   how.classes = static_cast<int64_t>(how.counts.size());
   for (int64_t count : how.counts) {
-    node.require(count >= 0, "vectors_per_class has ", count);
+    SX_CHECK(node, count >= 0, "vectors_per_class has ", count);
     model.count = checked_add(model.count, count);
   }
   const auto pairs = static_cast<size_t>(how.classes * (how.classes - 1) / 2);
   const auto size = static_cast<int64_t>(model.vectors.size());
-  node.require(how.classes <= static_cast<int64_t>(how.labels.size()), "has ", how.classes, " classes and ",
-               how.labels.size(), " labels");
-  node.require(how.classes >= 2 && model.count > 0 && size % model.count == 0, "has ", size, " numbers for ",
-               model.count, " support vectors");
-  node.require(given == model.count * (how.classes - 1), "has ", given, " coefficients; ",
-               model.count * (how.classes - 1), " expected");
-  node.require(model.rho.size() >= pairs, "rho has ", model.rho.size(), " entries; ", pairs, " expected");
-  node.require(how.prob_a.size() == how.prob_b.size() && (how.prob_a.empty() || how.prob_a.size() >= pairs),
-               "prob_a has ", how.prob_a.size(), " and prob_b ", how.prob_b.size(), " entries; ", pairs, " expected");
+  SX_CHECK(node, how.classes <= static_cast<int64_t>(how.labels.size()), "has ", how.classes, " classes and ",
+           how.labels.size(), " labels");
+  SX_CHECK(node, how.classes >= 2 && model.count > 0 && size % model.count == 0, "has ", size, " numbers for ",
+           model.count, " support vectors");
+  SX_CHECK(node, given == model.count * (how.classes - 1), "has ", given, " coefficients; ",
+           model.count * (how.classes - 1), " expected");
+  SX_CHECK(node, model.rho.size() >= pairs, "rho has ", model.rho.size(), " entries; ", pairs, " expected");
+  SX_CHECK(node, how.prob_a.size() == how.prob_b.size() && (how.prob_a.empty() || how.prob_a.size() >= pairs),
+           "prob_a has ", how.prob_a.size(), " and prob_b ", how.prob_b.size(), " entries; ", pairs, " expected");
   model.width = size / model.count;
   return how;
 }

@@ -14,8 +14,8 @@ namespace {
 // Calls finish(row, sums, seen) for every row; sums, rounded to T, and seen hold one entry for each target.
 template <typename T, typename Finish>
 void for_each_row(const Run& run, const Trees<T>& trees, const Tensor& x, Rows rows, const Finish& finish) {
-  run.require(rows.width >= trees.features(), "its trees test feature ", trees.features() - 1, " but ", x.shape().str(),
-              " has ", rows.width, " features");
+  SX_CHECK(run, rows.width >= trees.features(), "its trees test feature ", trees.features() - 1, " but ",
+           x.shape().str(), " has ", rows.width, " features");
   const bool direct = x.dtype() == dtype_of<T>;
   const int64_t targets = trees.targets();
   parallel_for(rows.count, trees.grain(rows.count), [&](int64_t begin, int64_t end) {
@@ -51,8 +51,8 @@ struct Regression {
 
 template <typename T, typename Out>
 Kernel regression_kernel(const NodeView& node, const TreeSource& source, Regression how) {
-  node.require(how.base.empty() || static_cast<int64_t>(how.base.size()) == how.targets, "base_values has ",
-               how.base.size(), " entries; ", how.targets, " expected");
+  SX_CHECK(node, how.base.empty() || static_cast<int64_t>(how.base.size()) == how.targets, "base_values has ",
+           how.base.size(), " entries; ", how.targets, " expected");
   // A single score passes through LOGISTIC and SOFTMAX as it is, as in ONNX Runtime.
   if (how.targets == 1 && how.transform != PostTransform::kProbit) how.transform = PostTransform::kNone;
   auto trees = std::make_shared<const Trees<T>>(node, source, how.targets, how.aggregate);
@@ -86,7 +86,7 @@ TreeAggregate aggregate_of(const NodeView& node, const std::string& name) {
 
 int64_t target_count(const NodeView& node) {
   const int64_t targets = node.attr_or<int64_t>("n_targets", 1);
-  node.require(targets > 0, "n_targets is ", targets, "; a positive number expected");
+  SX_CHECK(node, targets > 0, "n_targets is ", targets, "; a positive number expected");
   return targets;
 }
 
@@ -107,8 +107,8 @@ Kernel make_ensemble(Prepare& p) {
   const TreeSource source = read_indexed_trees(p);
   const int64_t aggregate = p.attr_int("aggregate_function");
   const int64_t transform = p.attr_int("post_transform");
-  p.require(aggregate >= 0 && aggregate <= 3, "aggregate_function is ", aggregate, "; 0 to 3 expected");
-  p.require(transform >= 0 && transform <= 4, "post_transform is ", transform, "; 0 to 4 expected");
+  SX_CHECK(p, aggregate >= 0 && aggregate <= 3, "aggregate_function is ", aggregate, "; 0 to 3 expected");
+  SX_CHECK(p, transform >= 0 && transform <= 4, "post_transform is ", transform, "; 0 to 4 expected");
   const auto targets = target_count(p);
   Regression how{static_cast<TreeAggregate>(aggregate), static_cast<PostTransform>(transform), {}, targets};
   switch (p.dtype(0)) {
@@ -193,7 +193,7 @@ Kernel classification_kernel(const NodeView& node, const TreeSource& source, con
 
 ClassLabels labels_of(const NodeView& node) {
   ClassLabels labels = ClassLabels::read(node, "classlabels_int64s", "classlabels_strings");
-  node.require(labels.size() > 0, "has no class labels");
+  SX_CHECK(node, labels.size() > 0, "has no class labels");
   return labels;
 }
 
@@ -209,8 +209,8 @@ Kernel make_classifier(Prepare& p) {
   Classification how{labels_of(p), post_transform_of(p, p.attr_string("post_transform")),
                      numbers_attr(p, "base_values")};
   const size_t classes = how.labels.size();
-  p.require(how.base.empty() || how.base.size() == classes || (classes == 2 && how.base.size() == 1),
-            "base_values has ", how.base.size(), " entries; ", classes, " expected");
+  SX_CHECK(p, how.base.empty() || how.base.size() == classes || (classes == 2 && how.base.size() == 1),
+           "base_values has ", how.base.size(), " entries; ", classes, " expected");
   const std::vector<int64_t> ids = ints_attr(p, "class_ids");
   how.one_class =
       classes == 2 && !ids.empty() && std::all_of(ids.begin(), ids.end(), [&](int64_t id) { return id == ids[0]; });

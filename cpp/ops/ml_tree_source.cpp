@@ -28,7 +28,7 @@ class NodeIndex {
     std::iota(order_.begin(), order_.end(), int64_t{0});
     std::sort(order_.begin(), order_.end(), before);
     for (int64_t i = 1; i < count; ++i)
-      node.require(before(at(i - 1), at(i)), "tree ", tree(i), " has two nodes of id ", id(i));
+      SX_CHECK(node, before(at(i - 1), at(i)), "tree ", tree(i), " has two nodes of id ", id(i));
   }
 
   // The first position of each tree, ascending.
@@ -114,10 +114,10 @@ TreeSource read_numbered_trees(const NodeView& node, const std::string& kind) {
   const auto& modes = node.has_attr("nodes_modes") ? node.attr<std::vector<std::string>>("nodes_modes") : no_modes;
   const size_t count = trees.size();
   auto check = [&](const char* name, size_t size, bool optional = false) {
-    node.require(size == count || (optional && size == 0), "attribute '", name, "' has ", size, " entries; ", count,
-                 " expected, as nodes_treeids has");
+    SX_CHECK(node, size == count || (optional && size == 0), "attribute '", name, "' has ", size, " entries; ", count,
+             " expected, as nodes_treeids has");
   };
-  node.require(count > 0, "has no tree nodes");
+  SX_CHECK(node, count > 0, "has no tree nodes");
   check("nodes_nodeids", ids.size());
   check("nodes_featureids", features.size());
   check("nodes_truenodeids", yes.size());
@@ -149,7 +149,8 @@ TreeSource read_numbered_trees(const NodeView& node, const std::string& kind) {
     if (places[i] < 0) continue;
     auto child = [&](int64_t id) {
       const int64_t found = index.find(trees[i], id);
-      node.require(found >= 0, "node ", ids[i], " of tree ", trees[i], " has the child ", id, ", which does not exist");
+      SX_CHECK(node, found >= 0, "node ", ids[i], " of tree ", trees[i], " has the child ", id,
+               ", which does not exist");
       return places[static_cast<size_t>(found)];
     };
     TreeSource::Node& branch = source.nodes[static_cast<size_t>(places[i])];
@@ -161,18 +162,19 @@ TreeSource read_numbered_trees(const NodeView& node, const std::string& kind) {
   const std::vector<int64_t> vote_nodes = ints_attr(node, kind + "_nodeids");
   const std::vector<int64_t> targets = ints_attr(node, kind + "_ids");
   const std::vector<double> weights = numbers_attr(node, kind + "_weights");
-  node.require(vote_nodes.size() == vote_trees.size() && targets.size() == vote_trees.size() &&
-                   weights.size() == vote_trees.size(),
-               "its ", kind, "_treeids, ", kind, "_nodeids, ", kind, "_ids and ", kind, "_weights have ",
-               vote_trees.size(), ", ", vote_nodes.size(), ", ", targets.size(), " and ", weights.size(),
-               " entries; as many of each expected");
+  SX_CHECK(node,
+           vote_nodes.size() == vote_trees.size() && targets.size() == vote_trees.size() &&
+               weights.size() == vote_trees.size(),
+           "its ", kind, "_treeids, ", kind, "_nodeids, ", kind, "_ids and ", kind, "_weights have ", vote_trees.size(),
+           ", ", vote_nodes.size(), ", ", targets.size(), " and ", weights.size(),
+           " entries; as many of each expected");
   // By leaf, in the order in which they are listed: counted, then placed.
   std::vector<int64_t> leaf_of(targets.size());
   source.leaf_begin.assign(static_cast<size_t>(leaves) + 1, 0);
   for (size_t i = 0; i < targets.size(); ++i) {
     const int64_t found = index.find(vote_trees[i], vote_nodes[i]);
-    node.require(found >= 0, "a weight is given to node ", vote_nodes[i], " of tree ", vote_trees[i],
-                 ", which does not exist");
+    SX_CHECK(node, found >= 0, "a weight is given to node ", vote_nodes[i], " of tree ", vote_trees[i],
+             ", which does not exist");
     leaf_of[i] = -1 - places[static_cast<size_t>(found)];
     if (leaf_of[i] >= 0) ++source.leaf_begin[static_cast<size_t>(leaf_of[i]) + 1];
   }
@@ -198,10 +200,10 @@ TreeSource read_indexed_trees(const NodeView& node) {
   const std::vector<double> members = numbers_of(node, "membership_values");
   const size_t count = features.size();
   for (size_t size : {yes.size(), no.size(), yes_leaf.size(), no_leaf.size(), modes.size(), splits.size()})
-    node.require(size == count, "a list of node properties has ", size, " entries; ", count,
-                 " expected, as nodes_featureids has");
-  node.require(missing.empty() || missing.size() == count, "nodes_missing_value_tracks_true has ", missing.size(),
-               " entries; ", count, " expected");
+    SX_CHECK(node, size == count, "a list of node properties has ", size, " entries; ", count,
+             " expected, as nodes_featureids has");
+  SX_CHECK(node, missing.empty() || missing.size() == count, "nodes_missing_value_tracks_true has ", missing.size(),
+           " entries; ", count, " expected");
   TreeSource source;
   source.nodes.reserve(count);
   auto member = members.begin();
@@ -209,15 +211,15 @@ TreeSource read_indexed_trees(const NodeView& node) {
     TreeSource::Node branch;
     branch.feature = features[i];
     branch.split = splits[i];
-    node.require(modes[i] >= 0 && modes[i] <= 6, "node ", i, " has the mode ", modes[i], "; 0 to 6 expected");
+    SX_CHECK(node, modes[i] >= 0 && modes[i] <= 6, "node ", i, " has the mode ", modes[i], "; 0 to 6 expected");
     branch.mode = static_cast<TreeMode>(modes[i]);
     branch.missing_is_true = !missing.empty() && missing[i] != 0;
     // A leaf's index that is negative would name a node: leaves are the negative children of TreeSource.
-    node.require(yes[i] >= 0 && no[i] >= 0, "node ", i, " has a negative child");
+    SX_CHECK(node, yes[i] >= 0 && no[i] >= 0, "node ", i, " has a negative child");
     branch.yes = yes_leaf[i] != 0 ? -1 - yes[i] : yes[i];
     branch.no = no_leaf[i] != 0 ? -1 - no[i] : no[i];
     if (branch.mode == TreeMode::kMember) {
-      node.require(member != members.end(), "node ", i, " tests membership but membership_values has no set for it");
+      SX_CHECK(node, member != members.end(), "node ", i, " tests membership but membership_values has no set for it");
       const auto end = std::find_if(member, members.end(), [](double value) { return std::isnan(value); });
       branch.set = static_cast<int32_t>(source.sets.size());
       source.sets.emplace_back(member, end);
@@ -227,14 +229,14 @@ TreeSource read_indexed_trees(const NodeView& node) {
   }
   const std::vector<double> weights = numbers_of(node, "leaf_weights");
   const std::vector<int64_t>& targets = node.attr_ints("leaf_targetids");
-  node.require(weights.size() == targets.size(), "leaf_weights has ", weights.size(), " entries; ", targets.size(),
-               " expected");
+  SX_CHECK(node, weights.size() == targets.size(), "leaf_weights has ", weights.size(), " entries; ", targets.size(),
+           " expected");
   source.votes.reserve(weights.size());
   for (size_t i = 0; i < weights.size(); ++i) source.votes.push_back({targets[i], weights[i]});
   source.leaf_begin.resize(weights.size() + 1);
   std::iota(source.leaf_begin.begin(), source.leaf_begin.end(), int64_t{0});
   source.roots = node.attr_ints("tree_roots");
-  for (int64_t root : source.roots) node.require(root >= 0, "a root is ", root);
+  for (int64_t root : source.roots) SX_CHECK(node, root >= 0, "a root is ", root);
   return source;
 }
 

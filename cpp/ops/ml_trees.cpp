@@ -41,14 +41,14 @@ Trees<T>::Trees(const NodeView& node, const TreeSource& source, int64_t targets,
     : targets_(targets), aggregate_(aggregate) {
   const auto count = static_cast<int64_t>(source.nodes.size());
   const auto leaves = static_cast<int64_t>(source.leaf_begin.size()) - 1;
-  node.require(count + leaves < kMaxCount, "has ", count, " nodes and ", leaves, " leaves, more than can be indexed");
-  node.require(targets > 0 && targets < kMaxCount, "has ", targets, " targets");
+  SX_CHECK(node, count + leaves < kMaxCount, "has ", count, " nodes and ", leaves, " leaves, more than can be indexed");
+  SX_CHECK(node, targets > 0 && targets < kMaxCount, "has ", targets, " targets");
   auto check = [&](int64_t child, const char* what, int64_t of) {
-    node.require(child < count && child >= -leaves, what, " of node ", of, " does not exist");
+    SX_CHECK(node, child < count && child >= -leaves, what, " of node ", of, " does not exist");
   };
   for (int64_t i = 0; i < count; ++i) {
     const TreeSource::Node& from = source.nodes[static_cast<size_t>(i)];
-    node.require(from.feature >= 0 && from.feature < kMaxCount, "node ", i, " tests feature ", from.feature);
+    SX_CHECK(node, from.feature >= 0 && from.feature < kMaxCount, "node ", i, " tests feature ", from.feature);
     features_ = std::max(features_, from.feature + 1);
     check(from.yes, "the true child", i);
     check(from.no, "the false child", i);
@@ -65,10 +65,11 @@ Trees<T>::Trees(const NodeView& node, const TreeSource& source, int64_t targets,
 
 template <typename T>
 void Trees<T>::read_votes(const NodeView& node, const TreeSource& source) {
-  node.require(source.votes.size() < static_cast<size_t>(kMaxCount), "has more votes than can be indexed");
+  SX_CHECK(node, source.votes.size() < static_cast<size_t>(kMaxCount), "has more votes than can be indexed");
   votes_.reserve(source.votes.size());
   for (const TreeSource::Vote& vote : source.votes) {
-    node.require(vote.target >= 0 && vote.target < targets_, "a leaf votes for target ", vote.target, " of ", targets_);
+    SX_CHECK(node, vote.target >= 0 && vote.target < targets_, "a leaf votes for target ", vote.target, " of ",
+             targets_);
     votes_.push_back({static_cast<int32_t>(vote.target), static_cast<T>(vote.weight)});
   }
   leaf_begin_.assign(source.leaf_begin.begin(), source.leaf_begin.end());
@@ -171,7 +172,7 @@ void Trees<T>::measure(const NodeView& node, const TreeSource& source, std::vect
         place.height = Place::kOpen;
         for (int64_t child : {from.no, from.yes}) {
           if (child < 0) continue;
-          node.require(place_of(child).height != Place::kOpen, "its nodes form a cycle through node ", child);
+          SX_CHECK(node, place_of(child).height != Place::kOpen, "its nodes form a cycle through node ", child);
           if (place_of(child).height == Place::kUnseen) path.push_back(child);
         }
         continue;
@@ -226,7 +227,7 @@ void Trees<T>::place_nodes(const NodeView& node, const TreeSource& source) {
         }
         std::swap(level, next_level);
       }
-      node.require(static_cast<int64_t>(child_of.size()) < kMaxCount, "has more nodes than can be indexed");
+      SX_CHECK(node, static_cast<int64_t>(child_of.size()) < kMaxCount, "has more nodes than can be indexed");
       std::copy_if(level.rbegin(), level.rend(), std::back_inserter(blocks), [](int64_t id) { return id >= 0; });
     }
   }

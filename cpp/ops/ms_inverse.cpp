@@ -48,8 +48,8 @@ Kernel make_inverse(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
     const int rank = x.rank();
-    run.require(rank >= 2 && x.dim(rank - 1) == x.dim(rank - 2), "its input is ", x.shape().str(),
-                "; square matrices expected");
+    SX_CHECK(run, rank >= 2 && x.dim(rank - 1) == x.dim(rank - 2), "its input is ", x.shape().str(),
+             "; square matrices expected");
     const Tensor& y = run.out(0, x.shape());
     const int64_t n = x.dim(rank - 1);
     if (x.size() == 0) return;
@@ -81,13 +81,13 @@ Kernel make_inverse(Prepare&) {
 }
 
 void infer_inverse(InferContext& c) {
-  c.require(!c.has_shape(0) || c.rank(0) >= 2, "its input is ", c.type(0).str(), "; square matrices expected");
+  SX_CHECK(c, !c.has_shape(0) || c.rank(0) >= 2, "its input is ", c.type(0).str(), "; square matrices expected");
   c.out(0, c.type(0));
 }
 
 // dx = -y' dy y'
 void differentiate_inverse(GradientContext& c) {
-  c.require(c.in(0).rank() >= 2, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, c.in(0).rank() >= 2, "has no gradient where the rank of its input is unknown");
   const Expr turned = c.swap_last(c.out());
   c.give(0, -c.op("MatMul", {turned, c.op("MatMul", {c.grad(), turned})}));
 }

@@ -291,11 +291,11 @@ Expr operand(const Spec& spec, const Expr& x, const Expr& bias) {
 
 void differentiate(GradientContext& c) {
   const Spec spec(c);
-  c.require(!c.in(kPastLength) && !c.in(kBeams), "has no gradient through a cache that is larger than the past");
+  SX_CHECK(c, !c.in(kPastLength) && !c.in(kBeams), "has no gradient through a cache that is larger than the past");
   const int rank = c.in(kQ).rank();
   const int key_rank = c.in(kK) ? c.in(kK).rank() : 0;
-  c.require(rank > 0 && key_rank >= 0 && (!c.in(kV) || c.in(kV).rank() > 0),
-            "has no gradient where the ranks of its inputs are unknown");
+  SX_CHECK(c, rank > 0 && key_rank >= 0 && (!c.in(kV) || c.in(kV).rank() > 0),
+           "has no gradient where the ranks of its inputs are unknown");
   // Packed operands lie side by side at each head.
   const auto part = [&](const Expr& x, int64_t i) {
     const Expr one = c.op("Gather", {x, c.constant(Tensor::scalar(i))}, {{"axis", int64_t{3}}});

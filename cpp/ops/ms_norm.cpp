@@ -17,7 +17,7 @@ void give_output(UpgradeContext& c, size_t index, ValueId value) {
 void trim_outputs(UpgradeContext& c, size_t keep) {
   std::vector<ValueId>& outputs = c.draft().outputs;
   for (size_t i = keep; i < outputs.size(); ++i)
-    c.view().require(outputs[i] == kNone, "its output ", i, " is not supported; remove its use");
+    SX_CHECK(c.view(), outputs[i] == kNone, "its output ", i, " is not supported; remove its use");
   if (outputs.size() > keep) outputs.resize(keep);
   while (outputs.size() > 1 && outputs.back() == kNone) outputs.pop_back();
 }
@@ -92,8 +92,8 @@ void embed_layer_norm(UpgradeContext& c) {
 void quantized_embed_layer_norm(UpgradeContext& c) {
   const bool segments = c.has_input(1);
   for (const size_t i : {4, 10, 15})
-    c.view().require(c.has_input(i) == segments, segments ? "lacks" : "has", " input ", i,
-                     "; what concerns segments must be given as a whole or not at all");
+    SX_CHECK(c.view(), c.has_input(i) == segments, segments ? "lacks" : "has", " input ", i,
+             "; what concerns segments must be given as a whole or not at all");
   constexpr size_t kNoInput = 18;
   embed(c, {0, 1, 2, 3, 4, 5, 6, 7, kNoInput, {8, 9, 10, 11, 12}, {13, 14, 15, 16, 17}});
 }

@@ -36,8 +36,8 @@ std::vector<int64_t> channels_behind(int rank) {
 void pool(UpgradeContext& c, const char* op, Attributes attributes) {
   const bool last = c.take<int64_t>("channels_last", 0) != 0;
   const int rank = c.input(0).type.rank();
-  c.view().require(!last || rank >= 3, "its input is ", c.input(0).type.str(),
-                   "; with channels_last the rank must be known");
+  SX_CHECK(c.view(), !last || rank >= 3, "its input is ", c.input(0).type.str(),
+           "; with channels_last the rank must be known");
   ValueId y = dequantized(c, 0, 1, 2);
   if (last) y = c.emit("Transpose", {y}, {{"perm", channels_first(rank)}});
   y = c.emit(op, {y}, std::move(attributes));
@@ -60,7 +60,7 @@ void global_average_pool(UpgradeContext& c) { pool(c, "GlobalAveragePool", {}); 
 
 void nhwc_max_pool(UpgradeContext& c) {
   const int rank = c.input(0).type.rank();
-  c.view().require(rank >= 3, "its input is ", c.input(0).type.str(), "; a known rank from 3 on expected");
+  SX_CHECK(c.view(), rank >= 3, "its input is ", c.input(0).type.str(), "; a known rank from 3 on expected");
   const ValueId x = c.emit("Transpose", {ms_input(c, 0)}, {{"perm", channels_first(rank)}});
   Attributes attributes = std::move(c.draft().attributes);
   c.draft().attributes.clear();
@@ -70,8 +70,8 @@ void nhwc_max_pool(UpgradeContext& c) {
 
 void concat(UpgradeContext& c) {
   const auto axis = c.take<int64_t>("axis", 0);
-  c.view().require(c.draft().inputs.size() >= 5 && (c.draft().inputs.size() - 2) % 3 == 0, "has ",
-                   c.draft().inputs.size(), " inputs; a scale and a zero point, then three for each tensor expected");
+  SX_CHECK(c.view(), c.draft().inputs.size() >= 5 && (c.draft().inputs.size() - 2) % 3 == 0, "has ",
+           c.draft().inputs.size(), " inputs; a scale and a zero point, then three for each tensor expected");
   std::vector<ValueId> parts;
   for (size_t i = 2; i < c.draft().inputs.size(); i += 3) parts.push_back(dequantized(c, i, i + 1, i + 2));
   quantize(c, c.emit("Concat", parts, {{"axis", axis}}), 0, 1, 2);

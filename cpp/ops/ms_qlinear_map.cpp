@@ -27,11 +27,12 @@ int32_t code_of(const Tensor& x, int64_t i) {
 
 // One scale for the whole tensor, and a zero point that may be absent.
 Quantization quantization(const Run& run, int scale, int zero) {
-  run.require(run.in(scale).size() == 1, "input ", scale, " is ", run.in(scale).shape().str(), "; one scale expected");
+  SX_CHECK(run, run.in(scale).size() == 1, "input ", scale, " is ", run.in(scale).shape().str(),
+           "; one scale expected");
   Quantization q{*run.in(scale).data<float>(), 0};
   if (run.has(zero)) {
-    run.require(run.in(zero).size() == 1, "input ", zero, " is ", run.in(zero).shape().str(),
-                "; one zero point expected");
+    SX_CHECK(run, run.in(zero).size() == 1, "input ", zero, " is ", run.in(zero).shape().str(),
+             "; one zero point expected");
     q.zero = code_of(run.in(zero), 0);
   }
   return q;

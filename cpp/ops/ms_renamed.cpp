@@ -30,7 +30,7 @@ void range(UpgradeContext& c) {
 // In order of appearance, without the positions of first appearance.
 void unique(UpgradeContext& c) {
   const Type& type = c.input(0).type;
-  c.view().require(type.rank() < 0 || type.rank() == 1, "x is ", type.str(), "; a vector expected");
+  SX_CHECK(c.view(), type.rank() < 0 || type.rank() == 1, "x is ", type.str(), "; a vector expected");
   std::vector<ValueId>& outputs = c.draft().outputs;
   if (outputs.size() > 1) outputs.insert(outputs.begin() + 1, kNone);
   c.become("Unique");

@@ -92,12 +92,12 @@ Kernel make(Prepare& p) {
 void differentiate_rotary(GradientContext& c) {
   const Spec spec(c);
   const Expr x = c.in(kX);
-  c.require(x.rank() == 3 || x.rank() == 4, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, x.rank() == 3 || x.rank() == 4, "has no gradient where the rank of its input is unknown");
   const bool by_head = x.rank() == 4;
-  c.require(by_head || spec.heads > 0, "has no gradient where the attribute 'num_heads' does not tell the heads");
+  SX_CHECK(c, by_head || spec.heads > 0, "has no gradient where the attribute 'num_heads' does not tell the heads");
   const Expr rows = by_head ? c.transpose(x, {0, 2, 1, 3}) : c.reshape(x, {0, 0, spec.heads, -1});
   Expr positions = c.in(kPositions);
-  c.require(positions.rank() >= 0, "has no gradient where the rank of its positions is unknown");
+  SX_CHECK(c, positions.rank() >= 0, "has no gradient where the rank of its positions is unknown");
   if (positions.rank() == 1) positions = c.unsqueeze(positions + c.iota(c.extent(rows, 1)), {0});
   const auto angles = [&](size_t i) { return c.op("Gather", {c.in(i), positions}); };
   const Expr y = turned(rows, angles(kCos), angles(kSin), spec.interleaved);

@@ -300,8 +300,8 @@ class ByteAttention {
 
 void differentiate(GradientContext& c) {
   const Spec spec(c, kFloatPlaces);
-  c.require(!spec.rotary && !spec.shares,
-            "has no gradient with the attributes do_rotary and past_present_share_buffer");
+  SX_CHECK(c, !spec.rotary && !spec.shares,
+           "has no gradient with the attributes do_rotary and past_present_share_buffer");
   Expr qkv = c.op("MatMul", {c.in(0), c.in(1)});
   if (c.in(2)) qkv = qkv + c.in(2);
   Attributes thirds = {{"axis", int64_t{2}}};
@@ -315,7 +315,7 @@ void differentiate(GradientContext& c) {
   a.v = by_head(parts[2], spec.heads);
   const Expr past = c.in(4);
   if (past) {
-    c.require(past.rank() == 5, "has no gradient where the rank of its past is unknown");
+    SX_CHECK(c, past.rank() == 5, "has no gradient where the rank of its past is unknown");
     const auto half = [&](int64_t i) { return c.op("Gather", {past, c.constant(Tensor::scalar(i))}); };
     a.k = c.concat({half(0), a.k}, 2);
     a.v = c.concat({half(1), a.v}, 2);

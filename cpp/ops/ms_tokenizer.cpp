@@ -17,12 +17,12 @@ class Splitter {
   explicit Splitter(const NodeView& node) : least_(node.attr_int("mincharnum")) {
     const auto separators = node.attr_or("separators", std::vector<std::string>());
     const auto expression = node.attr_or("tokenexp", std::string());
-    node.require(separators.empty() != expression.empty(), "needs exactly one of separators and tokenexp");
-    node.require(least_ > 0, "mincharnum is ", least_, "; a positive number expected");
+    SX_CHECK(node, separators.empty() != expression.empty(), "needs exactly one of separators and tokenexp");
+    SX_CHECK(node, least_ > 0, "mincharnum is ", least_, "; a positive number expected");
     characters_ = separators.size() == 1 && separators[0].empty();
     if (characters_) return;
     for (const std::string& separator : separators) {
-      node.require(!separator.empty(), "has an empty separator beside others");
+      SX_CHECK(node, !separator.empty(), "has an empty separator beside others");
       separators_.emplace_back(separator);
     }
     if (!expression.empty()) tokens_.emplace_back(expression);
@@ -91,8 +91,8 @@ class Splitter {
 
 void infer_tokenizer(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, DType::kString, std::nullopt);
-  c.require(c.rank(0) == 1 || c.rank(0) == 2, "its input is ", c.type(0).str(),
-            "; [strings] or [rows, strings] expected");
+  SX_CHECK(c, c.rank(0) == 1 || c.rank(0) == 2, "its input is ", c.type(0).str(),
+           "; [strings] or [rows, strings] expected");
   SymShape shape = c.shape(0);
   shape.push_back(Dim());
   c.out(0, DType::kString, shape);
@@ -102,8 +102,8 @@ Kernel make_tokenizer(Prepare& p) {
   auto splitter = std::make_shared<const Splitter>(p);
   return [splitter, mark = p.attr_int("mark") != 0, pad = p.attr_string("pad_value")](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() == 1 || x.rank() == 2, "its input is ", x.shape().str(),
-                "; [strings] or [rows, strings] expected");
+    SX_CHECK(run, x.rank() == 1 || x.rank() == 2, "its input is ", x.shape().str(),
+             "; [strings] or [rows, strings] expected");
     std::vector<Tokens> rows(static_cast<size_t>(x.size()));
     parallel_for(x.size(), 64, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) rows[static_cast<size_t>(i)] = splitter->split(x.data<std::string>()[i]);

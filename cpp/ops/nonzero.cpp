@@ -225,7 +225,7 @@ void give_gathered(GradientContext& c, const Expr& x, const Expr& indices, int64
 void differentiate_compress(GradientContext& c) {
   const bool flat = !c.has_attr("axis");
   const Expr x = flat ? c.reshape(c.in(0), {-1}) : c.in(0);
-  c.require(flat || x.rank() > 0, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, flat || x.rank() > 0, "has no gradient where the rank of its input is unknown");
   const int64_t axis = flat ? 0 : c.axis(c.attr_int("axis"), x.rank());
   give_gathered(c, x, c.op("Compress", {c.iota(c.extent(x, axis)), c.in(1)}, {{"axis", int64_t{0}}}), axis);
 }

@@ -171,8 +171,8 @@ const Graph* NodeView::body(const std::string& attribute) const {
 }
 
 int NodeView::axis(int64_t axis, int rank) const {
-  require(axis >= -rank && axis < rank, "axis ", axis, " is out of range for rank ", rank, "; expected ", -rank, "..",
-          rank - 1);
+  SX_CHECK(*this, axis >= -rank && axis < rank, "axis ", axis, " is out of range for rank ", rank, "; expected ", -rank,
+           "..", rank - 1);
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
@@ -182,17 +182,19 @@ void check_node(const Node& node) {
   auto check_ports = [&](const std::vector<PortSpec>& specs, const std::vector<ValueId>& given, const char* what) {
     for (size_t i = 0; i < given.size(); ++i) {
       const PortSpec* spec = port(specs, i);
-      view.require(spec != nullptr, "has ", given.size(), " ", what, "s; at most ", specs.size(), " expected");
+      SX_CHECK(view, spec != nullptr, "has ", given.size(), " ", what, "s; at most ", specs.size(), " expected");
       // Operators of users say for themselves which inputs they need.
-      view.require(given[i] != kNone || spec->presence == PortSpec::Presence::kOptional || what[0] == 'o' ||
-                       op.takes_any_attributes(),
-                   what, " '", spec->name, "' is required but missing");
+      SX_CHECK(view,
+               given[i] != kNone || spec->presence == PortSpec::Presence::kOptional || what[0] == 'o' ||
+                   op.takes_any_attributes(),
+               what, " '", spec->name, "' is required but missing");
     }
     // Loop and its like may carry nothing; every other list has one element at least.
     for (size_t i = given.size(); i < specs.size(); ++i)
-      view.require(specs[i].presence == PortSpec::Presence::kOptional || what[0] == 'o' ||
-                       (specs[i].presence == PortSpec::Presence::kVariadic && specs[i].any_kind),
-                   what, " '", specs[i].name, "' is required but missing");
+      SX_CHECK(view,
+               specs[i].presence == PortSpec::Presence::kOptional || what[0] == 'o' ||
+                   (specs[i].presence == PortSpec::Presence::kVariadic && specs[i].any_kind),
+               what, " '", specs[i].name, "' is required but missing");
   };
   check_ports(op.inputs(), node.inputs, "input");
   check_ports(op.outputs(), node.outputs, "output");
@@ -201,16 +203,16 @@ void check_node(const Node& node) {
   for (const auto& [name, value] : node.attributes) {
     const AttrSpec* spec = op.find_attr(name);
     if (spec == nullptr && op.takes_any_attributes()) continue;
-    view.require(spec != nullptr, "has an attribute '", name, "' that the operator does not know",
-                 suggestion(name, known));
-    view.require(kind_of(value) == spec->kind, "attribute '", name, "' is of kind ", kind_name(value), "; ",
-                 name_of(spec->kind), " expected");
+    SX_CHECK(view, spec != nullptr, "has an attribute '", name, "' that the operator does not know",
+             suggestion(name, known));
+    SX_CHECK(view, kind_of(value) == spec->kind, "attribute '", name, "' is of kind ", kind_name(value), "; ",
+             name_of(spec->kind), " expected");
   }
   for (const AttrSpec& spec : op.attrs()) {
     if (!spec.required) continue;
     const bool given =
         spec.kind == AttrKind::kGraph ? view.body(spec.name) != nullptr : node.attributes.count(spec.name) != 0;
-    view.require(given, "attribute '", spec.name, "' is required but missing");
+    SX_CHECK(view, given, "attribute '", spec.name, "' is required but missing");
   }
 }
 

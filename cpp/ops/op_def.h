@@ -181,10 +181,7 @@ class NodeView {
   [[noreturn]] void error(const Parts&... parts) const {
     fail(ErrorKind::kInvalidGraph, label(*node_), " ", parts...);
   }
-  template <typename... Parts>
-  void require(bool condition, const Parts&... parts) const {
-    if (!condition) error(parts...);
-  }
+
   // `axis` counted from the front; an error that names the attribute's value, `what` and the range otherwise.
   int axis(int64_t axis, int rank) const;
 
@@ -194,7 +191,8 @@ class NodeView {
   const Node* node_;
 };
 
-// view.require(condition, parts...) for a NodeView or Run, but the parts are evaluated only where the condition fails.
+// SX_CHECK(view, condition, parts...) for a NodeView or Run, but the parts are evaluated only where the condition
+// fails.
 #define SX_CHECK(view, condition, ...)           \
   do {                                           \
     if (!(condition)) (view).error(__VA_ARGS__); \

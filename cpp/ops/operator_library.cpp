@@ -251,10 +251,10 @@ bool within(size_t count, int32_t min, int32_t max) {
 void infer_types(const SxOperator& op, InferContext& c) {
   const size_t inputs = c.node().inputs.size();
   const size_t outputs = c.node().outputs.size();
-  c.require(within(inputs, op.min_inputs, op.max_inputs), "has ", inputs, " inputs; the operator takes ", op.min_inputs,
-            " to ", op.max_inputs);
-  c.require(within(outputs, op.min_outputs, op.max_outputs), "has ", outputs, " outputs; the operator gives ",
-            op.min_outputs, " to ", op.max_outputs);
+  SX_CHECK(c, within(inputs, op.min_inputs, op.max_inputs), "has ", inputs, " inputs; the operator takes ",
+           op.min_inputs, " to ", op.max_inputs);
+  SX_CHECK(c, within(outputs, op.min_outputs, op.max_outputs), "has ", outputs, " outputs; the operator gives ",
+           op.min_outputs, " to ", op.max_outputs);
   if (op.infer == nullptr) return;
   SxNode node;
   node.view = &c;
@@ -286,7 +286,7 @@ Kernel make_kernel(const SxOperator& op, const std::string& path, Prepare& p) {
     for (int i = 0; i < run.outputs(); ++i) {
       const auto place = static_cast<size_t>(i);
       const bool made = place < context.outputs.size() && context.outputs[place].defined();
-      run.require(made || !run.wants(i), "did not make output ", i);
+      SX_CHECK(run, made || !run.wants(i), "did not make output ", i);
     }
   };
 }

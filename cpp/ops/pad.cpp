@@ -198,8 +198,8 @@ void pads_to_inputs(UpgradeContext& c) {
 
 // What was added is cut off again.
 void differentiate_pad(GradientContext& c) {
-  c.require(c.attr_string("mode") == "constant", "has no gradient for the mode '", c.attr_string("mode"),
-            "'; 'constant' expected");
+  SX_CHECK(c, c.attr_string("mode") == "constant", "has no gradient for the mode '", c.attr_string("mode"),
+           "'; 'constant' expected");
   const Expr inside = c.op("Pad", {c.grad(), -c.in(1), Expr(), c.in(3)});
   c.give(0, inside);
   if (!c.wants(2)) return;

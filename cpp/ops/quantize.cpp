@@ -50,8 +50,8 @@ Layout layout_of(const Run& run, const NodeView& node, int64_t axis_attribute, i
   const Shape& scale = run.in(1).shape();
   Layout layout;
   if (run.has(2))
-    run.require(run.in(2).size() == run.in(1).size(), "the zero point has the shape ", run.in(2).shape().str(),
-                " and the scale ", scale.str(), "; equal ones expected");
+    SX_CHECK(run, run.in(2).size() == run.in(1).size(), "the zero point has the shape ", run.in(2).shape().str(),
+             " and the scale ", scale.str(), "; equal ones expected");
   if (block_size == 0 && scale.size() == 1) {
     layout.segments = 1;
     layout.length = x.size();
@@ -63,8 +63,8 @@ Layout layout_of(const Run& run, const NodeView& node, int64_t axis_attribute, i
   layout.inner = x.size(axis + 1, x.rank());
   const bool last = layout.inner == 1;
   if (block_size == 0) {
-    run.require(scale.rank() == 1 && scale[0] == x[axis], "the scale has the shape ", scale.str(), "; one value or [",
-                x[axis], "] expected for axis ", axis, " of x of shape ", x.str());
+    SX_CHECK(run, scale.rank() == 1 && scale[0] == x[axis], "the scale has the shape ", scale.str(), "; one value or [",
+             x[axis], "] expected for axis ", axis, " of x of shape ", x.str());
     layout.kind = Layout::Kind::kAxis;
     layout.each = last;
     layout.length = last ? layout.extent : layout.inner;
@@ -76,8 +76,8 @@ Layout layout_of(const Run& run, const NodeView& node, int64_t axis_attribute, i
   layout.blocks = layout.extent / block_size + (layout.extent % block_size != 0);
   Shape expected = x;
   expected[axis] = layout.blocks;
-  run.require(scale == expected, "the scale has the shape ", scale.str(), "; ", expected.str(),
-              " expected for blocks of ", block_size, " along axis ", axis, " of x of shape ", x.str());
+  SX_CHECK(run, scale == expected, "the scale has the shape ", scale.str(), "; ", expected.str(),
+           " expected for blocks of ", block_size, " along axis ", axis, " of x of shape ", x.str());
   layout.each = !last;
   layout.length = last ? block_size : layout.inner;
   layout.segments = last ? layout.outer * layout.blocks : layout.outer * layout.extent;
@@ -222,26 +222,26 @@ Kernel make_quantize(Prepare& p) {
 }
 
 void check_block_size(const InferContext& c) {
-  c.require(c.attr_int("block_size") >= 0, "block_size is ", c.attr_int("block_size"),
-            "; a number of elements, or 0, expected");
-  c.require(c.attr_int("block_size") == 0 || c.rank(0) < 0 || c.rank(1) < 0 || c.rank(0) == c.rank(1), "the scale is ",
-            c.type(1).str(), "; the rank of x: ", c.type(0).str(), " expected for blocks");
+  SX_CHECK(c, c.attr_int("block_size") >= 0, "block_size is ", c.attr_int("block_size"),
+           "; a number of elements, or 0, expected");
+  SX_CHECK(c, c.attr_int("block_size") == 0 || c.rank(0) < 0 || c.rank(1) < 0 || c.rank(0) == c.rank(1),
+           "the scale is ", c.type(1).str(), "; the rank of x: ", c.type(0).str(), " expected for blocks");
 }
 
 void infer_quantize(InferContext& c) {
   check_block_size(c);
   const int64_t asked = c.attr_int("output_dtype");
   const int64_t precision = c.attr_int("precision");
-  c.require(precision == 0 || precision == 1 || precision == 10 || precision == 16, "precision is ", precision,
-            "; 1 (float), 10 (float16) or 16 (bfloat16) expected");
+  SX_CHECK(c, precision == 0 || precision == 1 || precision == 10 || precision == 16, "precision is ", precision,
+           "; 1 (float), 10 (float16) or 16 (bfloat16) expected");
   DType to = asked != 0 ? static_cast<DType>(asked) : DType::kUInt8;
   if (c.has(2)) {
-    c.require(asked == 0 || asked == static_cast<int64_t>(c.dtype(2)), "output_dtype is ", asked,
-              " but the zero point is ", c.type(2).str());
+    SX_CHECK(c, asked == 0 || asked == static_cast<int64_t>(c.dtype(2)), "output_dtype is ", asked,
+             " but the zero point is ", c.type(2).str());
     to = c.dtype(2);
   }
-  c.require(asked >= 0 && asked < kDTypeCount && kQuantized.has(to), "output_dtype is ", asked, "; one of ",
-            kQuantized.str(), " expected");
+  SX_CHECK(c, asked >= 0 && asked < kDTypeCount && kQuantized.has(to), "output_dtype is ", asked, "; one of ",
+           kQuantized.str(), " expected");
   c.out(0, to, c.type(0).shape);
 }
 
@@ -295,16 +295,16 @@ void infer_dequantize(InferContext& c) {
   const int64_t asked = c.attr_int("output_dtype");
   DType to = c.dtype(1) == DType::kFloat8E8M0 ? DType::kFloat32 : c.dtype(1);
   if (asked != 0) to = static_cast<DType>(asked);
-  c.require(asked >= 0 && asked < kDTypeCount && kReal.has(to), "output_dtype is ", asked, "; one of ", kReal.str(),
-            " expected");
+  SX_CHECK(c, asked >= 0 && asked < kDTypeCount && kReal.has(to), "output_dtype is ", asked, "; one of ", kReal.str(),
+           " expected");
   c.out(0, to, c.type(0).shape);
 }
 
 // y = (x - zero) scale: the scale takes the sum of dy (x - zero) over the elements that it scales.
 void differentiate_dequantize(GradientContext& c) {
   const Expr x = c.in(0), scale = c.in(1);
-  c.require(!c.wants(0) && !c.wants(2), "has no gradient by what is quantized, which moves in steps");
-  c.require(scale.rank() >= 0 && x.rank() >= 0, "has no gradient where the ranks of its inputs are unknown");
+  SX_CHECK(c, !c.wants(0) && !c.wants(2), "has no gradient by what is quantized, which moves in steps");
+  SX_CHECK(c, scale.rank() >= 0 && x.rank() >= 0, "has no gradient where the ranks of its inputs are unknown");
   const DType dtype = c.grad().dtype();
   Attributes attributes = c.node().attributes;
   attributes["output_dtype"] = static_cast<int64_t>(dtype);

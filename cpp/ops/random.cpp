@@ -36,8 +36,8 @@ void fill(Tensor& y, const RandomStream& stream, F draw) {
 }
 
 DType checked_dtype(const NodeView& node, int64_t dtype, DTypeSet allowed) {
-  node.require(dtype > 0 && dtype < kDTypeCount && allowed.has(static_cast<DType>(dtype)), "dtype is ", dtype,
-               "; one of ", allowed.str(), " expected");
+  SX_CHECK(node, dtype > 0 && dtype < kDTypeCount && allowed.has(static_cast<DType>(dtype)), "dtype is ", dtype,
+           "; one of ", allowed.str(), " expected");
   return static_cast<DType>(dtype);
 }
 
@@ -127,10 +127,10 @@ Kernel make_multinomial(Prepare& p) {
   const int64_t samples = p.attr_int("sample_size");
   return [=](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() == 2, "input has the shape ", x.shape().str(), "; [batch, classes] expected");
+    SX_CHECK(run, x.rank() == 2, "input has the shape ", x.shape().str(), "; [batch, classes] expected");
     const int64_t batch = x.dim(0);
     const int64_t classes = x.dim(1);
-    run.require(classes > 0 || batch == 0, "there are no classes to draw from");
+    SX_CHECK(run, classes > 0 || batch == 0, "there are no classes to draw from");
     Tensor& y = run.out(0, Shape{batch, samples});
     Tensor sums(DType::kFloat64, x.shape());
     convert_elements(x.dtype(), DType::kFloat64, x.raw(), sums.raw(), x.size());
@@ -138,7 +138,7 @@ Kernel make_multinomial(Prepare& p) {
     for (int64_t row = 0; row < batch; ++row) {
       double* sum = sums.data<double>() + row * classes;
       const double greatest = *std::max_element(sum, sum + classes);
-      run.require(std::isfinite(greatest), "row ", row, " has no finite greatest element");
+      SX_CHECK(run, std::isfinite(greatest), "row ", row, " has no finite greatest element");
       double total = 0;
       for (int64_t k = 0; k < classes; ++k) {
         total += std::isnan(sum[k]) ? 0 : std::exp(sum[k] - greatest);
@@ -155,8 +155,8 @@ Kernel make_multinomial(Prepare& p) {
 
 void infer_multinomial(InferContext& c) {
   const int64_t samples = c.attr_int("sample_size");
-  c.require(samples >= 0, "sample_size is ", samples, "; a number of samples expected");
-  c.require(c.rank(0) < 0 || c.rank(0) == 2, "input is ", c.type(0).str(), "; [batch, classes] expected");
+  SX_CHECK(c, samples >= 0, "sample_size is ", samples, "; a number of samples expected");
+  SX_CHECK(c, c.rank(0) < 0 || c.rank(0) == 2, "input is ", c.type(0).str(), "; [batch, classes] expected");
   c.out(0, checked_dtype(c, c.attr_int("dtype"), DType::kInt32 | DType::kInt64),
         SymShape{c.has_shape(0) ? c.shape(0)[0] : Dim(), Dim(samples)});
 }

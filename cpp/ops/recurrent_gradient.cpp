@@ -132,7 +132,8 @@ Expr CellExprs::activated(size_t function, const Expr& value, bool clips) const 
 }
 
 void differentiate_recurrent(GradientContext& c, const RecurrentForm& form, const CellRule& cell) {
-  c.require(c.in(kX).rank() == 3 && c.in(kR).rank() == 3, "has no gradient where the ranks of its inputs are unknown");
+  SX_CHECK(c, c.in(kX).rank() == 3 && c.in(kR).rank() == 3,
+           "has no gradient where the ranks of its inputs are unknown");
   const RecurrentSpec spec(c, form);
   const auto time_first = [&](const Expr& x) { return x && spec.batch_first ? c.transpose(x, {1, 0, 2}) : x; };
   RecurrentReads reads;

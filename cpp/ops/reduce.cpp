@@ -25,7 +25,7 @@ std::vector<bool> reduced_axes(const NodeView& node, const std::vector<int64_t>&
   std::vector<bool> reduced(static_cast<size_t>(rank), axes.empty() && !noop);
   for (int64_t given : axes) {
     auto flag = reduced.begin() + node.axis(given, rank);
-    node.require(!*flag, "axis ", given, " is given twice");
+    SX_CHECK(node, !*flag, "axis ", given, " is given twice");
     *flag = true;
   }
   return reduced;

@@ -39,7 +39,7 @@ void infer_reshape(InferContext& c) {
     Dim dim = (*target)[i];
     if (dim == Dim(0) && !allow_zero) dim = c.has_shape(0) && i < c.shape(0).size() ? c.shape(0)[i] : Dim();
     if (dim == Dim(-1)) {
-      c.require(free_axis < 0, "the target shape ", to_string(*target), " has more than one -1");
+      SX_CHECK(c, free_axis < 0, "the target shape ", to_string(*target), " has more than one -1");
       free_axis = static_cast<int>(i);
       dim = Dim(1);
     }
@@ -49,10 +49,11 @@ void infer_reshape(InferContext& c) {
   const Dim size = c.has_shape(0) ? product(c.shape(0)) : Dim();
   if (free_axis >= 0) {
     const bool exact = size.known() && known.known() && known.value() > 0;
-    c.require(!exact || size.value() % known.value() == 0, "cannot view ", c.type(0).str(), " as ", to_string(*target));
+    SX_CHECK(c, !exact || size.value() % known.value() == 0, "cannot view ", c.type(0).str(), " as ",
+             to_string(*target));
     shape[static_cast<size_t>(free_axis)] = floor_div(size, known);
   } else if (size.known() && known.known()) {
-    c.require(size == known, "cannot view ", c.type(0).str(), " (", size.str(), " elements) as ", to_string(*target));
+    SX_CHECK(c, size == known, "cannot view ", c.type(0).str(), " (", size.str(), " elements) as ", to_string(*target));
   }
   c.out(0, c.dtype(0), shape);
   if (shape.size() <= 1 && c.facts(0).elements) c.out_elements(0, *c.facts(0).elements);
@@ -65,23 +66,24 @@ Shape reshape_target(const Run& run, const Shape& x, bool allow_zero) {
   for (size_t i = 0; i < target.size(); ++i) {
     int64_t dim = target[i];
     if (dim == 0 && !allow_zero) {
-      run.require(static_cast<int>(i) < x.rank(), "the target shape copies axis ", i, " of an input of shape ",
-                  x.str());
+      SX_CHECK(run, static_cast<int>(i) < x.rank(), "the target shape copies axis ", i, " of an input of shape ",
+               x.str());
       dim = x[static_cast<int>(i)];
     } else if (dim == -1) {
-      run.require(free_axis < 0, "the target shape ", Shape(target).str(), " has more than one -1");
+      SX_CHECK(run, free_axis < 0, "the target shape ", Shape(target).str(), " has more than one -1");
       free_axis = static_cast<int>(i);
       dim = 1;
     }
-    run.require(dim >= 0, "the target shape ", Shape(target).str(), " has a negative extent");
+    SX_CHECK(run, dim >= 0, "the target shape ", Shape(target).str(), " has a negative extent");
     shape.push_back(dim);
   }
   if (free_axis >= 0) {
     const int64_t rest = shape.size();
-    run.require(rest > 0 && x.size() % rest == 0, "cannot view ", x.str(), " as ", Shape(target).str());
+    SX_CHECK(run, rest > 0 && x.size() % rest == 0, "cannot view ", x.str(), " as ", Shape(target).str());
     shape[free_axis] = x.size() / rest;
   }
-  run.require(shape.size() == x.size(), "cannot view ", x.str(), " (", x.size(), " elements) as ", Shape(target).str());
+  SX_CHECK(run, shape.size() == x.size(), "cannot view ", x.str(), " (", x.size(), " elements) as ",
+           Shape(target).str());
   return shape;
 }
 
@@ -97,7 +99,7 @@ void reshape_from_attribute(UpgradeContext& c) { ints_to_input("shape", 1)(c); }
 
 int flatten_axis(const NodeView& node, int rank) {
   const int64_t axis = node.attr_int("axis");
-  node.require(axis >= -rank && axis <= rank, "axis ", axis, " is out of range for rank ", rank);
+  SX_CHECK(node, axis >= -rank && axis <= rank, "axis ", axis, " is out of range for rank ", rank);
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
@@ -123,7 +125,8 @@ std::vector<int> sorted_axes(const NodeView& node, const std::vector<int64_t>& a
   std::vector<int> sorted;
   for (int64_t axis : axes) sorted.push_back(node.axis(axis, rank));
   std::sort(sorted.begin(), sorted.end());
-  node.require(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "axes ", Shape(axes).str(), " repeat");
+  SX_CHECK(node, std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "axes ", Shape(axes).str(),
+           " repeat");
   return sorted;
 }
 
@@ -142,7 +145,7 @@ void infer_squeeze(InferContext& c) {
     for (int i = 0; i < c.rank(0); ++i) {
       const Dim& dim = c.shape(0)[static_cast<size_t>(i)];
       if (!std::binary_search(gone.begin(), gone.end(), i)) shape.push_back(dim);
-      else c.require(!dim.known() || dim == Dim(1), "axis ", i, " of ", c.type(0).str(), " is squeezed but not 1");
+      else SX_CHECK(c, !dim.known() || dim == Dim(1), "axis ", i, " of ", c.type(0).str(), " is squeezed but not 1");
     }
   }
   c.out(0, c.dtype(0), shape);
@@ -157,7 +160,7 @@ Kernel make_squeeze(Prepare& p) {
     for (int i = 0; i < x.rank(); ++i) {
       const bool squeezed = run.has(1) ? std::binary_search(gone.begin(), gone.end(), i) : x[i] == 1;
       if (!squeezed) shape.push_back(x[i]);
-      else run.require(x[i] == 1, "axis ", i, " of ", x.str(), " is squeezed but not 1");
+      else SX_CHECK(run, x[i] == 1, "axis ", i, " of ", x.str(), " is squeezed but not 1");
     }
     return shape;
   });

@@ -118,7 +118,7 @@ Kernel make(Prepare& p) {
 }  // namespace
 
 void differentiate_resize(GradientContext& c) {
-  c.require(!c.wants(1), "has no gradient by its region; only by what it resizes");
+  SX_CHECK(c, !c.wants(1), "has no gradient by its region; only by what it resizes");
   c.give(0, c.op("ResizeGradient", {c.grad(), c.in(1), c.in(2), c.in(3), c.in(0)}, c.node().attributes, "sardonyx"));
 }
 

@@ -239,14 +239,14 @@ Kernel make_roi_align_gradient(Prepare& p) {
 }
 
 void differentiate_roi_align(GradientContext& c) {
-  c.require(!c.wants(1), "has no gradient by its regions; only by what they are taken from");
+  SX_CHECK(c, !c.wants(1), "has no gradient by its regions; only by what they are taken from");
   c.give(0, c.op("RoiAlignGradient", {c.grad(), c.in(0), c.in(1), c.in(2)}, c.node().attributes, "sardonyx"));
 }
 
 // An average is linear; which elements are maxima is not told again.
 void differentiate_roi_align_gradient(GradientContext& c) {
-  c.require(c.attr_string("mode") == "avg", "has no second derivative in mode max");
-  c.require(!c.wants(2), "has no gradient by its regions; only by what they are taken from");
+  SX_CHECK(c, c.attr_string("mode") == "avg", "has no second derivative in mode max");
+  SX_CHECK(c, !c.wants(2), "has no gradient by its regions; only by what they are taken from");
   c.give(0, c.op("RoiAlign", {c.grad(), c.in(2), c.in(3)}, c.node().attributes));
 }
 

@@ -107,7 +107,7 @@ Kernel make(Prepare& p) {
 void differentiate_rotary(GradientContext& c) {
   const RotarySpec spec(c);
   const Expr x = c.in(kX);
-  c.require(x.rank() == 3 || x.rank() == 4, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, x.rank() == 3 || x.rank() == 4, "has no gradient where the rank of its input is unknown");
   const auto angles = [&](size_t i) {
     return c.in(kPositions) ? c.op("Gather", {c.in(i), c.in(kPositions)}) : c.in(i);
   };

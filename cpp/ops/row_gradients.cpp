@@ -55,7 +55,7 @@ void differentiate_softmax_gradient(GradientContext& c) {
 
 void differentiate_norm_gradient(GradientContext& c) {
   const Expr x = c.in(0), scale = c.in(1), dy = c.in(2);
-  c.require(x.rank() >= 0, "has no gradient where the rank of its input is unknown");
+  SX_CHECK(c, x.rank() >= 0, "has no gradient where the rank of its input is unknown");
   std::vector<int64_t> axes;
   for (int i = c.axis(c.attr_int("axis"), x.rank()); i < x.rank(); ++i) axes.push_back(i);
   const Expr centred = x - c.reduce_mean(x, axes);

@@ -25,18 +25,18 @@ ScanLayout layout_of(const NodeView& node, size_t skip) {
   ScanLayout layout;
   const int64_t scans = node.attr_int("num_scan_inputs");
   const auto inputs = static_cast<int64_t>(node.node().inputs.size()) - static_cast<int64_t>(skip);
-  node.require(scans >= 1 && scans <= inputs, "num_scan_inputs is ", scans, "; it has ", inputs, " inputs");
+  SX_CHECK(node, scans >= 1 && scans <= inputs, "num_scan_inputs is ", scans, "; it has ", inputs, " inputs");
   layout.scans = static_cast<size_t>(scans);
   layout.states = static_cast<size_t>(inputs - scans);
-  node.require(body.outputs.size() >= layout.states, "its body gives ", body.outputs.size(), " outputs; at least ",
-               layout.states, " expected");
+  SX_CHECK(node, body.outputs.size() >= layout.states, "its body gives ", body.outputs.size(), " outputs; at least ",
+           layout.states, " expected");
   layout.outputs = body.outputs.size() - layout.states;
-  node.require(node.node().outputs.size() <= body.outputs.size(), "its body gives ", body.outputs.size(),
-               " outputs; the node has ", node.node().outputs.size());
+  SX_CHECK(node, node.node().outputs.size() <= body.outputs.size(), "its body gives ", body.outputs.size(),
+           " outputs; the node has ", node.node().outputs.size());
   auto list = [&](const char* name, size_t count) {
     std::vector<int64_t> values = node.attr_or(name, std::vector<int64_t>(count, 0));
-    node.require(values.size() == count, "attribute '", name, "' has ", values.size(), " entries; ", count,
-                 " expected");
+    SX_CHECK(node, values.size() == count, "attribute '", name, "' has ", values.size(), " entries; ", count,
+             " expected");
     return values;
   };
   layout.input_directions = list(skip ? "directions" : "scan_input_directions", layout.scans);
@@ -46,21 +46,21 @@ ScanLayout layout_of(const NodeView& node, size_t skip) {
       skip ? std::vector<int64_t>(layout.outputs, 0) : list("scan_output_directions", layout.outputs);
   for (const auto* directions : {&layout.input_directions, &layout.output_directions})
     for (int64_t direction : *directions)
-      node.require(direction == 0 || direction == 1, "a direction is ", direction, "; 0 or 1 expected");
+      SX_CHECK(node, direction == 0 || direction == 1, "a direction is ", direction, "; 0 or 1 expected");
   return layout;
 }
 
 // The type without its first `count` axes.
 Type without_leading(const NodeView& node, Type type, size_t count) {
   if (!type.is_tensor() || !type.shape) return type;
-  node.require(type.shape->size() >= count, "an input is ", type.str(), "; at least ", count, " axes expected");
+  SX_CHECK(node, type.shape->size() >= count, "an input is ", type.str(), "; at least ", count, " axes expected");
   type.shape->erase(type.shape->begin(), type.shape->begin() + static_cast<int64_t>(count));
   return type;
 }
 
 void merge_length(const NodeView& node, Dim& length, const Dim& other) {
-  node.require(!length.known() || !other.known() || length == other, "its scan inputs have lengths ", length.str(),
-               " and ", other.str());
+  SX_CHECK(node, !length.known() || !other.known() || length == other, "its scan inputs have lengths ", length.str(),
+           " and ", other.str());
   if (!length.known()) length = other;
 }
 
@@ -156,11 +156,11 @@ Kernel make_scan(Prepare& p) {
     std::vector<Tensor> scans;
     for (size_t i = 0; i < layout.scans; ++i) {
       const Tensor& x = run.in(static_cast<int>(layout.states + i));
-      run.require(x.rank() > 0, "scan input ", i, " is a scalar; a sequence expected");
+      SX_CHECK(run, x.rank() > 0, "scan input ", i, " is a scalar; a sequence expected");
       const int axis = normalize_axis(layout.input_axes[i], x.rank());
       scans.push_back(axis == 0 ? x : moved_axis(x, axis, 0));
-      run.require(scans[i].dim(0) == scans[0].dim(0), "its scan inputs have lengths ", scans[0].dim(0), " and ",
-                  scans[i].dim(0));
+      SX_CHECK(run, scans[i].dim(0) == scans[0].dim(0), "its scan inputs have lengths ", scans[0].dim(0), " and ",
+               scans[i].dim(0));
     }
     const int64_t length = scans[0].dim(0);
     std::vector<Stack> stacks(layout.outputs, Stack(std::max<int64_t>(1, length)));
@@ -192,24 +192,24 @@ void clear(const Tensor& x) {
 Kernel make_batch_scan(Prepare& p) {
   return [layout = layout_of(p, 1), body = p.body_runner("body"), types = output_types(p)](Run& run) {
     const Tensor& first = run.in(static_cast<int>(1 + layout.states));
-    run.require(first.rank() >= 2, "its first scan input is ", first.shape().str(),
-                "; [batch, sequence, ...] expected");
+    SX_CHECK(run, first.rank() >= 2, "its first scan input is ", first.shape().str(),
+             "; [batch, sequence, ...] expected");
     const int64_t batch = first.dim(0);
     const int64_t longest = first.dim(1);
     std::vector<int64_t> lengths(static_cast<size_t>(batch), longest);
     if (run.has(0)) {
       lengths = run.in(0).integers();
-      run.require(static_cast<int64_t>(lengths.size()) == batch, "sequence_lens has ", lengths.size(),
-                  " entries for a batch of ", batch);
+      SX_CHECK(run, static_cast<int64_t>(lengths.size()) == batch, "sequence_lens has ", lengths.size(),
+               " entries for a batch of ", batch);
       for (int64_t length : lengths)
-        run.require(length >= 0 && length <= longest, "sequence_lens has ", length, "; 0 to ", longest, " expected");
+        SX_CHECK(run, length >= 0 && length <= longest, "sequence_lens has ", length, "; 0 to ", longest, " expected");
     }
     for (size_t i = 0; i < layout.states + layout.scans; ++i) {
       const Tensor& x = run.in(static_cast<int>(1 + i));
       const bool scanned = i >= layout.states;
-      run.require(x.rank() >= (scanned ? 2 : 1) && x.dim(0) == batch && (!scanned || x.dim(1) == longest), "input ",
-                  1 + i, " is ", x.shape().str(), "; batch ", batch,
-                  scanned ? join(" and sequence ", longest) : std::string(), " expected");
+      SX_CHECK(run, x.rank() >= (scanned ? 2 : 1) && x.dim(0) == batch && (!scanned || x.dim(1) == longest), "input ",
+               1 + i, " is ", x.shape().str(), "; batch ", batch,
+               scanned ? join(" and sequence ", longest) : std::string(), " expected");
     }
     std::vector<Stack> finals(layout.states, Stack(std::max<int64_t>(1, batch)));
     std::vector<Stack> results(layout.outputs, Stack(std::max<int64_t>(1, batch)));

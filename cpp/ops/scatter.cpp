@@ -334,7 +334,7 @@ void differentiate_tensor_scatter(GradientContext& c) {
   const Expr x = c.in(0), update = c.in(1);
   if (c.wants(0)) c.give(0, c.op("TensorScatter", {c.grad(), c.zeros_like(update), c.in(2)}, c.node().attributes));
   if (!c.wants(1)) return;
-  c.require(update.rank() >= 0, "has no gradient where the rank of its update is unknown");
+  SX_CHECK(c, update.rank() >= 0, "has no gradient where the rank of its update is unknown");
   const int axis = c.axis(c.attr_int("axis"), update.rank());
   std::vector<int64_t> behind_batch, around;
   for (int i = 1; i < update.rank(); ++i) behind_batch.push_back(i);

@@ -15,13 +15,13 @@ Facts item_facts(const Facts& facts) {
 
 void infer_sequence_map(InferContext& c) {
   const Type& input = c.type(0);
-  c.require(input.kind == Type::Kind::kSequence || input.kind == Type::Kind::kUnknown, "its first input is ",
-            input.str(), "; a sequence expected");
+  SX_CHECK(c, input.kind == Type::Kind::kSequence || input.kind == Type::Kind::kUnknown, "its first input is ",
+           input.str(), "; a sequence expected");
   std::vector<Facts> inputs;
   for (int i = 0; i < c.inputs(); ++i) inputs.push_back(c.has(i) ? item_facts(c.facts(i)) : Facts());
   const std::vector<Facts> results = c.infer_body("body", inputs);
-  c.require(static_cast<size_t>(c.outputs()) <= results.size(), "its body gives ", results.size(),
-            " outputs; the node has ", c.outputs());
+  SX_CHECK(c, static_cast<size_t>(c.outputs()) <= results.size(), "its body gives ", results.size(),
+           " outputs; the node has ", c.outputs());
   for (int i = 0; i < c.outputs(); ++i) {
     const Type& item = results[static_cast<size_t>(i)].type;
     if (item.kind != Type::Kind::kUnknown) c.out(i, Type::sequence(item));
@@ -30,13 +30,13 @@ void infer_sequence_map(InferContext& c) {
 
 Kernel make_sequence_map(Prepare& p) {
   return [runner = p.body_runner("body")](Run& run) {
-    run.require(run.datum(0).kind == Datum::Kind::kSequence, "its first input must be a sequence");
+    SX_CHECK(run, run.datum(0).kind == Datum::Kind::kSequence, "its first input must be a sequence");
     const size_t length = run.datum(0).sequence->size();
     for (int i = 1; i < run.inputs(); ++i) {
       const Datum& input = run.datum(i);
-      run.require(input.kind != Datum::Kind::kSequence || input.sequence->size() == length, "input ", i, " has ",
-                  input.kind == Datum::Kind::kSequence ? input.sequence->size() : 0, " items; ", length,
-                  " expected, as in the first");
+      SX_CHECK(run, input.kind != Datum::Kind::kSequence || input.sequence->size() == length, "input ", i, " has ",
+               input.kind == Datum::Kind::kSequence ? input.sequence->size() : 0, " items; ", length,
+               " expected, as in the first");
     }
     std::vector<std::vector<Datum>> outputs(static_cast<size_t>(run.outputs()));
     for (size_t at = 0; at < length; ++at) {

@@ -16,26 +16,26 @@ class NGrams {
  public:
   explicit NGrams(const NodeView& node) {
     const std::string& mode = node.attr_string("mode");
-    node.require(mode == "TF" || mode == "IDF" || mode == "TFIDF", "mode is '", mode, "'; TF, IDF or TFIDF expected");
+    SX_CHECK(node, mode == "TF" || mode == "IDF" || mode == "TFIDF", "mode is '", mode, "'; TF, IDF or TFIDF expected");
     mode_ = mode == "TF" ? Mode::kTf : mode == "IDF" ? Mode::kIdf : Mode::kTfIdf;
     shortest_ = node.attr_int("min_gram_length");
     longest_ = node.attr_int("max_gram_length");
     skips_ = node.attr_int("max_skip_count");
-    node.require(shortest_ >= 1 && longest_ >= shortest_, "n-grams have ", shortest_, " to ", longest_,
-                 " words; 1 or more expected");
-    node.require(skips_ >= 0, "max_skip_count is ", skips_);
+    SX_CHECK(node, shortest_ >= 1 && longest_ >= shortest_, "n-grams have ", shortest_, " to ", longest_,
+             " words; 1 or more expected");
+    SX_CHECK(node, skips_ >= 0, "max_skip_count is ", skips_);
     columns_ = node.attr_ints("ngram_indexes");
     weights_ = node.attr_or("weights", std::vector<float>());
-    node.require(!columns_.empty(), "ngram_indexes is empty");
-    node.require(weights_.empty() || weights_.size() == columns_.size(), "has ", weights_.size(), " weights for ",
-                 columns_.size(), " n-grams");
+    SX_CHECK(node, !columns_.empty(), "ngram_indexes is empty");
+    SX_CHECK(node, weights_.empty() || weights_.size() == columns_.size(), "has ", weights_.size(), " weights for ",
+             columns_.size(), " n-grams");
     for (int64_t column : columns_) {
-      node.require(column >= 0 && column < INT64_MAX, "ngram_indexes has ", column);
+      SX_CHECK(node, column >= 0 && column < INT64_MAX, "ngram_indexes has ", column);
       width_ = std::max(width_, column + 1);
     }
     const auto ints = node.attr_or("pool_int64s", std::vector<int64_t>());
     const auto texts = node.attr_or("pool_strings", std::vector<std::string>());
-    node.require(ints.empty() != texts.empty(), "needs exactly one of pool_int64s and pool_strings");
+    SX_CHECK(node, ints.empty() != texts.empty(), "needs exactly one of pool_int64s and pool_strings");
     std::vector<int64_t> words = ints;
     for (const std::string& text : texts)
       words.push_back(texts_.emplace(text, static_cast<int64_t>(texts_.size())).first->second);
@@ -93,9 +93,9 @@ class NGrams {
 
   void build(const NodeView& node, const std::vector<int64_t>& words) {
     const std::vector<int64_t>& starts = node.attr_ints("ngram_counts");
-    node.require(!starts.empty(), "ngram_counts is empty");
-    node.require(longest_ <= static_cast<int64_t>(starts.size()), "n-grams may have ", longest_,
-                 " words but ngram_counts ends at ", starts.size());
+    SX_CHECK(node, !starts.empty(), "ngram_counts is empty");
+    SX_CHECK(node, longest_ <= static_cast<int64_t>(starts.size()), "n-grams may have ", longest_,
+             " words but ngram_counts ends at ", starts.size());
     const auto pool = static_cast<int64_t>(words.size());
     grams_.push_back(-1);
     int64_t gram = 0;
@@ -103,9 +103,9 @@ class NGrams {
       const int64_t size = static_cast<int64_t>(i) + 1;
       const int64_t begin = starts[i];
       const int64_t end = i + 1 < starts.size() ? starts[i + 1] : pool;
-      node.require(begin >= 0 && begin <= end && end <= pool && (end - begin) % size == 0,
-                   "ngram_counts says that the ", size, "-grams stand at ", begin, " to ", end, " of a pool of ", pool,
-                   " words");
+      SX_CHECK(node, begin >= 0 && begin <= end && end <= pool && (end - begin) % size == 0,
+               "ngram_counts says that the ", size, "-grams stand at ", begin, " to ", end, " of a pool of ", pool,
+               " words");
       for (int64_t at = begin; at < end; at += size, ++gram) {
         if (size < shortest_ || size > longest_) continue;
         int32_t place = 0;
@@ -115,12 +115,12 @@ class NGrams {
           if (added) grams_.push_back(-1);
           place = edge->second;
         }
-        node.require(grams_[static_cast<size_t>(place)] < 0, "n-gram ", gram, " of the pool is there twice");
+        SX_CHECK(node, grams_[static_cast<size_t>(place)] < 0, "n-gram ", gram, " of the pool is there twice");
         grams_[static_cast<size_t>(place)] = gram;
       }
     }
-    node.require(gram == static_cast<int64_t>(columns_.size()), "the pool has ", gram, " n-grams but ngram_indexes ",
-                 columns_.size());
+    SX_CHECK(node, gram == static_cast<int64_t>(columns_.size()), "the pool has ", gram, " n-grams but ngram_indexes ",
+             columns_.size());
   }
 
   Mode mode_;
@@ -136,8 +136,8 @@ class NGrams {
 void infer_tfidf(InferContext& c) {
   const std::vector<int64_t>& columns = c.attr_ints("ngram_indexes");
   if (!c.has_shape(0)) return c.out(0, DType::kFloat32, std::nullopt);
-  c.require(c.rank(0) <= 2, "its input is ", c.type(0).str(), "; [words] or [rows, words] expected");
-  c.require(!columns.empty(), "ngram_indexes is empty");
+  SX_CHECK(c, c.rank(0) <= 2, "its input is ", c.type(0).str(), "; [words] or [rows, words] expected");
+  SX_CHECK(c, !columns.empty(), "ngram_indexes is empty");
   SymShape shape;
   if (c.rank(0) == 2) shape.push_back(c.shape(0)[0]);
   shape.push_back(Dim(*std::max_element(columns.begin(), columns.end())) + Dim(1));
@@ -146,11 +146,11 @@ void infer_tfidf(InferContext& c) {
 
 Kernel make_tfidf(Prepare& p) {
   auto grams = std::make_shared<const NGrams>(p);
-  p.require(grams->text() == (p.dtype(0) == DType::kString), "its input is ", name_of(p.dtype(0)),
-            " but its pool holds ", grams->text() ? "strings" : "integers");
+  SX_CHECK(p, grams->text() == (p.dtype(0) == DType::kString), "its input is ", name_of(p.dtype(0)),
+           " but its pool holds ", grams->text() ? "strings" : "integers");
   return [grams](Run& run) {
     const Tensor& x = run.in(0);
-    run.require(x.rank() <= 2, "its input is ", x.shape().str(), "; [words] or [rows, words] expected");
+    SX_CHECK(run, x.rank() <= 2, "its input is ", x.shape().str(), "; [words] or [rows, words] expected");
     const int64_t rows = x.rank() == 2 ? x.dim(0) : 1;
     const int64_t length = rows == 0 ? 0 : x.size() / rows;
     float* y = run.out(0, x.rank() == 2 ? Shape{rows, grams->width()} : Shape{grams->width()}).data<float>();

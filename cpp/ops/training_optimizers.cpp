@@ -16,10 +16,10 @@ constexpr int64_t kGrain = 16384;
 // again.
 int tensors_of(const NodeView& node, int groups) {
   const auto given = static_cast<int>(node.node().inputs.size()) - 2;
-  node.require(given > 0 && given % groups == 0, "has ", given, " tensors; a multiple of ", groups, " expected");
+  SX_CHECK(node, given > 0 && given % groups == 0, "has ", given, " tensors; a multiple of ", groups, " expected");
   const int tensors = given / groups;
   const auto outputs = static_cast<int>(node.node().outputs.size());
-  node.require(outputs <= tensors * (groups - 1), "has ", outputs, " outputs; ", tensors * (groups - 1), " expected");
+  SX_CHECK(node, outputs <= tensors * (groups - 1), "has ", outputs, " outputs; ", tensors * (groups - 1), " expected");
   return tensors;
 }
 
@@ -36,7 +36,7 @@ template <int kStates, typename Step>
 Kernel optimizer_kernel(const NodeView& node, const Step& step) {
   const int tensors = tensors_of(node, kStates + 2);
   return [tensors, step](Run& run) {
-    run.require(run.in(0).size() == 1 && run.in(1).size() == 1, "R and T must have one element each");
+    SX_CHECK(run, run.in(0).size() == 1 && run.in(1).size() == 1, "R and T must have one element each");
     const double rate = run.in(0).scalar_as_double();
     const int64_t count = run.in(1).scalar_as_int();
     for (int i = 0; i < tensors; ++i) {
@@ -48,9 +48,9 @@ Kernel optimizer_kernel(const NodeView& node, const Step& step) {
         Tensor unwanted[kStates + 1];
         for (int k = 0; k < kStates + 2; ++k) {
           const Tensor& input = run.in(2 + k * tensors + i);
-          run.require(input.dtype() == x.dtype() && input.shape() == x.shape(), "tensor ", i, " is ",
-                      name_of(x.dtype()), x.shape().str(), " but its gradient or a state is ", name_of(input.dtype()),
-                      input.shape().str());
+          SX_CHECK(run, input.dtype() == x.dtype() && input.shape() == x.shape(), "tensor ", i, " is ",
+                   name_of(x.dtype()), x.shape().str(), " but its gradient or a state is ", name_of(input.dtype()),
+                   input.shape().str());
           from[k] = input.data<T>();
         }
         for (int k = 0; k < kStates + 1; ++k) {
@@ -112,7 +112,7 @@ Kernel make_adam(Prepare& p) {
 
 Kernel make_momentum(Prepare& p) {
   const std::string& mode = p.attr_string("mode");
-  p.require(mode == "standard" || mode == "nesterov", "mode is '", mode, "'; standard or nesterov expected");
+  SX_CHECK(p, mode == "standard" || mode == "nesterov", "mode is '", mode, "'; standard or nesterov expected");
   return optimizer_kernel<1>(p,
                              [nesterov = mode == "nesterov", alpha = p.attr_float("alpha"), beta = p.attr_float("beta"),
                               norm = p.attr_float("norm_coefficient")](auto rate, int64_t count) {
