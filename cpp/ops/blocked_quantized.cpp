@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/conv/blocked_bytes.h"
+#include "kernels/conv/winograd_bytes.h"
 #include "ops/blocked.h"
 #include "ops/conv.h"
 #include "ops/int8_product.h"
@@ -68,6 +69,7 @@ class BlockedQLinearConv {
     x_signed_ = p.constant(kXZero)->dtype() == DType::kInt8;
     x_zero_ = zero_of_blocks(p, kXZero);
     isa_ = isa_for_weights(w_, w_zeros_);
+    fits_winograd_ = w_.dim(2) == 3 && w_.dim(3) == 3 && winograd_bytes_fits(w_.dim(0), w_.dim(1), centered().data());
     starts_ = p.shared("starts", [&] { return starts(p); });
     scales_ = p.shared("scales", [&] { return scales(p); });
     tail_.zero = zero_of_blocks(p, kYZero);
@@ -159,7 +161,9 @@ class BlockedQLinearConv {
   ConvShape shape_of(const Shape& x) const {
     return conv_shape(node_, spec_, Shape{x[0], w_.dim(1) * spec_.groups, x[2], x[3]}, w_.shape());
   }
-  BlockedMethod method_of(const ConvShape& shape) const { return blocked_method(shape, plain_, false); }
+  BlockedMethod method_of(const ConvShape& shape) const {
+    return blocked_bytes_method(shape, plain_, fits_winograd_, isa_);
+  }
   // Packed weights of equal size are the same.
   int64_t packed_size(const ConvShape& shape) const { return packed_blocked_bytes_size(shape, method_of(shape), isa_); }
   Tensor pack(const ConvShape& shape) const {
@@ -178,7 +182,7 @@ class BlockedQLinearConv {
   const ConvSpec spec_;
   const bool plain_;
   const Tensor w_, w_zeros_;
-  bool x_signed_;
+  bool x_signed_, fits_winograd_;
   int32_t x_zero_;
   Tensor starts_, scales_, table_;
   Isa isa_;

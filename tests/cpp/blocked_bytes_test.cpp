@@ -8,6 +8,7 @@
 #include "conv_testing.h"
 #include "kernel_testing.h"
 #include "kernels/conv/conv_int8.h"
+#include "kernels/conv/winograd_bytes.h"
 
 namespace sx {
 namespace {
@@ -21,7 +22,7 @@ std::vector<uint8_t> random_bytes(int64_t count, unsigned seed) {
 
 struct Problem {
   ConvShape shape;
-  bool plain;
+  bool plain, winograd = false;
   uint8_t x_zero = 17, w_zero;
   std::vector<uint8_t> x, w;
   std::vector<int32_t> bias;
@@ -62,7 +63,7 @@ struct Problem {
     const auto filled = [&](int64_t channels) { return (channels + block - 1) / block * block; };
     std::vector<int16_t> weights;
     for (const uint8_t weight : w) weights.push_back(static_cast<int16_t>(weight - w_zero));
-    const BlockedMethod method = blocked_method(shape, plain, false);
+    const BlockedMethod method = winograd ? BlockedMethod::kWinograd : blocked_method(shape, plain, false);
     std::vector<int32_t> packed(static_cast<size_t>(packed_blocked_bytes_size(shape, method, isa)));
     pack_blocked_bytes(shape, method, weights.data(), packed.data(), isa);
     std::vector<int32_t> starts(static_cast<size_t>(filled(shape.filters)));
@@ -98,11 +99,12 @@ struct Problem {
   }
 };
 
-void check(const ConvShape& shape, bool plain = false) {
+void check(const ConvShape& shape, bool plain = false, bool winograd = false) {
   const std::vector<uint8_t> table = random_bytes(256, 5);
   // Weights of signed bytes, and others.
   for (const uint8_t w_zero : {uint8_t{128}, uint8_t{3}}) {
-    const Problem problem(shape, plain, w_zero);
+    Problem problem(shape, plain, w_zero);
+    problem.winograd = winograd;
     const std::vector<uint8_t> expected = problem.expected();
     std::vector<uint8_t> mapped = expected;
     for (uint8_t& byte : mapped) byte = table[byte];
@@ -121,6 +123,32 @@ TEST(blocked_bytes_direct) {
   check(conv_2d({1, 33, 20, 1}, {9, 30}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}));
   check(conv_2d({2, 16, 17, 1}, {11, 13}, {3, 2}, {2, 3}, {2, 1}, {2, 0, 1, 1}));
   check(conv_2d({1, 20, 16, 1}, {30, 1}, {5, 1}, {1, 1}, {2, 1}, {4, 0, 4, 0}));
+}
+
+TEST(blocked_bytes_winograd) {
+  for (const int64_t extent : {1, 2, 3, 4, 5, 6, 7, 13, 14})
+    check(conv_2d({2, 20, 37, 1}, {extent, 30 - extent}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false, true);
+  check(conv_2d({3, 16, 64, 1}, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {0, 2, 1, 5}), false, true);
+}
+
+// Data and weights at the ends of their ranges, which transforms make the largest numbers of.
+TEST(blocked_bytes_winograd_extremes) {
+  Problem problem(conv_2d({1, 48, 16, 1}, {14, 20}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false, 128);
+  problem.winograd = true;
+  for (const int period : {2, 3, 4, 5, 7, 1000}) {
+    for (size_t i = 0; i < problem.x.size(); ++i) problem.x[i] = static_cast<int>(i) % period % 2 != 0 ? 255 : 0;
+    for (size_t i = 0; i < problem.w.size(); ++i) problem.w[i] = static_cast<int>(i) % 9 % period % 2 != 0 ? 0 : 255;
+    const std::vector<uint8_t> expected = problem.expected();
+    for (const Isa isa : tested_isas()) CHECK(problem.run(isa, {}, 0) == expected);
+  }
+}
+
+TEST(blocked_bytes_winograd_fits) {
+  std::vector<int16_t> weights(2 * 256 * 9, 127);
+  CHECK(winograd_bytes_fits(8, 64, weights.data()));
+  for (size_t i = 0; i < weights.size(); i += 3) weights[i] = -128;
+  CHECK(!winograd_bytes_fits(1, 512, weights.data()));
+  CHECK(!winograd_bytes_fits(1, 1, std::vector<int16_t>(9, 255).data()));
 }
 
 TEST(blocked_bytes_plain_input) {

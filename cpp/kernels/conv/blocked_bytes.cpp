@@ -11,6 +11,7 @@
 #include "base/shape.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/blocked_tasks.h"
+#include "kernels/conv/winograd_bytes.h"
 
 namespace sx {
 namespace {
@@ -334,7 +335,14 @@ void bytes_from_blocks(const uint8_t* x, int64_t batch, int64_t channels, int64_
                });
 }
 
+BlockedMethod blocked_bytes_method(const ConvShape& shape, bool plain_input, bool fits_winograd, Isa isa) {
+  const BlockedMethod method = blocked_method(shape, plain_input, false);
+  return method == BlockedMethod::kDirect && fits_winograd && winograd_bytes_pays(shape, isa) ? BlockedMethod::kWinograd
+                                                                                              : method;
+}
+
 int64_t packed_blocked_bytes_size(const ConvShape& given, BlockedMethod method, Isa isa) {
+  if (method == BlockedMethod::kWinograd) return packed_winograd_bytes_size(given, isa);
   const ConvShape shape = lay_down(given);
   const BytesKernel& kernel = bytes_kernel(isa);
   const int64_t filters = checked_mul(ceil_div(shape.filters, kernel.block) * kernel.block, kernel.parts);
@@ -347,6 +355,7 @@ int64_t packed_blocked_bytes_size(const ConvShape& given, BlockedMethod method, 
 
 void pack_blocked_bytes(const ConvShape& given, BlockedMethod method, const int16_t* weights, int32_t* packed,
                         Isa isa) {
+  if (method == BlockedMethod::kWinograd) return pack_winograd_bytes(given, weights, packed, isa);
   const ConvShape shape = lay_down(given);
   const BytesKernel& kernel = bytes_kernel(isa);
   const int64_t block = kernel.block, taps = shape.kernel_size(), columns = shape.kernel[1];
@@ -388,6 +397,7 @@ void blocked_bytes_conv(const BlockedBytesConv& problem, Isa isa) {
   const ConvShape shape = lay_down(problem.shape);
   SX_ASSERT(can_block(shape) && (problem.method != BlockedMethod::kPlain || shape.dilation[1] == 1));
   if (shape.batch == 0 || shape.out_size() == 0 || shape.filters == 0) return;
+  if (problem.method == BlockedMethod::kWinograd) return winograd_bytes(problem, isa);
   if (problem.method == BlockedMethod::kDepthwise) return depthwise(problem, shape, isa);
   Direct(problem, shape, isa).run();
 }

@@ -17,9 +17,13 @@ void bytes_to_blocks(const uint8_t* x, int64_t batch, int64_t channels, int64_t 
 void bytes_from_blocks(const uint8_t* x, int64_t batch, int64_t channels, int64_t size, uint8_t flip, uint8_t* y,
                        Isa isa = active_isa());
 
+// How a shape is computed, whatever the batch; Winograd where it pays and winograd_bytes_fits() the weights.
+BlockedMethod blocked_bytes_method(const ConvShape& shape, bool plain_input, bool fits_winograd,
+                                   Isa isa = active_isa());
+
 // Weights are given less their zero points, and packed in 32-bit words. Those that are no signed bytes need an `isa` of
 // Isa::kAvx512 at most, here and in blocked_bytes_conv.
-// The shape must pass can_block(), the method be kPlain, kDirect or kDepthwise; kPlain takes no dilated rows.
+// The shape must pass can_block(); kPlain takes no dilated rows.
 int64_t packed_blocked_bytes_size(const ConvShape& shape, BlockedMethod method, Isa isa);
 void pack_blocked_bytes(const ConvShape& shape, BlockedMethod method, const int16_t* weights, int32_t* packed, Isa isa);
 
