@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/scratch.h"
 #include "base/thread_pool.h"
 #include "kernels/rows_kernel.h"
 
@@ -29,6 +30,26 @@ void softmax_rows(const SoftmaxRows& problem, Isa isa) {
       const float* mask = problem.mask ? problem.mask + mask_at * problem.mask_row : nullptr;
       kernel.softmax(problem.x + row * n, mask, problem.y + row * n, n, problem.scale, problem.log,
                      problem.zero_dead_rows);
+    }
+  });
+}
+
+void softmax_middle(bool log, const float* x, int64_t outer, int64_t n, int64_t inner, float* y, Isa isa) {
+  if (outer <= 0 || n <= 0 || inner <= 0) return;
+  const auto softmax = for_isa(isa).softmax_columns;
+  constexpr int64_t kColumns = 64;
+  constexpr int64_t kMostHeld = int64_t{1} << 16;  // elements; above, y is as near
+  const int64_t pieces = (inner + kColumns - 1) / kColumns;
+  const int64_t width = (std::min(inner, kColumns) + 15) / 16 * 16;
+  const bool holds = n * width <= kMostHeld;
+  parallel_for(outer * pieces, row_grain(n * std::min(inner, kColumns), 4096), [&](int64_t begin, int64_t end) {
+    float* scratch = holds ? static_cast<float*>(
+                                 thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(n * width) * sizeof(float)))
+                           : nullptr;
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t o = task / pieces, from = task % pieces * kColumns;
+      const int64_t at = o * n * inner + from;
+      softmax(x + at, y + at, n, inner, std::min(kColumns, inner - from), log, scratch);
     }
   });
 }
@@ -85,12 +106,12 @@ void reduce_rows(Reduction kind, const float* x, int64_t rows, int64_t n, float*
 void reduce_middle(Reduction kind, const float* x, int64_t outer, int64_t n, int64_t inner, float* y, Isa isa) {
   if (outer <= 0 || inner <= 0) return;
   const auto reduce = for_isa(isa).reduce_columns[static_cast<int>(kind)];
-  constexpr int64_t kColumns = 256;
-  const int64_t pieces = (inner + kColumns - 1) / kColumns;
-  parallel_for(outer * pieces, row_grain(n * std::min(inner, kColumns), 16384), [&](int64_t begin, int64_t end) {
+  const int64_t columns = inner >= 65536 ? 4096 : 256;
+  const int64_t pieces = (inner + columns - 1) / columns;
+  parallel_for(outer * pieces, row_grain(n * std::min(inner, columns), 16384), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t o = task / pieces, from = task % pieces * kColumns;
-      reduce(x + o * n * inner + from, n, inner, std::min(kColumns, inner - from), y + o * inner + from);
+      const int64_t o = task / pieces, from = task % pieces * columns;
+      reduce(x + o * n * inner + from, n, inner, std::min(columns, inner - from), y + o * inner + from);
     }
   });
 }

@@ -25,6 +25,10 @@ struct SoftmaxRows {
 };
 void softmax_rows(const SoftmaxRows& problem, Isa isa = active_isa());
 
+// The same along the middle axis of [outer, n, inner], or its logarithm.
+void softmax_middle(bool log, const float* x, int64_t outer, int64_t n, int64_t inner, float* y,
+                    Isa isa = active_isa());
+
 // y = (x - mean) / sqrt(variance + epsilon) * scale + bias; scale and bias hold n values or are null. mean and
 // inv_std, where set, receive one value per row.
 struct NormRows {

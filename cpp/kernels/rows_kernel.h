@@ -11,6 +11,10 @@ constexpr int kReductionCount = static_cast<int>(Reduction::kLogSumExp) + 1;
 
 struct RowsKernel {
   void (*softmax)(const float* x, const float* mask, float* y, int64_t n, float scale, bool log, bool zero_dead);
+  // Softmax down each of `columns` neighbouring columns of n rows, `stride` elements apart. scratch holds n times
+  // min(columns, 64) elements, rounded up to 16, or is null: then y is used, which may be x.
+  void (*softmax_columns)(const float* x, float* y, int64_t n, int64_t stride, int64_t columns, bool log,
+                          float* scratch);
   // out = x + skip + bias; bias may be null.
   void (*add_skip)(const float* x, const float* skip, const float* bias, float* out, int64_t n);
   // The sum of x, and the sum of (x - shift)^2.

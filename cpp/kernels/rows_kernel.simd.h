@@ -11,13 +11,6 @@ constexpr float kInfinity = __builtin_inff();
 
 SX_INLINE int lanes_left(int64_t n, int64_t i) { return static_cast<int>(n - i < kLanes ? n - i : kLanes); }
 
-SX_INLINE F load_or(const float* p, int count, float fill) {
-  if (count == kLanes) return load(p);
-  float lanes[kLanes];
-  store(lanes, splat(fill));
-  for (int i = 0; i < count; ++i) lanes[i] = p[i];
-  return load(lanes);
-}
 SX_INLINE void store_some(float* p, F v, int count) {
   if (count == kLanes) {
     store(p, v);
@@ -35,7 +28,11 @@ SX_INLINE float sum_terms(int64_t n, const Term& term) {
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) acc[v] = acc[v] + term.at(i + v * kLanes, kLanes);
   }
-  for (int v = 0; i < n; i += kLanes, ++v) acc[v] = acc[v] + term.at(i, lanes_left(n, i));
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) {
+    const int64_t at = i + v * kLanes;
+    if (at < n) acc[v] = acc[v] + term.at(at, lanes_left(n, at));
+  }
   return sum_lanes((acc[0] + acc[1]) + (acc[2] + acc[3]));
 }
 
@@ -60,6 +57,12 @@ struct Exponentials {
   float shift;
   SX_INLINE F at(int64_t i, int count) const { return exp(load_or(x + i, count, -kInfinity) - splat(shift)); }
 };
+// The same where no element is above `top`.
+struct ExponentialsBelow {
+  const float* x;
+  float top;
+  SX_INLINE F at(int64_t i, int count) const { return exp_below(load_or(x + i, count, -kInfinity) - splat(top)); }
+};
 
 float sum(const float* x, int64_t n) { return sum_terms(n, Values{x}); }
 float sum_square(const float* x, int64_t n, float shift) { return sum_terms(n, SquaresFrom{x, shift}); }
@@ -67,28 +70,35 @@ float sum_square(const float* x, int64_t n, float shift) { return sum_terms(n, S
 // A step of a running extreme that keeps NaN once it has met one.
 struct Larger {
   static constexpr float kStart = -kInfinity;
-  static SX_INLINE F step(F acc, F x) { return (x > acc) | (x != x) ? x : acc; }
-  static SX_INLINE float step(float acc, float x) { return x > acc || x != x ? x : acc; }
+  template <typename V>
+  static SX_INLINE V step(V acc, V x) {
+    return (x > acc) | (x != x) ? x : acc;
+  }
 };
 struct Smaller {
   static constexpr float kStart = kInfinity;
-  static SX_INLINE F step(F acc, F x) { return (x < acc) | (x != x) ? x : acc; }
-  static SX_INLINE float step(float acc, float x) { return x < acc || x != x ? x : acc; }
+  template <typename V>
+  static SX_INLINE V step(V acc, V x) {
+    return (x < acc) | (x != x) ? x : acc;
+  }
 };
 
 template <typename Order>
 float extreme(const float* x, int64_t n) {
-  F a = splat(Order::kStart), b = a;
+  F acc[4];
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) acc[v] = splat(Order::kStart);
   int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    a = Order::step(a, load(x + i));
-    b = Order::step(b, load(x + i + kLanes));
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) acc[v] = Order::step(acc[v], load(x + i + v * kLanes));
   }
-  for (; i < n; i += kLanes) a = Order::step(a, load_or(x + i, lanes_left(n, i), Order::kStart));
-  a = Order::step(a, b);
-  float result = a[0];
-  for (int lane = 1; lane < kLanes; ++lane) result = Order::step(result, a[lane]);
-  return result;
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) {
+    const int64_t at = i + v * kLanes;
+    if (at < n) acc[v] = Order::step(acc[v], load_or(x + at, lanes_left(n, at), Order::kStart));
+  }
+  return fold_lanes<Order>(Order::step(Order::step(acc[0], acc[1]), Order::step(acc[2], acc[3])));
 }
 
 float product(const float* x, int64_t n) {
@@ -126,14 +136,19 @@ SX_INLINE F step(F acc, F x) {
   return acc + x;
 }
 
+template <Reduction kKind>
+constexpr float start_of() {
+  return kKind == Reduction::kMax    ? -kInfinity
+         : kKind == Reduction::kMin  ? kInfinity
+         : kKind == Reduction::kProd ? 1.0f
+                                     : 0.0f;
+}
+
 template <Reduction kKind, int kV>
 SX_INLINE void reduce_some_columns(const float* x, int64_t n, int64_t stride, int count, float* y) {
-  constexpr float start = kKind == Reduction::kMax   ? -kInfinity
-                          : kKind == Reduction::kMin ? kInfinity
-                                                     : (kKind == Reduction::kProd ? 1.0f : 0.0f);
   F acc[kV];
 #pragma GCC unroll 4
-  for (int v = 0; v < kV; ++v) acc[v] = splat(start);
+  for (int v = 0; v < kV; ++v) acc[v] = splat(start_of<kKind>());
   if constexpr (kKind == Reduction::kLogSumExp) {
     F shift[kV];
 #pragma GCC unroll 4
@@ -169,61 +184,162 @@ SX_INLINE void reduce_some_columns(const float* x, int64_t n, int64_t stride, in
   }
 }
 
+// Whole rows meet y, four at a time, so that memory is read in order.
+template <Reduction kKind>
+SX_INLINE void reduce_long_rows(const float* x, int64_t n, int64_t stride, int64_t columns, float* y) {
+  int64_t i = 0;
+  for (int64_t j = 0; j < n;) {
+    const int64_t rows = n - j >= 4 ? 4 : 1;
+    const float* from = x + j * stride;
+    for (i = 0; i < columns; i += kLanes) {
+      const int count = lanes_left(columns, i);
+      F acc = j == 0 ? splat(start_of<kKind>()) : load_or(y + i, count, 0.0f);
+      acc = step<kKind>(acc, load_or(from + i, count, 0.0f));
+      if (rows == 4) {
+        acc = step<kKind>(acc, load_or(from + stride + i, count, 0.0f));
+        acc = step<kKind>(acc, load_or(from + 2 * stride + i, count, 0.0f));
+        acc = step<kKind>(acc, load_or(from + 3 * stride + i, count, 0.0f));
+      }
+      store_some(y + i, acc, count);
+    }
+    j += rows;
+  }
+  if (n > 0 && kKind != Reduction::kMean && kKind != Reduction::kL2) return;
+  for (i = 0; i < columns; i += kLanes) {
+    const int count = lanes_left(columns, i);
+    F acc = n > 0 ? load_or(y + i, count, 0.0f) : splat(start_of<kKind>());
+    if constexpr (kKind == Reduction::kMean) acc = acc / static_cast<float>(n);
+    if constexpr (kKind == Reduction::kL2) acc = sqrt(acc);
+    store_some(y + i, acc, count);
+  }
+}
+
 template <Reduction kKind>
 void reduce_columns(const float* x, int64_t n, int64_t stride, int64_t columns, float* y) {
+  constexpr int64_t kLong = 1024;
+  if (columns >= kLong && kKind != Reduction::kLogSumExp) return reduce_long_rows<kKind>(x, n, stride, columns, y);
   int64_t i = 0;
   for (; i + 4 * kLanes <= columns; i += 4 * kLanes) reduce_some_columns<kKind, 4>(x + i, n, stride, kLanes, y + i);
   for (; i < columns; i += kLanes) reduce_some_columns<kKind, 1>(x + i, n, stride, lanes_left(columns, i), y + i);
 }
 
+// One row of up to kLanes elements, neither scaled nor masked.
+SX_INLINE void softmax_vector(const float* x, float* y, int count, bool log_result) {
+  const F v = load_or(x, count, -kInfinity);
+  const F below = v - splat(max_lanes(v));
+  const F e = exp_below(below);
+  const F total = splat(sum_lanes(e));
+  store_some(y, log_result ? below - log(total) : e * (1.0f / total), count);
+}
+
 void softmax(const float* x, const float* mask, float* y, int64_t n, float scale, bool log_result, bool zero_dead) {
-  F top = splat(-kInfinity);
   const bool plain = mask == nullptr && scale == 1.0f;
-  const F by = splat(scale);
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const int count = lanes_left(n, i);
-    F v = load_or(x + i, count, -kInfinity);
-    if (!plain) {
-      v = v * by;
+  if (plain && !zero_dead && n <= kLanes) return softmax_vector(x, y, static_cast<int>(n), log_result);
+  F tops[2] = {splat(-kInfinity), splat(-kInfinity)};
+  int64_t i = 0;
+  if (plain) {
+    for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+      tops[0] = max(tops[0], load(x + i));
+      tops[1] = max(tops[1], load(x + i + kLanes));
+    }
+    for (; i < n; i += kLanes) tops[0] = max(tops[0], load_or(x + i, lanes_left(n, i), -kInfinity));
+  } else {
+    const F by = splat(scale);
+    for (; i < n; i += kLanes) {
+      const int count = lanes_left(n, i);
+      F v = load_or(x + i, count, -kInfinity) * by;
       if (mask) v = v + load_or(mask + i, count, 0.0f);
       store_some(y + i, v, count);
       // A negative scale turns the lanes past the end around.
       if (count < kLanes) v = load_or(y + i, count, -kInfinity);
+      tops[0] = max(tops[0], v);
     }
-    top = max(top, v);
   }
   const float* values = plain ? x : y;
-  const float shift = max_lanes(top);
-  if (shift == -kInfinity && zero_dead) {
-    for (int64_t i = 0; i < n; ++i) y[i] = log_result ? -kInfinity : 0.0f;
+  const float top = max_lanes(max(tops[0], tops[1]));
+  if (top == -kInfinity && zero_dead) {
+    for (i = 0; i < n; ++i) y[i] = log_result ? -kInfinity : 0.0f;
     return;
   }
+  const F shift = splat(top);
   if (log_result) {
-    const float sum_all = sum_terms(n, Exponentials{values, shift});
-    const F total = log(splat(sum_all));
-    for (int64_t i = 0; i < n; i += kLanes) {
+    const F total = log(splat(sum_terms(n, ExponentialsBelow{values, top})));
+    for (i = 0; i < n; i += kLanes) {
       const int count = lanes_left(n, i);
-      store_some(y + i, (load_or(values + i, count, 0.0f) - splat(shift)) - total, count);
+      store_some(y + i, (load_or(values + i, count, 0.0f) - shift) - total, count);
     }
     return;
   }
   F total = F{};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const F e = exp(load(values + i) - splat(shift));
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    const F e = exp_below(load(values + i) - shift);
     store(y + i, e);
     total = total + e;
   }
   if (i < n) {
     const int count = lanes_left(n, i);
-    const F e = exp(load_or(values + i, count, -kInfinity) - splat(shift));
+    const F e = exp_below(load_or(values + i, count, -kInfinity) - shift);
     store_n(y + i, e, count);
     total = total + load_n(y + i, count);
   }
   const F inverse = splat(1.0f / sum_lanes(total));
-  for (i = 0; i < n; i += kLanes) {
+  for (i = 0; i + kLanes <= n; i += kLanes) store(y + i, load(y + i) * inverse);
+  if (i < n) {
     const int count = lanes_left(n, i);
-    store_some(y + i, load_or(y + i, count, 0.0f) * inverse, count);
+    store_n(y + i, load_n(y + i, count) * inverse, count);
+  }
+}
+
+// kV vectors of neighbouring columns, of which the last has `count` lanes. What was read is held at `held`, kV vectors
+// a row or, where that is y, rows of `held_stride` elements.
+template <int kV>
+SX_INLINE void softmax_some_columns(const float* x, float* y, int64_t n, int64_t stride, int count, bool log_result,
+                                    float* held, int64_t held_stride) {
+  F top[kV], total[kV];
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) {
+    top[v] = splat(-kInfinity);
+    total[v] = F{};
+  }
+  for (int64_t j = 0; j < n; ++j) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      const F a = load_or(x + j * stride + v * kLanes, count, 0.0f);
+      store_some(held + j * held_stride + v * kLanes, a, count);
+      top[v] = max(top[v], a);
+    }
+  }
+  for (int64_t j = 0; j < n; ++j) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      float* at = held + j * held_stride + v * kLanes;
+      const F below = load_or(at, count, 0.0f) - top[v];
+      const F e = exp_below(below);
+      store_some(at, log_result ? below : e, count);
+      total[v] = total[v] + e;
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) total[v] = log_result ? log(total[v]) : 1.0f / total[v];
+  for (int64_t j = 0; j < n; ++j) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      const F a = load_or(held + j * held_stride + v * kLanes, count, 0.0f);
+      store_some(y + j * stride + v * kLanes, log_result ? a - total[v] : a * total[v], count);
+    }
+  }
+}
+
+void softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int64_t columns, bool log_result,
+                     float* scratch) {
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= columns; i += 4 * kLanes) {
+    softmax_some_columns<4>(x + i, y + i, n, stride, kLanes, log_result, scratch ? scratch : y + i,
+                            scratch ? 4 * kLanes : stride);
+  }
+  for (; i < columns; i += kLanes) {
+    softmax_some_columns<1>(x + i, y + i, n, stride, lanes_left(columns, i), log_result, scratch ? scratch : y + i,
+                            scratch ? kLanes : stride);
   }
 }
 
@@ -304,6 +420,7 @@ void normalize_gradient(const NormGradientRows& p, int64_t row, float mean, floa
 template <int... kKind>
 constexpr RowsKernel make_table(std::integer_sequence<int, kKind...>) {
   return {softmax,
+          softmax_columns,
           add_skip,
           sum,
           sum_square,

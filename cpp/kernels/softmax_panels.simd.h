@@ -12,13 +12,7 @@ namespace softmax_packed {
 constexpr float kInfinity = __builtin_inff();
 
 // The first `count` elements, -inf behind them.
-SX_INLINE F load_scores(const float* p, int count) {
-  if (count == kLanes) return load(p);
-  float lanes[kLanes];
-  store(lanes, splat(-kInfinity));
-  for (int i = 0; i < count; ++i) lanes[i] = p[i];
-  return load(lanes);
-}
+SX_INLINE F load_scores(const float* p, int count) { return load_or(p, count, -kInfinity); }
 
 SX_INLINE int lanes_left(int64_t n, int64_t i) { return static_cast<int>(n - i < kLanes ? n - i : kLanes); }
 

@@ -65,6 +65,20 @@ SX_INLINE void store_n(int32_t* p, I v, int n) {
 }
 #endif
 
+// The same with `fill` in the lanes behind them.
+SX_INLINE F load_or(const float* p, int n, float fill) {
+  if (n == kLanes) return load(p);
+#if SX_ISA_LEVEL >= 2
+  return _mm512_mask_loadu_ps(splat(fill), first_lanes(n), p);
+#elif SX_ISA_LEVEL == 1
+  return first_lanes(n) != 0 ? load_n(p, n) : splat(fill);
+#else
+  F v = splat(fill);
+  for (int i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+#endif
+}
+
 // a * b + c, in one rounding where the ISA has it.
 // max(a, b) = a > b ? a : b, and min likewise: b where either is NaN.
 #if SX_ISA_LEVEL >= 2
@@ -130,33 +144,59 @@ SX_INLINE F ceil(F a) {
 }
 SX_INLINE F trunc(F a) { return copy_sign(floor(abs(a)), a); }
 
-// The sum, largest and smallest of the lanes, in a fixed order.
-SX_INLINE float sum_lanes(F v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+// step(a, b) over all lanes in a fixed order: halves meet until one lane is left.
+template <typename Step>
+SX_INLINE float fold_lanes(F v) {
+  typedef float F4 __attribute__((vector_size(16)));
+#if SX_ISA_LEVEL >= 1
+  typedef float F8 __attribute__((vector_size(32)));
+#if SX_ISA_LEVEL >= 2
+  const F8 eight = Step::step(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),
+                              __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+#else
+  const F8 eight = v;
+#endif
+  const F4 four =
+      Step::step(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+#else
+  const F4 four = v;
+#endif
+  const F4 two = Step::step(four, __builtin_shufflevector(four, four, 2, 3, 2, 3));
+  return Step::step(two[0], two[1]);
+}
+
+// Steps for vectors of any width and for scalars.
+struct Sum {
+  template <typename V>
+  static SX_INLINE V step(V a, V b) {
+    return a + b;
   }
-  return lanes[0];
-}
-SX_INLINE float max_lanes(F v) {
-  float result = v[0];
-  for (int i = 1; i < kLanes; ++i) result = v[i] > result ? v[i] : result;
-  return result;
-}
-SX_INLINE float min_lanes(F v) {
-  float result = v[0];
-  for (int i = 1; i < kLanes; ++i) result = v[i] < result ? v[i] : result;
-  return result;
-}
-SX_INLINE float prod_lanes(F v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] *= lanes[i + width];
+};
+struct Product {
+  template <typename V>
+  static SX_INLINE V step(V a, V b) {
+    return a * b;
   }
-  return lanes[0];
-}
+};
+struct Greatest {
+  template <typename V>
+  static SX_INLINE V step(V a, V b) {
+    return a > b ? a : b;
+  }
+};
+struct Least {
+  template <typename V>
+  static SX_INLINE V step(V a, V b) {
+    return a < b ? a : b;
+  }
+};
+
+// The sum, product, largest and smallest of the lanes.
+SX_INLINE float sum_lanes(F v) { return fold_lanes<Sum>(v); }
+SX_INLINE float prod_lanes(F v) { return fold_lanes<Product>(v); }
+SX_INLINE float max_lanes(F v) { return fold_lanes<Greatest>(v); }
+SX_INLINE float min_lanes(F v) { return fold_lanes<Least>(v); }
+
 SX_INLINE bool any_lane(I mask) {
 #if SX_ISA_LEVEL >= 2
   return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask)) != 0;

@@ -38,6 +38,19 @@ SX_INLINE F exp(F x) {
 #endif
 }
 
+// exp of what is 0 or less, or NaN.
+SX_INLINE F exp_below(F x) {
+  F k;
+  const F r = reduce_log2(max(splat(-104.0f), x), &k);
+  const F p = fma(exp_tail(r), r * r, r) + 1.0f;
+#if SX_ISA_LEVEL >= 2
+  return _mm512_maskz_scalef_ps(kAllLanes, p, k);
+#else
+  const F y = scale_by_power(p, to_int_nearest(k));
+  return x != x ? x : y;
+#endif
+}
+
 SX_INLINE F expm1(F x) {
   F k;
   const F clamped = max(splat(-104.0f), min(splat(89.0f), x));

@@ -1,11 +1,8 @@
 // y = exp(x - max) / sum along an axis; LogSoftmax is its logarithm, Hardmax is 1 at the first greatest element.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
-#include "base/scratch.h"
 #include "kernels/rows.h"
-#include "kernels/unary.h"
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
 #include "ops/gradient.h"
@@ -17,49 +14,10 @@ namespace {
 
 enum class Kind { kSoftmax, kLogSoftmax, kHardmax };
 
-// The axis is not the last one: whole rows of `inner` elements are combined.
-void softmax_middle(bool log, const float* x, const SoftmaxExtents& e, float* y) {
-  const int64_t block = e.n * e.inner;
-  parallel_for(e.outer, std::max<int64_t>(1, kElementGrain / 4 / block), [&](int64_t begin, int64_t end) {
-    const size_t row_bytes = static_cast<size_t>(e.inner) * sizeof(float);
-    float* greatest = static_cast<float*>(thread_scratch(ScratchSlot::kOperator, 2 * row_bytes));
-    float* sum = greatest + e.inner;
-    for (int64_t o = begin; o < end; ++o) {
-      const float* in = x + o * block;
-      float* out = y + o * block;
-      std::copy(in, in + e.inner, greatest);
-      for (int64_t j = 1; j < e.n; ++j)
-        for (int64_t i = 0; i < e.inner; ++i)
-          greatest[i] = greatest[i] > in[j * e.inner + i] ? greatest[i] : in[j * e.inner + i];
-      for (int64_t j = 0; j < e.n; ++j)
-        for (int64_t i = 0; i < e.inner; ++i) out[j * e.inner + i] = in[j * e.inner + i] - greatest[i];
-      if (!log) apply(Activation::kExp, out, out, block);
-      std::fill(sum, sum + e.inner, 0.0f);
-      for (int64_t j = 0; j < e.n; ++j) {
-        const float* row = out + j * e.inner;
-        if (log) {
-          apply(Activation::kExp, row, greatest, e.inner);
-          row = greatest;
-        }
-        for (int64_t i = 0; i < e.inner; ++i) sum[i] += row[i];
-      }
-      if (log) apply(Activation::kLog, sum, sum, e.inner);
-      for (int64_t j = 0; j < e.n; ++j) {
-        float* row = out + j * e.inner;
-        if (log) {
-          for (int64_t i = 0; i < e.inner; ++i) row[i] -= sum[i];
-        } else {
-          for (int64_t i = 0; i < e.inner; ++i) row[i] /= sum[i];
-        }
-      }
-    }
-  });
-}
-
 }  // namespace
 
 void softmax_axis(bool log, const float* x, const SoftmaxExtents& e, float* y) {
-  if (e.inner != 1) return softmax_middle(log, x, e, y);
+  if (e.inner != 1) return softmax_middle(log, x, e.outer, e.n, e.inner, y);
   SoftmaxRows rows;
   rows.rows = e.outer;
   rows.n = e.n;
