@@ -339,8 +339,34 @@ Expr whole_mask(GradientContext& c, const Expr& k) {
   return c.op("Pad", {mask, c.concat({c.ints({0}), missing}, 0), fill, c.ints({-1})});
 }
 
+// The usual case by one node that reads the weights, which the node then gives; false where it is another case.
+bool differentiate_by_weights(GradientContext& c, const AttentionSpec& spec) {
+  const bool shown = kScores < static_cast<int>(c.node().outputs.size()) && c.node().outputs[kScores] != kNone;
+  for (int i : {kQ, kK, kV})
+    if (c.in(static_cast<size_t>(i)).rank() != 3 || c.in(static_cast<size_t>(i)).dtype() != DType::kFloat32)
+      return false;
+  for (int i : {kPastKey, kPastValue, kValidKeys})
+    if (c.in(static_cast<size_t>(i))) return false;
+  for (int i : {kPresentKey, kPresentValue, kScores})
+    if (c.grad(static_cast<size_t>(i))) return false;
+  if (spec.softcap != 0.0f || spec.q_heads != spec.kv_heads || c.wants(kMask)) return false;
+  if (shown && spec.shown != ScoreStage::kSoftmax) return false;
+  const Dim width = axis_of(c.in(kQ), 2);
+  if (spec.scale == 0.0f && !width.known()) return false;
+  const float scale = spec.scale != 0.0f
+                          ? spec.scale
+                          : 1.0f / std::sqrt(static_cast<float>(std::max<int64_t>(width.value() / spec.q_heads, 1)));
+  c.graph().node(c.id()).attributes["qk_matmul_output_mode"] = static_cast<int64_t>(ScoreStage::kSoftmax);
+  const std::vector<Expr> grads =
+      c.ops(3, "AttentionGradient", {c.in(kQ), c.in(kK), c.in(kV), c.out(kScores), c.grad()},
+            {{"num_heads", spec.q_heads}, {"scale", scale}}, "sardonyx");
+  for (size_t i = 0; i < grads.size(); ++i) c.give(i, grads[i]);
+  return true;
+}
+
 void differentiate_attention(GradientContext& c) {
   const AttentionSpec spec(c);
+  if (differentiate_by_weights(c, spec)) return;
   const int rank = c.in(kQ).rank();
   SX_CHECK(c, rank >= 0 && c.in(kK).rank() == rank && c.in(kV).rank() == rank,
            "has no gradient where the ranks of its inputs are unknown");

@@ -121,7 +121,10 @@ class Block {
     // A sink is one more score behind the keys.
     const int64_t step = keys + (a_.sinks != nullptr ? 1 : 0);
     const auto bytes = static_cast<size_t>(checked_mul(count_, step + 1)) * sizeof(T);
-    T* scores = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
+    // Weights to be shown are made where they are wanted.
+    const bool in_place = a_.shown != nullptr && a_.stage == ScoreStage::kSoftmax && a_.sinks == nullptr && !stacked_;
+    T* scores = in_place ? a_.shown + ((b_ * a_.heads + head_) * a_.rows + row_) * a_.keys
+                         : static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
     const int64_t kv_head = head_ / (a_.heads / a_.kv_heads);
     const T scale = a_.scale != 0.0f ? T(a_.scale) : T(1) / std::sqrt(static_cast<T>(std::max<int64_t>(a_.size, 1)));
     const int64_t packed_head = b_ * a_.kv_heads + kv_head;
@@ -153,7 +156,7 @@ class Block {
       }
     }
     normalize(span, scores, step);
-    show(ScoreStage::kSoftmax, scores, step);
+    if (!in_place) show(ScoreStage::kSoftmax, scores, step);
     if (a_.value_size == 0) return;
     if constexpr (std::is_same_v<T, float>) {
       Gemm g = gemm_of(product);

@@ -91,23 +91,57 @@ class MultiheadAttention(Module):
             same = key is query and value is query
             q = query.transpose(1, 0, 2)
             projected = self._project(q, q if same else key.transpose(1, 0, 2), q if same else value.transpose(1, 0, 2))
-        size = self.embed_dim // self.num_heads
-        dtype = self.in_proj_weight.dtype
-        q, k, v = (p.reshape([0, 0, self.num_heads, size]) for p in projected)
-        scores = apply("MatMul", q.transpose(0, 2, 1, 3), k.transpose(0, 2, 3, 1))
-        scores = apply("Mul", scores, constant(1 / math.sqrt(size), dtype=dtype))
-        if attn_mask is not None:
-            mask = as_tensor(attn_mask)
-            scores = self._blocked(scores, mask) if mask.dtype == np.bool_ else apply("Add", scores, mask)
-        if key_padding_mask is not None:
-            scores = self._blocked(scores, as_tensor(key_padding_mask).unsqueeze(1, 2))
-        weights = apply("Softmax", scores, axis=-1)
-        attended = apply("MatMul", self.dropout(weights), v.transpose(0, 2, 1, 3))
-        y = self.out_proj(attended.transpose(0, 2, 1, 3).reshape([0, 0, self.embed_dim]))
+        q, k, v = projected
+        mask = self._mask(attn_mask, key_padding_mask)
+        attend = self._spelled if self.dropout.training and self.dropout.p else self._attend
+        attended, weights = attend(q, k, v, mask, need_weights)
+        y = self.out_proj(attended)
         y = y if self.batch_first else y.transpose(1, 0, 2)
-        if not need_weights:
+        if weights is None:
             return y, None
         return y, weights.mean(1) if average_attn_weights else weights
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attention as one operator, and its weights."""
+        heads = self.num_heads
+        attributes = {"q_num_heads": heads, "kv_num_heads": heads, "scale": 1 / math.sqrt(self.embed_dim // heads)}
+        inputs = [q, k, v] if mask is None else [q, k, v, mask]
+        if not need_weights:
+            return apply_all("Attention", inputs, attributes)[0], None
+        outputs = apply_all("Attention", inputs, {**attributes, "qk_matmul_output_mode": 3}, outputs=4)
+        return outputs[0], outputs[3]
+
+    def _spelled(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The same with dropout of the weights."""
+        size = self.embed_dim // self.num_heads
+        q, k, v = (x.reshape([0, 0, self.num_heads, size]) for x in (q, k, v))
+        scores = apply("MatMul", q.transpose(0, 2, 1, 3), k.transpose(0, 2, 3, 1))
+        scores = apply("Mul", scores, constant(1 / math.sqrt(size), dtype=q.dtype))
+        if mask is not None and mask.dtype == np.bool_:
+            scores = apply("Where", mask, scores, constant(-np.inf, dtype=q.dtype))
+        elif mask is not None:
+            scores = apply("Add", scores, mask)
+        weights = apply("Softmax", scores, axis=-1)
+        attended = apply("MatMul", self.dropout(weights), v.transpose(0, 2, 1, 3))
+        return attended.transpose(0, 2, 1, 3).reshape([0, 0, self.embed_dim]), weights if need_weights else None
+
+    def _mask(self, attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> Tensor | None:
+        """Both masks as one: bool, True where a query looks; or numbers that are added."""
+        mask = None if attn_mask is None else as_tensor(attn_mask)
+        if mask is not None and mask.dtype == np.bool_:
+            mask = apply("Not", mask)
+        if key_padding_mask is None:
+            return mask
+        counts = apply("Not", as_tensor(key_padding_mask)).unsqueeze(1, 2)
+        if mask is None:
+            return counts
+        if mask.dtype == np.bool_:
+            return apply("And", mask, counts)
+        return apply("Where", counts, mask, constant(-np.inf, dtype=mask.dtype))
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         """Queries, keys and values, [n, length, embed_dim] each: one product where they come from one tensor."""
@@ -117,9 +151,6 @@ class MultiheadAttention(Module):
         weights = _thirds(self.in_proj_weight)
         biases = [None] * 3 if self.in_proj_bias is None else _thirds(self.in_proj_bias)
         return [linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases)]
-
-    def _blocked(self, scores: Tensor, mask: Tensor) -> Tensor:
-        return apply("Where", mask, constant(-np.inf, dtype=self.in_proj_weight.dtype), scores)
 
     def extra_repr(self) -> str:
         """See Module.extra_repr."""
