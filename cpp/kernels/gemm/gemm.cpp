@@ -27,6 +27,8 @@ constexpr double kPieceWork = 5e6;
 constexpr int64_t kRevisited = int64_t{2} << 20;
 // Up to this much of K a panel of A is not cut.
 constexpr int64_t kThinDepth = 8192;
+// Up to this much of K a panel of B stays in the second-level cache while all rows of A go by.
+constexpr int64_t kPanelDepth = 1536;
 // An operand is packed ahead of the pieces only up to this size (floats).
 constexpr int64_t kMostAhead = int64_t{16} << 20;
 // So much of a packed operand (floats) stays in the second-level cache while the other one goes by.
@@ -148,7 +150,8 @@ class Product {
     const int64_t k = steps_;
     // One panel of A stays in the cache whole.
     const bool thin = i1 - i0 <= kernel_.mr && k <= kThinDepth;
-    const int64_t depth = thin || k == 0 ? k : ceil_div(k, ceil_div(k, kernel_.kc));
+    const int64_t most = j1 - j0 <= kernel_.nr ? std::max(kernel_.kc, kPanelDepth) : kernel_.kc;
+    const int64_t depth = thin || k == 0 ? k : ceil_div(k, ceil_div(k, most));
     // Sums between blocks of K wait in C, unless the epilogue still has to read what stands there.
     const bool sums_apart = k > depth && operands_.residual == operands_.c;
     float* sums = nullptr;

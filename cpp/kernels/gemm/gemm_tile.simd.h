@@ -145,29 +145,47 @@ void tile(int64_t steps, const float* a, const float* b, int64_t b_step, int64_t
   }
 }
 
+// Element j of `count` rows at src, for j < depth, goes to to[j * step] and what follows it, in `stored` elements:
+// zeros stand for rows that are not there.
+SX_INLINE void pack_quarters(const float* src, int64_t stride, int count, int depth, float* to, int64_t step,
+                             int stored) {
+  F rows[kQuarter];
+#pragma GCC unroll 4
+  for (int i = 0; i < kQuarter; ++i) {
+    if (i >= count) rows[i] = F{};
+    else rows[i] = depth == kLanes ? load(src + i * stride) : load_n(src + i * stride, depth);
+  }
+  transpose_quarters(rows);
+#pragma GCC unroll 16
+  for (int j = 0; j < kLanes; ++j) {
+    if (j >= depth) break;
+    const Quarter values = quarter(rows[j % kQuarter], j / kQuarter);
+    if (stored == kQuarter) {
+      std::memcpy(to + j * step, &values, sizeof(values));
+    } else {
+      for (int i = 0; i < stored; ++i) to[j * step + i] = values[i];
+    }
+  }
+}
+
 // packed[k][i] = src[i * stride + k] for i < rows, in rows of `width` elements. With kPad, width is a multiple of
 // kLanes and the elements past `rows` become 0.
 template <bool kPad>
 SX_INLINE void pack_transposed(int64_t k, int rows, const float* src, int64_t stride, int width, float* packed) {
-  for (int64_t k0 = 0; k0 < k; k0 += kLanes) {
+  const int whole = rows / kQuarter * kQuarter;
+  for (int64_t k0 = 0; k0 < k; k0 += kLanes, src += kLanes, packed += kLanes * width) {
     const int depth = static_cast<int>(k - k0 < kLanes ? k - k0 : kLanes);
-    for (int i0 = 0; i0 < rows; i0 += kLanes) {
-      const int count = rows - i0 < kLanes ? rows - i0 : kLanes;
-      const float* from = src + i0 * stride + k0;
-      F block[kLanes];
-      if (depth == kLanes) {
-        for (int i = 0; i < count; ++i) block[i] = load(from + i * stride);
-      } else {
-        for (int i = 0; i < count; ++i) block[i] = load_n(from + i * stride, depth);
-      }
-      for (int i = count; i < kLanes; ++i) block[i] = F{};
-      transpose(block);
-      float* to = packed + k0 * width + i0;
-      if (kPad || count == kLanes) {
-        for (int j = 0; j < depth; ++j) store(to + j * width, block[j]);
-      } else {
-        for (int j = 0; j < depth; ++j) store_n(to + j * width, block[j], count);
-      }
+    if (depth == kLanes) {
+      for (int i = 0; i < whole; i += kQuarter)
+        pack_quarters(src + i * stride, stride, kQuarter, kLanes, packed + i, width, kQuarter);
+    } else {
+      for (int i = 0; i < whole; i += kQuarter)
+        pack_quarters(src + i * stride, stride, kQuarter, depth, packed + i, width, kQuarter);
+    }
+    for (int i = whole; i < (kPad ? width : rows); i += kQuarter) {
+      const int count = rows - i;
+      const float* from = count > 0 ? src + i * stride : src;
+      pack_quarters(from, stride, count, depth, packed + i, width, kPad ? kQuarter : count);
     }
   }
 }
@@ -189,7 +207,7 @@ constexpr TileFunction kWideTiles[kWidePanels - 1] = {tile<Words, 1, 2 * kVector
                                                       tile<Words, 1, 4 * kVectors>};
 
 #if SX_ISA_LEVEL >= 2
-constexpr int64_t kDepthBlock = 512, kRowBlock = 240, kColumnBlock = 3072;
+constexpr int64_t kDepthBlock = 768, kRowBlock = 240, kColumnBlock = 3072;
 #else
 constexpr int64_t kDepthBlock = 256, kRowBlock = 144, kColumnBlock = 3072;
 #endif
