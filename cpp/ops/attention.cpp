@@ -28,6 +28,7 @@ struct AttentionSpec {
   int64_t left = -1, right = -1;
   ScoreStage shown = ScoreStage::kRaw;
   Precision precision = Precision::kF32;
+  bool y_panels = false;  // Y is the packed A of a product in bf16 (ops/row_panels.cpp)
 
   explicit AttentionSpec(const NodeView& node) {
     q_heads = node.attr_or<int64_t>("q_num_heads", 0);
@@ -44,12 +45,12 @@ struct AttentionSpec {
   }
 };
 
-void infer(InferContext& c) {
+void infer_as(InferContext& c, DType y) {
   const AttentionSpec spec(c);
   SX_CHECK(c, c.has(kPastKey) == c.has(kPastValue), "past_key and past_value must be given together");
   const DType dtype = c.dtype(kQ);
   if (!c.has_shape(kQ) || !c.has_shape(kK) || !c.has_shape(kV)) {
-    c.out(kY, dtype, std::nullopt);
+    c.out(kY, y, std::nullopt);
     c.out(kPresentKey, dtype, std::nullopt);
     c.out(kPresentValue, c.dtype(kV), std::nullopt);
     return c.out(kScores, dtype, std::nullopt);
@@ -61,7 +62,7 @@ void infer(InferContext& c) {
   Dim total = rank == 4 ? k[2] : k[1];
   if (c.has(kPastKey)) total = c.rank(kPastKey) == 4 ? total + c.shape(kPastKey)[2] : Dim();
   if (rank == 4) {
-    c.out(kY, dtype, SymShape{q[0], q[1], q[2], v[3]});
+    c.out(kY, y, SymShape{q[0], q[1], q[2], v[3]});
     c.out(kPresentKey, dtype, SymShape{k[0], k[1], total, k[3]});
     c.out(kPresentValue, c.dtype(kV), SymShape{v[0], v[1], total, v[3]});
     return c.out(kScores, dtype, SymShape{q[0], q[1], q[2], total});
@@ -69,11 +70,14 @@ void infer(InferContext& c) {
   SX_CHECK(c, spec.q_heads > 0 && spec.kv_heads > 0,
            "needs the attributes q_num_heads and kv_num_heads for inputs with 3 axes");
   const Dim value_size = floor_div(v[2], spec.kv_heads);
-  c.out(kY, dtype, SymShape{q[0], q[1], value_size * Dim(spec.q_heads)});
+  c.out(kY, y, SymShape{q[0], q[1], value_size * Dim(spec.q_heads)});
   c.out(kPresentKey, dtype, SymShape{k[0], Dim(spec.kv_heads), total, floor_div(k[2], spec.kv_heads)});
   c.out(kPresentValue, c.dtype(kV), SymShape{v[0], Dim(spec.kv_heads), total, value_size});
   c.out(kScores, dtype, SymShape{q[0], Dim(spec.q_heads), q[1], total});
 }
+
+void infer(InferContext& c) { infer_as(c, c.dtype(kQ)); }
+void infer_panels(InferContext& c) { infer_as(c, DType::kBFloat16); }
 
 // One operand as a stack of matrices [batch][head][row][size].
 struct Heads {
@@ -196,7 +200,7 @@ class AttentionRun {
     const Shape y_shape =
         packed ? Shape{q_.batch, q_.rows, q_.heads * v_.size} : Shape{q_.batch, q_.heads, q_.rows, v_.size};
     const Tensor& y = run_.out(kY, y_shape);
-    const Tensor result = y.dtype() == dtype_of<T> ? y : Tensor(dtype_of<T>, y_shape);
+    const Tensor result = y.dtype() == dtype_of<T> || spec_.y_panels ? y : Tensor(dtype_of<T>, y_shape);
     const Heads out(run_, y_shape, q_.heads, "Y");
     const Shape score_shape{q_.batch, q_.heads, q_.rows, keys_};
     const Tensor* wanted = run_.wants(kScores) ? &run_.out(kScores, score_shape) : nullptr;
@@ -209,7 +213,8 @@ class AttentionRun {
     problem.q = q_.rows_of<const T>(q.data<T>());
     problem.k = k_.rows_of<const T>(k.data<T>());
     problem.v = v_.rows_of<const T>(v.data<T>());
-    problem.y = out.rows_of(result.template data<T>());
+    if (spec_.y_panels) problem.y_panels = static_cast<float*>(y.raw());
+    else problem.y = out.rows_of(result.template data<T>());
     problem.scale = spec_.scale, problem.softcap = spec_.softcap;
     const auto seen = [&](int64_t b, int64_t row) { return range(b, row); };
     const FunctionRef<KeyRange(int64_t, int64_t)> seen_ref(seen);
@@ -223,7 +228,7 @@ class AttentionRun {
     problem.stage = spec_.shown;
     problem.precision = spec_.precision;
     attend(problem);
-    if (y.dtype() != dtype_of<T>) store_f32(static_cast<const float*>(result.raw()), y);
+    if (y.dtype() != dtype_of<T> && !spec_.y_panels) store_f32(static_cast<const float*>(result.raw()), y);
     if (wanted != nullptr && wanted->dtype() != dtype_of<T>) store_f32(static_cast<const float*>(shown.raw()), *wanted);
   }
 
@@ -301,6 +306,15 @@ Kernel make(Prepare& p) {
       AttentionRun<double>(run, spec).compute();
     else AttentionRun<float>(run, spec).compute();
   };
+}
+
+// Of three axes, f32, and of no output but Y, whose last extent is even.
+Kernel make_panels(Prepare& p) {
+  AttentionSpec spec(p);
+  spec.precision = p.precision();
+  spec.y_panels = true;
+  p.describe("bf16");
+  return [spec](Run& run) { AttentionRun<float>(run, spec).compute(); };
 }
 
 // --- gradients
@@ -389,17 +403,29 @@ void differentiate_attention(GradientContext& c) {
 }  // namespace
 
 void define_attention(OpList& ops) {
-  ops.add(OpDef("Attention")
-              .since(25, 23)
-              .attr("is_causal", 0)
-              .optional_attr("kv_num_heads", AttrKind::kInt)
-              .attr("left_window_size", -1)
-              .optional_attr("q_num_heads", AttrKind::kInt)
-              .attr("qk_matmul_output_mode", 0)
-              .attr("right_window_size", -1)
-              .optional_attr("scale", AttrKind::kFloat)
-              .attr("softcap", 0.0f)
-              .optional_attr("softmax_precision", AttrKind::kInt)
+  const auto with_attributes = [](OpDef op) {
+    return op.attr("is_causal", 0)
+        .optional_attr("kv_num_heads", AttrKind::kInt)
+        .attr("left_window_size", -1)
+        .optional_attr("q_num_heads", AttrKind::kInt)
+        .attr("qk_matmul_output_mode", 0)
+        .attr("right_window_size", -1)
+        .optional_attr("scale", AttrKind::kFloat)
+        .attr("softcap", 0.0f)
+        .optional_attr("softmax_precision", AttrKind::kInt);
+  };
+  ops.add(with_attributes(OpDef("PanelAttention", "sardonyx"))
+              .in("Q", "", DType::kFloat32)
+              .in("K", "", DType::kFloat32)
+              .in("V", "", DType::kFloat32)
+              .optional_in("attn_mask", "", kNumbers | DType::kBool)
+              .optional_in("past_key", "", DType::kFloat32)
+              .optional_in("past_value", "", DType::kFloat32)
+              .optional_in("nonpad_kv_seqlen", "", DType::kInt64)
+              .out("Y", "", DType::kBFloat16)
+              .infer(infer_panels)
+              .kernel(make_panels));
+  ops.add(with_attributes(OpDef("Attention").since(25, 23))
               .in("Q", "T1", kFloats)
               .in("K", "T1", kFloats)
               .in("V", "T2", kFloats)

@@ -110,9 +110,20 @@ class Block {
       : a_(a), packed_(packed), b_(b), head_(head), row_(row), count_(count), stacked_(stacked) {}
 
   void compute() {
+    if (a_.y_panels == nullptr) return compute(a_.y.at(b_, head_, row_), stacked_ ? a_.y.head_step : a_.y.row_step);
+    if constexpr (std::is_same_v<T, float>) {
+      const auto bytes = static_cast<size_t>(count_ * a_.value_size) * sizeof(T);
+      T* y = static_cast<T*>(thread_scratch(ScratchSlot::kOperator3, bytes));
+      compute(y, a_.value_size);
+      pack_a_part(a_.batch * a_.rows, a_.heads * a_.value_size,
+                  {b_ * a_.rows + row_, count_, head_ * a_.value_size, a_.value_size}, y, a_.value_size, a_.y_panels,
+                  active_isa(), Precision::kBf16);
+    }
+  }
+
+ private:
+  void compute(T* y, int64_t y_step) {
     const KeyRange span = needed();
-    T* y = a_.y.at(b_, head_, row_);
-    const int64_t y_step = stacked_ ? a_.y.head_step : a_.y.row_step;
     const int64_t keys = span.last - span.first;
     if (keys == 0) {
       for (int64_t i = 0; i < count_; ++i) std::fill_n(y + i * y_step, a_.value_size, T{0});
@@ -167,7 +178,6 @@ class Block {
     }
   }
 
- private:
   // Packing keys and values would cost more than it saves a few queries.
   Precision precision() const { return packed_.defined() || count_ > kFewRows ? a_.precision : Precision::kF32; }
   int64_t head(int64_t i) const { return stacked_ ? head_ + i : head_; }
@@ -261,7 +271,19 @@ void attend_all(const Attention<T>& a) {
 
 }  // namespace
 
-void attend(const Attention<float>& problem) { attend_all(problem); }
+void attend(const Attention<float>& problem) {
+  // Panels are written by the tasks where none holds rows of two of them.
+  const int64_t panel = a_panel_rows(active_isa(), Precision::kBf16);
+  const bool apart = kTileRows % panel == 0 && problem.rows > 1 && (problem.batch == 1 || problem.rows % panel == 0);
+  if (problem.y_panels == nullptr || apart) return attend_all(problem);
+  const int64_t rows = problem.batch * problem.rows, columns = problem.heads * problem.value_size;
+  const Tensor plain(DType::kFloat32, Shape{rows, columns});
+  Attention<float> copy = problem;
+  copy.y_panels = nullptr;
+  copy.y = HeadRows<float>::by_row(plain.data<float>(), problem.heads, problem.rows, problem.value_size);
+  attend_all(copy);
+  pack_a(rows, columns, plain.data<float>(), columns, false, problem.y_panels, active_isa(), Precision::kBf16);
+}
 void attend(const Attention<double>& problem) { attend_all(problem); }
 
 }  // namespace sx

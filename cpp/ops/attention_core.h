@@ -41,6 +41,9 @@ struct Attention {
   int64_t size = 0, value_size = 0;
   HeadRows<const T> q, k, v;
   HeadRows<T> y;
+  // Where set, y is not written: the result, [batch * rows, heads * value_size], becomes the packed A of a product of
+  // Precision::kBf16. value_size is even.
+  float* y_panels = nullptr;
   float scale = 0.0f;    // 0: 1 / sqrt(size)
   float softcap = 0.0f;  // 0: none
   // The keys within [0, keys) that a query sees; null: all of them. A query that sees none gives 0.
@@ -57,8 +60,8 @@ struct Attention {
   Precision precision = Precision::kF32;
 };
 
-// Splits images, heads and blocks of rows over the thread pool. Takes ScratchSlot::kOperator and kOperator2 of every
-// thread.
+// Splits images, heads and blocks of rows over the thread pool. Takes ScratchSlot::kOperator, kOperator2 and
+// kOperator3 of every thread.
 void attend(const Attention<float>& problem);
 void attend(const Attention<double>& problem);
 

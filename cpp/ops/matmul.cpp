@@ -259,7 +259,8 @@ class FloatMatMul {
     g.trans_a = s.trans_a, g.trans_b = s.trans_b;
 
     std::optional<FloatIn> a, b, bias, residual;
-    if (a_.defined()) g.packed_a = a_.data.data<float>();
+    if (spec_.a_panels) g.packed_a = static_cast<const float*>(run.in(0).raw());
+    else if (a_.defined()) g.packed_a = a_.data.data<float>();
     else g.a = a.emplace(run.in(0)).data();
     g.precision = precision_;
     if (b_.defined()) g.packed_b = b_.data.data<float>();
@@ -274,6 +275,11 @@ class FloatMatMul {
     }
     Tensor& y = run.out(0, s.out);
     if (y.size() == 0) return;
+    if (spec_.y_panels) {
+      g.c_panels = true;
+      g.c = static_cast<float*>(y.raw());
+      return multiply(s, g);
+    }
     const FloatOut out(y);
     g.c = out.data();
     multiply(s, g);
@@ -333,6 +339,26 @@ MatMulSpec fused_spec(const NodeView& node) {
   spec.bias = 2;
   spec.residual = 3;
   return spec;
+}
+
+MatMulSpec panel_spec(const NodeView& node) {
+  MatMulSpec spec = fused_spec(node);
+  spec.a_panels = node.attr_int("a_panels") != 0;
+  spec.y_panels = node.attr_int("y_panels") != 0;
+  return spec;
+}
+
+void infer_panel_matmul(InferContext& c) {
+  const MatMulSpec spec = panel_spec(c);
+  infer_matmul(c, spec, spec.y_panels ? DType::kBFloat16 : DType::kFloat32);
+}
+
+Kernel make_panel_matmul(Prepare& p) {
+  const MatMulSpec spec = panel_spec(p);
+  const Tensor* b = p.constant(1);
+  SX_CHECK(p, b != nullptr && b->rank() == 2 && !spec.trans_a && changing_precision(p.precision()) == Precision::kBf16,
+           "multiplies panels of bf16 by a constant matrix, on CPUs that can and where it is allowed");
+  return FloatMatMul(p, spec);
 }
 
 MatMulSpec microsoft_spec(const NodeView& node) {
@@ -423,6 +449,22 @@ void define_matmul(OpList& ops) {
                              .in_place({3}));
   add_fused_activation_attrs(fused);
   add_matmul(fused, fused_spec);
+
+  OpDef& panels = ops.add(OpDef("PanelMatMul", "sardonyx")
+                              .attr("transA", 0)
+                              .attr("transB", 0)
+                              .attr("alpha", 1.0f)
+                              .attr("a_panels", 0)
+                              .attr("y_panels", 0)
+                              .in("A", "", DType::kBFloat16 | DType::kFloat32)
+                              .in("B", "", DType::kFloat32)
+                              .optional_in("bias", "", DType::kFloat32)
+                              .optional_in("residual", "", DType::kFloat32)
+                              .out("Y", "", DType::kBFloat16 | DType::kFloat32)
+                              .in_place({3})
+                              .infer(infer_panel_matmul)
+                              .kernel(make_panel_matmul));
+  add_fused_activation_attrs(panels);
 
   for (const char* name : {"FusedMatMul", "TransposeMatMul"})
     add_matmul(ops.add(OpDef(name, "com.microsoft")

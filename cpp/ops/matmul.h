@@ -18,6 +18,8 @@ struct MatMulSpec {
   // Indices of the inputs that hold a bias of one value per column (or a single one) and a tensor of the result's
   // shape; kNone where the operator has none.
   int bias = kNone, residual = kNone;
+  // A comes, or the result goes, in the panels of rows that products in bf16 read (ops/row_panels.cpp).
+  bool a_panels = false, y_panels = false;
 };
 
 // Output 0, of type `dtype`, for the operands at inputs 0 and `b`.

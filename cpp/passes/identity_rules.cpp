@@ -89,11 +89,13 @@ Outcome drop_single(Graph& graph, NodeId id) {
   return graph.node(id).inputs.size() == 1 ? drop(graph, id) : Outcome::no_match();
 }
 
-// A view of a view with a known target needs only the outer one.
+// A view of a view with a known target needs only the outer one, and one that takes back the inner one needs none.
 Outcome merge_views(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const NodeId inner = producer(graph, node.inputs[0], {"Reshape", "Flatten", "Squeeze", "Unsqueeze"});
   if (inner == kNone || !is(graph, id, "Reshape")) return Outcome::no_match();
+  if (same_shape(graph, graph.node(inner).inputs[0], node.outputs[0]))
+    return bypass(graph, id, graph.node(inner).inputs[0]) ? Outcome::fired() : Outcome::missed(kNeeded);
   const Tensor* target = constant(graph, node.inputs[1]);
   if (target == nullptr) return Outcome::missed("its target shape is not constant");
   const std::vector<int64_t> dims = target->integers();
@@ -128,20 +130,27 @@ Outcome simplify_power(Graph& graph, NodeId id) {
 
 }  // namespace
 
-std::vector<Rule> identity_rules() {
+std::vector<Rule> view_rules() {
   return {
+      {"drop_same_shape", {"Reshape", "Expand", "Squeeze", "Flatten", "Tile"}, drop_same_shape},
+      {"merge_views", {"Reshape"}, merge_views},
+  };
+}
+
+std::vector<Rule> identity_rules() {
+  std::vector<Rule> rules = {
       {"drop_identity", {"Identity"}, drop_identity},
       {"drop_dropout", {"Dropout"}, drop_dropout},
       {"drop_cast", {"Cast"}, drop_cast},
       {"drop_neutral_operand", {"Sub", "Mul", "Div", "Pow"}, drop_neutral},
-      {"drop_same_shape", {"Reshape", "Expand", "Squeeze", "Flatten", "Tile"}, drop_same_shape},
       {"drop_empty_pad", {"Pad"}, drop_pad},
       {"drop_full_slice", {"Slice"}, drop_slice},
       {"drop_single_operand", {"Concat", "Max", "Min", "Sum", "Mean"}, drop_single},
-      {"merge_views", {"Reshape"}, merge_views},
       {"cast_like", {"CastLike"}, cast_like},
       {"power_of_two", {"Pow"}, simplify_power},
   };
+  for (Rule& rule : view_rules()) rules.push_back(std::move(rule));
+  return rules;
 }
 
 }  // namespace sx

@@ -71,6 +71,9 @@ bool block_channels(Graph& graph, PassLog& log, bool winograd = true, Precision 
 // (ops/stacked.cpp).
 bool stack_images(Graph& graph, PassLog& log, bool winograd = true);
 
+// What products in bf16 read comes to them rounded and laid out, where the CPU multiplies bf16 (ops/row_panels.cpp).
+bool hand_panels(Graph& graph, PassLog& log);
+
 // Graphs of elementwise f32 nodes of one shape become one node each, which passes memory once
 // (ops/elementwise_chain.cpp).
 bool chain_elementwise(Graph& graph, PassLog& log);

@@ -2,6 +2,7 @@
 #include "passes/pipeline.h"
 
 #include "ops/infer.h"
+#include "ops/matmul.h"
 #include "passes/rules.h"
 
 namespace sx {
@@ -41,13 +42,14 @@ void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_
   apply_rules(graph, integer_product_rules(), log, verify_each);
   apply_rules(graph, activation_rules(), log, verify_each);
   widen_halves(graph, log);
-  apply_rules(graph, attention_rules(), log, verify_each);
+  apply_rules(graph, together({attention_rules(), view_rules()}), log, verify_each);
   apply_rules(graph, epilogue_rules(), log, verify_each);
   // What became fusible in blocks takes its activation there.
   const bool stacked = stack_images(graph, log, options.winograd);
   const bool blocked = block_channels(graph, log, options.winograd, options.precision);
   if (stacked || blocked) apply_rules(graph, activation_fusion(), log, verify_each);
   if (blocked) apply_rules(graph, together({expansion_rules(), maxima_rules()}), log, verify_each);
+  if (changing_precision(options.precision) == Precision::kBf16) hand_panels(graph, log);
   eliminate_dead_code(graph, log);
   infer_all(graph);
   if (chain_elementwise(graph, log)) graph.verify();

@@ -8,6 +8,7 @@
 namespace sx {
 
 std::vector<Rule> identity_rules();             // nodes that change nothing
+std::vector<Rule> view_rules();                 // of those, views that change no shape or follow one another
 std::vector<Rule> transpose_rules();            // transposes that cancel, merge or move no data
 std::vector<Rule> convolution_rules();          // Pad, BatchNormalization, Mul and Add folded into Conv
 std::vector<Rule> branch_rules();               // If with a known condition

@@ -41,6 +41,8 @@ constexpr int64_t kLeastPieces = 3;
 constexpr int64_t kPackedRows = 64;
 // Elements of A that are worth a task to pack.
 constexpr int64_t kPackedElements = 8 << 10;
+// No kernel's tile has more elements.
+constexpr int64_t kTileElements = 384;
 // Up to this many rows, B is read where it stands: copying it into panels would cost more than it saves.
 constexpr int64_t kDirectRows = 16;
 
@@ -152,8 +154,8 @@ class Product {
     const bool thin = i1 - i0 <= kernel_.mr && k <= kThinDepth;
     const int64_t most = j1 - j0 <= kernel_.nr ? std::max(kernel_.kc, kPanelDepth) : kernel_.kc;
     const int64_t depth = thin || k == 0 ? k : ceil_div(k, ceil_div(k, most));
-    // Sums between blocks of K wait in C, unless the epilogue still has to read what stands there.
-    const bool sums_apart = k > depth && operands_.residual == operands_.c;
+    // Sums between blocks of K wait in C, unless it is packed or the epilogue still has to read what stands there.
+    const bool sums_apart = k > depth && (shape_.c_panels || operands_.residual == operands_.c);
     float* sums = nullptr;
     int64_t sums_stride = shape_.ldc;
     if (sums_apart) {
@@ -291,9 +293,22 @@ class Product {
           operands_.residual ? operands_.residual + at_row * epilogue.residual_stride + at_column : nullptr;
       const TileFunction tile =
           wide ? kernel_.wide_tiles[width / kernel_.nr - 2] : kernel_.tiles[height - 1][vectors - 1];
-      tile(block.depth, a_panel, b_panel, b_step, panel_step, operands_.c + at_row * shape_.ldc + at_column, shape_.ldc,
-           width, tail_);
+      if (shape_.c_panels) {
+        alignas(64) float result[kTileElements];
+        tile(block.depth, a_panel, b_panel, b_step, panel_step, result, width, width, tail_);
+        if (tail_.last) pack_result(result, at_row, height, at_column, width);
+      } else {
+        tile(block.depth, a_panel, b_panel, b_step, panel_step, operands_.c + at_row * shape_.ldc + at_column,
+             shape_.ldc, width, tail_);
+      }
     }
+  }
+
+  // Puts a tile of C where it belongs in a packed one.
+  void pack_result(const float* tile, int64_t row, int height, int64_t column, int width) {
+    const int64_t words = steps_of(kernel_, shape_.n) * kernel_.a_words;
+    float* panel = operands_.c + row * words;
+    kernel_.pack_a_panel(width, height, tile, width, false, panel + column / kernel_.step * kernel_.a_words * height);
   }
 
   // What is read of a packed B after the panel at `b`, whose columns end at `end` of a block, or null: it comes from
@@ -397,6 +412,20 @@ Precision changing_precision(Precision allowed, Isa isa) { return isa >= Isa::kA
 int64_t packed_a_size(int64_t m, int64_t k, Isa isa, Precision precision) {
   const GemmKernel& kernel = gemm_kernel(isa, precision);
   return checked_mul(m, checked_mul(steps_of(kernel, k), kernel.a_words));
+}
+
+int64_t a_panel_rows(Isa isa, Precision precision) { return gemm_kernel(isa, precision).mr; }
+
+void pack_a_part(int64_t m, int64_t k, const PartOfA& part, const float* a, int64_t lda, float* packed, Isa isa,
+                 Precision precision) {
+  const GemmKernel& kernel = gemm_kernel(isa, precision);
+  const int64_t words = steps_of(kernel, k) * kernel.a_words;
+  for (int64_t row = 0; row < part.rows; row += kernel.mr) {
+    const int64_t i = part.i + row;
+    const int height = static_cast<int>(std::min<int64_t>(kernel.mr, m - i));
+    kernel.pack_a_panel(part.columns, height, a + row * lda, lda, false,
+                        packed + i * words + part.j / kernel.step * kernel.a_words * height);
+  }
 }
 
 int64_t packed_b_size(int64_t k, int64_t n, Isa isa, Precision precision) {

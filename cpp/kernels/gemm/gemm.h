@@ -37,6 +37,8 @@ struct Gemm {
   bool last_columns_first = false;
   float* c = nullptr;
   int64_t ldc = 0;
+  // C becomes the packed A of a product of the same precision, packed_a_size(m, n) at `c`; of a single product only.
+  bool c_panels = false;
   Precision precision = Precision::kF32;
   Epilogue epilogue;
 };
@@ -53,6 +55,14 @@ void pack_a(int64_t m, int64_t k, const float* a, int64_t lda, bool trans_a, flo
             Precision precision = Precision::kF32);
 void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool trans_b, float* packed, Isa isa = active_isa(),
             Precision precision = Precision::kF32);
+// Rows [i, i + rows) x columns [j, j + columns) of an A of m x k, which stand at `a`: pack_a() in parts, on the calling
+// thread. i is a multiple of a_panel_rows() and j even; so are rows and columns, or they are all that is left.
+int64_t a_panel_rows(Isa isa = active_isa(), Precision precision = Precision::kF32);
+struct PartOfA {
+  int64_t i, rows, j, columns;
+};
+void pack_a_part(int64_t m, int64_t k, const PartOfA& part, const float* a, int64_t lda, float* packed,
+                 Isa isa = active_isa(), Precision precision = Precision::kF32);
 // `rows` rows of B that stand at `b`, from row `first` of the whole on, which is even: pack_b() in parts.
 void pack_b_rows(int64_t k, int64_t n, int64_t first, int64_t rows, const float* b, int64_t ldb, float* packed,
                  Isa isa = active_isa(), Precision precision = Precision::kF32);

@@ -161,7 +161,7 @@ SX_INLINE void pack_quarters(const float* src, int64_t stride, int count, int de
     if (j >= depth) break;
     const Quarter values = quarter(rows[j % kQuarter], j / kQuarter);
     if (stored == kQuarter) {
-      std::memcpy(to + j * step, &values, sizeof(values));
+      __builtin_memcpy(to + j * step, &values, sizeof(values));
     } else {
       for (int i = 0; i < stored; ++i) to[j * step + i] = values[i];
     }
