@@ -39,6 +39,8 @@ constexpr int64_t kPiecePanels = 2;
 constexpr int64_t kLeastPieces = 3;
 // Rows of a transposed A, an even number, that are packed at a time.
 constexpr int64_t kPackedRows = 64;
+// Floats of a cache line.
+constexpr int64_t kLine = 16;
 // Elements of A that are worth a task to pack.
 constexpr int64_t kPackedElements = 8 << 10;
 // No kernel's tile has more elements.
@@ -174,6 +176,7 @@ class Product {
           const int64_t rows = std::min(kernel_.mc, i1 - i);
           const float* a = block_of_a(i, rows, k0, block);
           float* partial = sums_apart ? sums + (i - i0) * sums_stride : operands_.c + i * shape_.ldc + j;
+          look_ahead(i, rows, j, columns, k0, block);
           run_block({i, rows, j, columns, k0, block, a, b, partial, sums_stride});
         }
         k0 += block;
@@ -235,6 +238,27 @@ class Product {
     int64_t partial_stride;
   };
 
+  // Sets what tiles of the block at hand ask for: the part of an operand that has to be packed for the block behind it,
+  // which most often is the next one in K or, of another piece, the one beside it.
+  void look_ahead(int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t k0, int64_t depth) {
+    ahead_ = {};
+    if (kernel_.step != 1 || depth == 0) return;
+    const bool goes_on = k0 + depth < steps_;
+    const int64_t k = goes_on ? k0 + depth : 0;
+    if (k + depth > steps_) return;
+    const auto down = [&](const float* x, int64_t stride, int64_t at, int64_t width, int64_t extent) {
+      const int64_t next = goes_on ? at : at + width;
+      if (next + width <= extent) ahead_ = {x + k * stride + next, stride, kLine, ceil_div(width, kLine)};
+    };
+    if (!operands_.packed_b && !make_panel_) {
+      if (!shape_.trans_b && !reads_b_directly_) down(operands_.b, shape_.ldb, j, columns, shape_.n);
+    } else if (!operands_.packed_a && operands_.packed_b) {
+      if (shape_.trans_a) down(operands_.a, shape_.lda, i, rows, shape_.m);
+      else if (shape_.lda == depth && i + 2 * rows <= shape_.m)
+        ahead_ = {operands_.a + (i + rows) * shape_.lda, kLine, depth * kLine, ceil_div(rows, kLine)};
+    }
+  }
+
   void run_block(const Block& block) {
     // One row has a tile for several panels.
     const int64_t step = block.rows == 1 ? kernel_.wide_panels * kernel_.nr : kernel_.nr;
@@ -287,6 +311,11 @@ class Product {
       const float* a_panel = block.a ? block.a + row * block.depth * kernel_.a_words
                                      : operands_.packed_a + (at_row * steps_ + block.k0 * height) * kernel_.a_words;
       tail_.next_b = next ? next + row / kernel_.mr * tail_.next_step * block.depth : nullptr;
+      if (!next && ahead_.tiles > 0) {
+        tail_.next_b = ahead_.from, tail_.next_step = ahead_.stride;
+        ahead_.from += ahead_.advance;
+        --ahead_.tiles;
+      }
       tail_.partial = block.partial + row * block.partial_stride + begin;
       tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
       tail_.residual =
@@ -330,6 +359,11 @@ class Product {
   const int64_t item_;
   bool reads_b_directly_;
   TileTail tail_;
+  // So many tiles ask for one line a step, `stride` apart; the next tile's begin `advance` further on.
+  struct Ahead {
+    const float* from = nullptr;
+    int64_t stride = 0, advance = 0, tiles = 0;
+  } ahead_;
 };
 
 }  // namespace
