@@ -16,62 +16,104 @@ SX_INLINE F load_scores(const float* p, int count) { return load_or(p, count, -k
 
 SX_INLINE int lanes_left(int64_t n, int64_t i) { return static_cast<int>(n - i < kLanes ? n - i : kLanes); }
 
-// The largest score, 0 where all are -inf.
-SX_INLINE float largest(const float* x, int64_t n, float start) {
-  F top[4] = {splat(start), splat(start), splat(start), splat(start)};
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+// Four rows are worked on at a time, so that their elements can leave as columns.
+struct FourRows {
+  const float* row[kQuarter];
+};
+
+// The largest score of each row and `start`, 0 where all are -inf.
+SX_INLINE Quarter largest(const FourRows& x, int64_t n, Quarter start) {
+  F top[kQuarter];
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) top[v] = max(load(x + i + v * kLanes), top[v]);
+  for (int i = 0; i < kQuarter; ++i) top[i] = splat(start[i]);
+  int64_t k = 0;
+  for (; k + kLanes <= n; k += kLanes) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kQuarter; ++i) top[i] = max(load(x.row[i] + k), top[i]);
   }
-  for (; i < n; i += kLanes) top[0] = max(load_scores(x + i, lanes_left(n, i)), top[0]);
-  const float found = max_lanes(max(max(top[0], top[1]), max(top[2], top[3])));
-  return found == -kInfinity ? 0.0f : found;
+  if (k < n) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kQuarter; ++i) top[i] = max(load_scores(x.row[i] + k, lanes_left(n, k)), top[i]);
+  }
+  transpose_quarters(top);
+  const F all = max(max(top[0], top[1]), max(top[2], top[3]));
+  Quarter found = quarter(all, 0);
+#pragma GCC unroll 4
+  for (int q = 1; q < kLanes / kQuarter; ++q) found = quarter(all, q) > found ? quarter(all, q) : found;
+  return found == -kInfinity ? Quarter{} : found;
+}
+
+SX_INLINE Quarter sum_each(F (&rows)[kQuarter]) {
+  transpose_quarters(rows);
+  const F all = (rows[0] + rows[1]) + (rows[2] + rows[3]);
+  Quarter sum = quarter(all, 0);
+#pragma GCC unroll 4
+  for (int q = 1; q < kLanes / kQuarter; ++q) sum = sum + quarter(all, q);
+  return sum;
 }
 
 // exp(x - top) of up to kLanes scores, 0 behind them.
-SX_INLINE F weights(const float* p, int count, float top) { return exp(load_scores(p, count) - splat(top)); }
+SX_INLINE F weights(const float* p, int count, float top) { return coarse_exp(load_scores(p, count) - splat(top)); }
+
+// The words of kLanes columns, or with kPairs of twice as many, of which `left` are there: the first `rows` of each
+// column go to to[j * step].
+template <bool kPairs>
+SX_INLINE void pack_columns(const FourRows& x, int64_t k, int64_t left, Quarter tops, F (&sums)[kQuarter], int rows,
+                            float* to, int64_t step) {
+  F words[kQuarter];
+#pragma GCC unroll 4
+  for (int i = 0; i < kQuarter; ++i) {
+    words[i] = weights(x.row[i] + k, lanes_left(left, 0), tops[i]);
+    sums[i] = sums[i] + words[i];
+    if constexpr (kPairs) {
+      const F second = left > kLanes ? weights(x.row[i] + k + kLanes, lanes_left(left, kLanes), tops[i]) : F{};
+      sums[i] = sums[i] + second;
+      words[i] = from_bits(pairs_of_row(words[i], second));
+    }
+  }
+  transpose_quarters(words);
+  const int depth = lanes_left(kPairs ? (left + 1) / 2 : left, 0);
+#pragma GCC unroll 16
+  for (int j = 0; j < kLanes; ++j) {
+    if (j >= depth) break;
+    const Quarter column = quarter(words[j % kQuarter], j / kQuarter);
+    if (rows == kQuarter) {
+      __builtin_memcpy(to + j * step, &column, sizeof(column));
+    } else {
+      for (int i = 0; i < rows; ++i) to[j * step + i] = column[i];
+    }
+  }
+}
 
 // kPairs: words of two weights in bf16; else a word is one weight.
 template <bool kPairs>
 SX_INLINE void pack_weights(int64_t n, int rows, const float* x, int64_t stride, const float* sinks, float* packed,
                             float* factors) {
-  for (int i0 = 0; i0 < rows; i0 += kLanes) {
-    const int count = rows - i0 < kLanes ? rows - i0 : kLanes;
-    const float* from = x + i0 * stride;
-    float tops[kLanes];
-    F sums[kLanes];
-    for (int i = 0; i < count; ++i) {
-      tops[i] = largest(from + i * stride, n, sinks ? sinks[i0 + i] : -kInfinity);
-      sums[i] = F{};
+  constexpr int kWeights = kPairs ? 2 : 1;
+  for (int i0 = 0; i0 < rows; i0 += kQuarter) {
+    const int count = rows - i0 < kQuarter ? rows - i0 : kQuarter;
+    // In place of rows that are not there, the first is read.
+    FourRows from;
+    Quarter start = Quarter{} - kInfinity;
+    for (int i = 0; i < kQuarter; ++i) {
+      const int row = i < count ? i0 + i : i0;
+      from.row[i] = x + row * stride;
+      if (sinks) start[i] = sinks[row];
     }
-    constexpr int weights_each = kPairs ? 2 : 1;
-    for (int64_t k = 0; k < n; k += weights_each * kLanes) {
-      const int depth = lanes_left((n + weights_each - 1) / weights_each, k / weights_each);
-      F block[kLanes];
-      for (int i = 0; i < count; ++i) {
-        const float* row = from + i * stride + k;
-        block[i] = weights(row, lanes_left(n, k), tops[i]);
-        sums[i] = sums[i] + block[i];
-        if constexpr (kPairs) {
-          const int64_t more = k + kLanes;
-          const F second = more < n ? weights(row + kLanes, lanes_left(n, more), tops[i]) : F{};
-          sums[i] = sums[i] + second;
-          block[i] = from_bits(pairs_of_row(block[i], second));
-        }
-      }
-      for (int i = count; i < kLanes; ++i) block[i] = F{};
-      transpose(block);
-      float* to = packed + k / weights_each * rows + i0;
-      if (count == kLanes) {
-        for (int j = 0; j < depth; ++j) store(to + j * rows, block[j]);
-      } else {
-        for (int j = 0; j < depth; ++j) store_n(to + j * rows, block[j], count);
-      }
+    const Quarter tops = largest(from, n, start);
+    F sums[kQuarter] = {};
+    int64_t k = 0;
+    float* to = packed + i0;
+    if (count == kQuarter) {
+      for (; k + kWeights * kLanes <= n; k += kWeights * kLanes, to += kLanes * rows)
+        pack_columns<kPairs>(from, k, kWeights * kLanes, tops, sums, kQuarter, to, rows);
     }
+    for (; k < n; k += kWeights * kLanes, to += kLanes * rows)
+      pack_columns<kPairs>(from, k, n - k, tops, sums, count, to, rows);
+    const Quarter all = sum_each(sums);
     for (int i = 0; i < count; ++i) {
-      float sum = sum_lanes(sums[i]);
-      if (sinks) sum += exp(splat(sinks[i0 + i]) - splat(tops[i]))[0];
+      const float sink = sinks ? coarse_exp(splat(start[i]) - splat(tops[i]))[0] : 0.0f;
+      const float sum = all[i] + sink;
       factors[i0 + i] = sum == 0.0f ? 0.0f : 1.0f / sum;
     }
   }
