@@ -11,7 +11,7 @@ struct Maximum {
   SX_INLINE F operator()(F a, F b) const { return ((b > a) | (b != b)) ? b : a; }
   SX_INLINE float operator()(float a, float b) const { return b > a || b != b ? b : a; }
 };
-struct Sum {
+struct Total {
   SX_INLINE F operator()(F a, F b) const { return a + b; }
   SX_INLINE float operator()(float a, float b) const { return a + b; }
 };
@@ -27,12 +27,24 @@ void join(const float* x, int64_t step, float* y, int64_t n) {
   int64_t i = 0;
   if (step == 1) {
     for (; i + kLanes <= n; i += kLanes) store(y + i, both(load(y + i), load(x + i)));
-  } else if (step == 2) {
-    // The second vector ends one past the last element that is used, so one group fewer is done at a time.
-    for (; i + kLanes < n; i += kLanes) {
-      const F v = even_lanes(load(x + 2 * i), load(x + 2 * i + kLanes), std::make_integer_sequence<int, kLanes>());
-      store(y + i, both(load(y + i), v));
+    if (i < n) {
+      const int count = static_cast<int>(n - i);
+      store_n(y + i, both(load_n(y + i, count), load_n(x + i, count)), count);
     }
+    return;
+  }
+  if (step == 2) {
+    constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+    // The second vector ends one past the last element that is used.
+    for (; i + kLanes < n; i += kLanes)
+      store(y + i, both(load(y + i), even_lanes(load(x + 2 * i), load(x + 2 * i + kLanes), lanes)));
+    if (i < n) {
+      const int count = static_cast<int>(n - i), used = 2 * count - 1;
+      const F low = load_n(x + 2 * i, used < kLanes ? used : kLanes);
+      const F high = used > kLanes ? load_n(x + 2 * i + kLanes, used - kLanes) : F{};
+      store_n(y + i, both(load_n(y + i, count), even_lanes(low, high, lanes)), count);
+    }
+    return;
   }
   for (; i < n; ++i) y[i] = both(y[i], x[i * step]);
 }
@@ -114,7 +126,7 @@ void maxima_of_pairs(const float* top, const float* bottom, int64_t n, float* y)
 
 }  // namespace pool_f32
 
-constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>, pool_f32::join<pool_f32::Sum>,
+constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>, pool_f32::join<pool_f32::Total>,
                                     pool_f32::blocked_row<float>, pool_f32::blocked_row<BFloat16>,
                                     pool_f32::maxima_of_pairs};
 

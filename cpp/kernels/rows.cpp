@@ -116,6 +116,27 @@ void reduce_middle(Reduction kind, const float* x, int64_t outer, int64_t n, int
   });
 }
 
+void place_extremes(bool greatest, bool last, const float* x, int64_t outer, int64_t n, int64_t inner, int64_t* y,
+                    Isa isa) {
+  if (inner == 1) {
+    const auto place = for_isa(isa).place[greatest][last];
+    return parallel_for(outer, row_grain(n, 8192), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) y[row] = place(x + row * n, n);
+    });
+  }
+  const auto place = for_isa(isa).place_columns[greatest][last];
+  constexpr int64_t kColumns = 64;
+  const int64_t pieces = (inner + kColumns - 1) / kColumns;
+  parallel_for(outer * pieces, row_grain(n * std::min(inner, kColumns), 8192), [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t o = task / pieces, from = task % pieces * kColumns;
+      place(x + o * n * inner + from, n, inner, std::min(kColumns, inner - from), y + o * inner + from);
+    }
+  });
+}
+
+NextBeyond next_beyond(bool greater, Isa isa) { return for_isa(isa).next_beyond[greater]; }
+
 void softmax_gradient_rows(const float* y, const float* dy, float* dx, int64_t rows, int64_t n, Isa isa) {
   const RowsKernel& kernel = for_isa(isa);
   parallel_for(rows, row_grain(n, 16384), [&](int64_t begin, int64_t end) {

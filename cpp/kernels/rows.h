@@ -71,6 +71,14 @@ void reduce_rows(Reduction kind, const float* x, int64_t rows, int64_t n, float*
 void reduce_middle(Reduction kind, const float* x, int64_t outer, int64_t n, int64_t inner, float* y,
                    Isa isa = active_isa());
 
+// y[o, i] = the place j of the greatest (or least) of x[o, j, i], the first or the last of equals; NaN is greatest and
+// least. 0 < n < 2^31.
+void place_extremes(bool greatest, bool last, const float* x, int64_t outer, int64_t n, int64_t inner, int64_t* y,
+                    Isa isa = active_isa());
+// The first place in [from, n) of NaN or of an element that is greater (less) than `bar`, or n; one thread.
+using NextBeyond = int64_t (*)(const float* x, int64_t from, int64_t n, float bar);
+NextBeyond next_beyond(bool greater, Isa isa = active_isa());
+
 // The gradients of rows. Softmax, of its result y: dx = (dy - sum(dy y)) y. dx may be dy.
 void softmax_gradient_rows(const float* y, const float* dy, float* dx, int64_t rows, int64_t n, Isa isa = active_isa());
 

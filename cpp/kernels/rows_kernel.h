@@ -30,6 +30,11 @@ struct RowsKernel {
   float (*reduce[kReductionCount])(const float* x, int64_t n);
   // y[i] = reduction over j of x[j * stride + i] for i < columns.
   void (*reduce_columns[kReductionCount])(const float* x, int64_t n, int64_t stride, int64_t columns, float* y);
+  // [greatest][last]: where the extreme stands in a row, and in each of `columns` columns of n < 2^31 rows.
+  int64_t (*place[2][2])(const float* x, int64_t n);
+  void (*place_columns[2][2])(const float* x, int64_t n, int64_t stride, int64_t columns, int64_t* y);
+  // [greatest]: the first place in [from, n) of NaN or of an element beyond `bar`, or n.
+  int64_t (*next_beyond[2])(const float* x, int64_t from, int64_t n, float bar);
 };
 
 }  // namespace sx

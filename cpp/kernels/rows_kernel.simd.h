@@ -74,6 +74,11 @@ struct Larger {
   static SX_INLINE V step(V acc, V x) {
     return (x > acc) | (x != x) ? x : acc;
   }
+  static SX_INLINE F fast(F acc, F x) { return max(acc, x); }
+  template <typename V>
+  static SX_INLINE auto beats(V x, V best) {
+    return (x > best) | ((x != x) & (best == best));
+  }
 };
 struct Smaller {
   static constexpr float kStart = kInfinity;
@@ -81,30 +86,121 @@ struct Smaller {
   static SX_INLINE V step(V acc, V x) {
     return (x < acc) | (x != x) ? x : acc;
   }
+  static SX_INLINE F fast(F acc, F x) { return min(acc, x); }
+  template <typename V>
+  static SX_INLINE auto beats(V x, V best) {
+    return (x < best) | ((x != x) & (best == best));
+  }
 };
 
+// The extreme of a row that may hold NaN, which is the result then. Most rows hold none, nor an infinity: 0 * x, added
+// up, tells them from the others.
 template <typename Order>
 float extreme(const float* x, int64_t n) {
-  F acc[4];
+  F acc[4], odd[2] = {F{}, F{}};
 #pragma GCC unroll 4
   for (int v = 0; v < 4; ++v) acc[v] = splat(Order::kStart);
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) acc[v] = Order::step(acc[v], load(x + i + v * kLanes));
+    for (int v = 0; v < 4; ++v) {
+      const F a = load(x + i + v * kLanes);
+      acc[v] = Order::fast(acc[v], a);
+      odd[v % 2] = fma(a, F{}, odd[v % 2]);
+    }
   }
 #pragma GCC unroll 4
   for (int v = 0; v < 4; ++v) {
     const int64_t at = i + v * kLanes;
-    if (at < n) acc[v] = Order::step(acc[v], load_or(x + at, lanes_left(n, at), Order::kStart));
+    if (at < n) {
+      acc[v] = Order::fast(acc[v], load_or(x + at, lanes_left(n, at), Order::kStart));
+      odd[0] = fma(load_or(x + at, lanes_left(n, at), 0.0f), F{}, odd[0]);
+    }
   }
-  return fold_lanes<Order>(Order::step(Order::step(acc[0], acc[1]), Order::step(acc[2], acc[3])));
+  const F sum = odd[0] + odd[1];
+  if (!any_lane(sum != sum)) {
+    return fold_lanes<Order>(Order::fast(Order::fast(acc[0], acc[1]), Order::fast(acc[2], acc[3])));
+  }
+  F exact = splat(Order::kStart);
+  for (i = 0; i < n; i += kLanes) exact = Order::step(exact, load_or(x + i, lanes_left(n, i), Order::kStart));
+  return fold_lanes<Order>(exact);
 }
 
 float product(const float* x, int64_t n) {
   F a = splat(1.0f);
   for (int64_t i = 0; i < n; i += kLanes) a = a * load_or(x + i, lanes_left(n, i), 1.0f);
   return prod_lanes(a);
+}
+
+// Where the extreme of a row stands, the first or the last of equals.
+template <typename Order, bool kLast>
+int64_t place(const float* x, int64_t n) {
+  const float best = extreme<Order>(x, n);
+  const bool is_nan = best != best;
+  const F wanted = splat(best);
+  const int64_t groups = (n + kLanes - 1) / kLanes;
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t i = (kLast ? groups - 1 - g : g) * kLanes;
+    const int count = lanes_left(n, i);
+    const F v = load_or(x + i, count, 0.0f);
+    const I match = is_nan ? v != v : v == wanted;
+    if (!any_lane(match)) continue;
+    for (int k = 0; k < count; ++k) {
+      const int lane = kLast ? count - 1 - k : k;
+      if (match[lane] != 0) return i + lane;
+    }
+  }
+  return 0;
+}
+
+template <typename Order, bool kLast, int kV>
+SX_INLINE void place_some_columns(const float* x, int64_t n, int64_t stride, int count, int64_t* y) {
+  F best[kV];
+  I at[kV];
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) {
+    best[v] = load_or(x + v * kLanes, count, 0.0f);
+    at[v] = I{};
+  }
+  for (int64_t j = 1; j < n; ++j) {
+    const I here = splat(static_cast<int32_t>(j));
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      const F a = load_or(x + j * stride + v * kLanes, count, 0.0f);
+      const I wins = kLast ? Order::beats(a, best[v]) | (a == best[v]) | (a != a) : Order::beats(a, best[v]);
+      best[v] = wins ? a : best[v];
+      at[v] = wins ? here : at[v];
+    }
+  }
+  for (int v = 0; v < kV; ++v) {
+    int32_t lanes[kLanes];
+    store(lanes, at[v]);
+    for (int lane = 0; lane < count; ++lane) y[v * kLanes + lane] = lanes[lane];
+  }
+}
+
+// The same down columns; n < 2^31.
+template <typename Order, bool kLast>
+void place_columns(const float* x, int64_t n, int64_t stride, int64_t columns, int64_t* y) {
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= columns; i += 4 * kLanes)
+    place_some_columns<Order, kLast, 4>(x + i, n, stride, kLanes, y + i);
+  for (; i < columns; i += kLanes) place_some_columns<Order, kLast, 1>(x + i, n, stride, lanes_left(columns, i), y + i);
+}
+
+// The first place from i on, below n, of an element that is not behind `bar` in the order, or n.
+template <typename Order>
+int64_t next_not_behind(const float* x, int64_t i, int64_t n, float bar) {
+  const F limit = splat(bar);
+  for (; i < n; i += kLanes) {
+    const int count = lanes_left(n, i);
+    const F v = load_or(x + i, count, bar);
+    const I stays = (v != v) | Order::beats(v, limit);
+    if (!any_lane(stays)) continue;
+    for (int lane = 0; lane < count; ++lane)
+      if (stays[lane] != 0) return i + lane;
+  }
+  return n;
 }
 
 // The shift that keeps exponentials in range; an infinite extreme is no shift.
@@ -429,7 +525,11 @@ constexpr RowsKernel make_table(std::integer_sequence<int, kKind...>) {
           softmax_gradient,
           normalize_gradient,
           {reduce<static_cast<Reduction>(kKind)>...},
-          {reduce_columns<static_cast<Reduction>(kKind)>...}};
+          {reduce_columns<static_cast<Reduction>(kKind)>...},
+          {{place<Smaller, false>, place<Smaller, true>}, {place<Larger, false>, place<Larger, true>}},
+          {{place_columns<Smaller, false>, place_columns<Smaller, true>},
+           {place_columns<Larger, false>, place_columns<Larger, true>}},
+          {next_not_behind<Smaller>, next_not_behind<Larger>}};
 }
 
 }  // namespace rows_f32

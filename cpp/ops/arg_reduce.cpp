@@ -1,4 +1,5 @@
 // ArgMax, ArgMin: the index of the greatest or least element along an axis, the first or the last one.
+#include "kernels/rows.h"
 #include "ops/elements.h"
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
@@ -72,7 +73,11 @@ Kernel make_arg(Prepare& p) {
       else arg_reduce<T, greatest, false>(data, outer, n, inner, y.data<int64_t>());
     };
     if (x.dtype() == DType::kFloat64) return compute(x.data<double>());
-    if (is_float(x.dtype())) return compute(FloatIn(x).data());
+    if (is_float(x.dtype())) {
+      const FloatIn in(x);
+      if (n < int64_t{INT32_MAX}) return place_extremes(greatest, last, in.data(), outer, n, inner, y.data<int64_t>());
+      return compute(in.data());
+    }
     with_integer(x.dtype(), [&](auto zero) { compute(x.data<decltype(zero)>()); });
   };
 }

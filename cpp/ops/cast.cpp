@@ -5,6 +5,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "kernels/cast.h"
 #include "ops/convert.h"
 #include "ops/elementwise.h"
 #include "ops/gradient.h"
@@ -64,7 +65,8 @@ void with_native(DType dtype, F f) {
 using Loop = void (*)(const void*, void*, int64_t);
 
 Loop native_loop(DType from, DType to) {
-  Loop loop = nullptr;
+  Loop loop = cast_function(from, to);
+  if (loop != nullptr) return loop;
   with_native(from, [&](auto x) {
     with_native(to, [&](auto y) {
       using X = decltype(x);
@@ -331,7 +333,7 @@ Kernel cast_kernel(DType from, DType to, const CastOptions& options) {
       for (int64_t i = 0; i < y.size(); ++i) y.data<std::string>()[i] = print(from, element(x, i));
     };
   }
-  const Loop direct = kNative.has(from) && kNative.has(to) ? native_loop(from, to) : nullptr;
+  const Loop direct = kNative.has(from) && kNative.has(to) ? native_loop(from, to) : cast_function(from, to);
   return [=](Run& run) {
     const Tensor& x = run.in(0);
     Tensor& y = run.out(0, x.shape());
@@ -419,6 +421,7 @@ void differentiate_cast(GradientContext& c) { c.give(0, c.cast(c.grad(), c.in(0)
 
 void convert_elements(DType from, DType to, const void* x, void* y, int64_t n, bool saturate) {
   if (kNative.has(from) && kNative.has(to)) return native_loop(from, to)(x, y, n);
+  if (const Loop direct = cast_function(from, to)) return direct(x, y, n);
   CastOptions options;
   options.saturate = saturate;
   const auto from_size = static_cast<int64_t>(size_of(from));

@@ -1,6 +1,8 @@
 // CumSum, CumProd: y[j] = x[0] op ... op x[j] along an axis.
+#include <algorithm>
 #include <type_traits>
 
+#include "ops/elements.h"
 #include "ops/elementwise.h"
 #include "ops/float_io.h"
 #include "ops/gradient.h"
@@ -27,6 +29,32 @@ struct Direction {
 template <typename T, bool product>
 void cumulate(const T* x, int64_t outer, int64_t n, int64_t inner, T* y, Direction direction) {
   const int64_t grain = std::max<int64_t>(1, kElementGrain / 2 / std::max<int64_t>(n, 1));
+  if (inner > 1) {
+    constexpr int64_t kColumns = 512;
+    const int64_t pieces = (inner + kColumns - 1) / kColumns;
+    const int64_t piece_grain = std::max<int64_t>(1, kElementGrain / n / std::min(inner, kColumns));
+    return parallel_for(outer * pieces, piece_grain, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t from = task % pieces * kColumns, count = std::min(kColumns, inner - from);
+        T sums[kColumns];
+        std::fill_n(sums, count, product ? T(1) : T(0));
+        for (int64_t j = 0; j < n; ++j) {
+          const int64_t at = (task / pieces * n + (direction.reverse ? n - 1 - j : j)) * inner + from;
+          const T* in = x + at;
+          T* out = y + at;
+          if (direction.exclusive) {
+            T next[kColumns];
+            generate(next, count, [&](int64_t i) { return combine<T, product>(sums[i], in[i]); });
+            copy_run(out, sums, count);
+            copy_run(sums, next, count);
+          } else {
+            generate(sums, count, [&](int64_t i) { return combine<T, product>(sums[i], in[i]); });
+            copy_run(out, sums, count);
+          }
+        }
+      }
+    });
+  }
   parallel_for(outer * inner, grain, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       const int64_t start = k / inner * n * inner + k % inner;

@@ -8,6 +8,7 @@
 
 #include "base/scratch.h"
 #include "kernels/pool.h"
+#include "ops/elementwise.h"
 #include "ops/float_io.h"
 #include "ops/registry.h"
 #include "ops/upgrade.h"
@@ -241,13 +242,20 @@ class RowPool {
     const int64_t width = s_.out[last];
     const int64_t before = count_padding_ ? s_.pad_begin[last] : 0;
     const int64_t behind = count_padding_ ? s_.pad_end[last] : 0;
-    for (int64_t j = 0; j < width; ++j) {
-      const int64_t start = j * s_.stride[last] - s_.pad_begin[last];
-      // Windows that lie inside have all their taps; the others are few.
-      const bool whole = start >= -before && start + (s_.kernel[last] - 1) * s_.dilation[last] < s_.in[last] + behind;
-      const PoolTaps taps = whole ? PoolTaps{0, s_.kernel[last], start} : pool_taps(s_, last, j, before, behind);
+    // Windows that lie inside have all their taps; the others are few.
+    const int64_t span = (s_.kernel[last] - 1) * s_.dilation[last];
+    const int64_t room = s_.in[last] + behind - span + s_.pad_begin[last];  // where starts are no longer inside
+    const int64_t begin = std::min(width, ceil_quotient(s_.pad_begin[last] - before, s_.stride[last]));
+    const int64_t end = std::max(begin, std::min(width, ceil_quotient(room, s_.stride[last])));
+    const auto divide = [&](int64_t j) {
+      const PoolTaps taps = pool_taps(s_, last, j, before, behind);
       y[j] = op_.finish(y[j], row_count * (taps.last - taps.first));
-    }
+    };
+    for (int64_t j = 0; j < begin; ++j) divide(j);
+    for (int64_t j = end; j < width; ++j) divide(j);
+    const int64_t count = row_count * s_.kernel[last];
+    T* inside = y + begin;
+    generate(inside, end - begin, [&](int64_t j) { return op_.finish(inside[j], count); });
   }
 
   const PoolShape& s_;

@@ -90,9 +90,27 @@ T empty_result(Kind kind) {
   return identity<T>(kind);
 }
 
-template <typename T, typename Step>
-void accumulate(const T* x, int64_t outer, int64_t n, int64_t inner, T* y, T start, Step step) {
+// step(a, x) takes x to what a is the result of, join(a, b) two results to that of both; start is that of nothing.
+template <typename T, typename Step, typename Join>
+void accumulate(const T* x, int64_t outer, int64_t n, int64_t inner, T* y, T start, Step step, Join join) {
   const int64_t grain = std::max<int64_t>(1, kElementGrain / std::max<int64_t>(n, 1));
+  if (inner == 1) {
+    return parallel_for(outer, grain, [&](int64_t begin, int64_t end) {
+      constexpr int kLanes = 16;
+      for (int64_t row = begin; row < end; ++row) {
+        const T* in = x + row * n;
+        T lanes[kLanes];
+        for (T& lane : lanes) lane = start;
+        int64_t j = 0;
+        for (; j + kLanes <= n; j += kLanes)
+          for (int k = 0; k < kLanes; ++k) lanes[k] = step(lanes[k], in[j + k]);
+        for (int k = 0; j < n; ++j, ++k) lanes[k] = step(lanes[k], in[j]);
+        for (int width = kLanes / 2; width > 0; width /= 2)
+          for (int k = 0; k < width; ++k) lanes[k] = join(lanes[k], lanes[k + width]);
+        y[row] = lanes[0];
+      }
+    });
+  }
   parallel_for(outer * inner, grain, [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t row = begin / inner;
@@ -112,18 +130,19 @@ template <typename T>
 void reduce_stage(Kind kind, const T* x, int64_t outer, int64_t n, int64_t inner, T* y) {
   using U = typename Wrapping<T>::type;
   const T start = identity<T>(kind);
+  const auto sum = [](T a, T b) { return static_cast<T>(U(a) + U(b)); };
+  const auto product = [](T a, T b) { return static_cast<T>(U(a) * U(b)); };
+  const auto greatest = [](T a, T b) { return a > b || a != a ? a : b; };
+  const auto least = [](T a, T b) { return a < b || a != a ? a : b; };
+  const auto magnitudes = [](T a, T b) { return static_cast<T>(b < 0 ? U(a) - U(b) : U(a) + U(b)); };
+  const auto squares = [](T a, T b) { return static_cast<T>(U(a) + U(b) * U(b)); };
   switch (kind) {
-    case Kind::kSum:
-      return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) + U(b)); });
-    case Kind::kProd:
-      return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) * U(b)); });
-    case Kind::kMax: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return a > b || a != a ? a : b; });
-    case Kind::kMin: return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return a < b || a != a ? a : b; });
-    case Kind::kL1:
-      return accumulate(x, outer, n, inner, y, start,
-                        [](T a, T b) { return static_cast<T>(b < 0 ? U(a) - U(b) : U(a) + U(b)); });
-    case Kind::kSumSquare:
-      return accumulate(x, outer, n, inner, y, start, [](T a, T b) { return static_cast<T>(U(a) + U(b) * U(b)); });
+    case Kind::kSum: return accumulate(x, outer, n, inner, y, start, sum, sum);
+    case Kind::kProd: return accumulate(x, outer, n, inner, y, start, product, product);
+    case Kind::kMax: return accumulate(x, outer, n, inner, y, start, greatest, greatest);
+    case Kind::kMin: return accumulate(x, outer, n, inner, y, start, least, least);
+    case Kind::kL1: return accumulate(x, outer, n, inner, y, start, magnitudes, sum);
+    case Kind::kSumSquare: return accumulate(x, outer, n, inner, y, start, squares, sum);
     default: assertion_failed("a reduction of one stage", __FILE__, __LINE__);
   }
 }

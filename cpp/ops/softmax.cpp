@@ -46,17 +46,36 @@ void softmax_axis(bool log, const double* x, const SoftmaxExtents& e, double* y)
 
 namespace {
 
+// 1 at places[o, i] of line (o, i), 0 elsewhere.
 template <typename T>
-void hardmax(const T* x, const SoftmaxExtents& e, T* y) {
+void mark(const int64_t* places, const SoftmaxExtents& e, T* y) {
+  const int64_t block = e.n * e.inner;
+  parallel_for(e.outer, std::max<int64_t>(1, kElementGrain / block), [&](int64_t begin, int64_t end) {
+    std::fill(y + begin * block, y + end * block, T(0));
+    for (int64_t o = begin; o < end; ++o)
+      for (int64_t i = 0; i < e.inner; ++i) y[o * block + places[o * e.inner + i] * e.inner + i] = T(1);
+  });
+}
+
+void hardmax(const float* x, const SoftmaxExtents& e, float* y) {
+  const Tensor places(DType::kInt64, Shape{e.outer * e.inner});
+  place_extremes(true, false, x, e.outer, e.n, e.inner, places.data<int64_t>());
+  mark(places.data<int64_t>(), e, y);
+}
+
+void hardmax(const double* x, const SoftmaxExtents& e, double* y) {
+  const Tensor places(DType::kInt64, Shape{e.outer * e.inner});
+  int64_t* to = places.data<int64_t>();
   parallel_for(e.outer * e.inner, std::max<int64_t>(1, kElementGrain / 2 / e.n), [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
-      const int64_t at = k / e.inner * e.n * e.inner + k % e.inner;
+      const double* line = x + k / e.inner * e.n * e.inner + k % e.inner;
       int64_t best = 0;
       for (int64_t j = 1; j < e.n; ++j)
-        if (x[at + j * e.inner] > x[at + best * e.inner]) best = j;
-      for (int64_t j = 0; j < e.n; ++j) y[at + j * e.inner] = j == best ? T(1) : T(0);
+        if (line[j * e.inner] > line[best * e.inner]) best = j;
+      to[k] = best;
     }
   });
+  mark(to, e, y);
 }
 
 template <Kind kind>

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/scratch.h"
+#include "kernels/rows.h"
 #include "ops/elements.h"
 #include "ops/gradient.h"
 #include "ops/infer.h"
@@ -72,10 +73,10 @@ struct NarrowCandidate {
 };
 
 // Leaves the k greatest of next(0) ... next(n - 1) at the front of `pool`, greatest first. `pool` holds `room` > k
-// candidates; where that is less than n, those below the k-th found so far are dropped on the way. below(bar)(i)
-// may tell without making a candidate that element i loses to element `bar`, which comes before it.
-template <typename Candidate, typename Next, typename Below>
-void select(Candidate* pool, int64_t room, int64_t n, int64_t k, Next next, Below below) {
+// candidates; where that is less than n, those below the k-th found so far are dropped on the way. beyond(bar)(i)
+// is the first place from i on, at most n, whose element may win over element `bar`, which comes before it.
+template <typename Candidate, typename Next, typename Beyond>
+void select(Candidate* pool, int64_t room, int64_t n, int64_t k, Next next, Beyond beyond) {
   const std::greater<Candidate> order;
   int64_t held = 0;
   int64_t i = 0;
@@ -84,9 +85,8 @@ void select(Candidate* pool, int64_t room, int64_t n, int64_t k, Next next, Belo
     std::nth_element(pool, pool + (k - 1), pool + held, order);
     held = k;
     const Candidate bar = pool[k - 1];
-    const auto less = below(bar.index());
-    for (; i < n && held < room; ++i) {
-      if (less(i)) continue;
+    const auto next_beyond = beyond(bar.index());
+    for (; held < room && (i = next_beyond(i)) < n; ++i) {
       const Candidate candidate = next(i);
       if (candidate > bar) pool[held++] = candidate;
     }
@@ -95,41 +95,77 @@ void select(Candidate* pool, int64_t room, int64_t n, int64_t k, Next next, Belo
   std::sort(pool, pool + k, order);
 }
 
+// The first place in [i, n) of NaN or of an element that is greater (less) than `bar`, or n.
+template <typename T>
+int64_t find_beyond(const T* x, int64_t i, int64_t n, T bar, bool greater) {
+  using A = Arithmetic<T>;
+  const A limit = static_cast<A>(bar);
+  // No comparison holds for NaN.
+  if (greater) {
+    while (i < n && static_cast<A>(x[i]) <= limit) ++i;
+  } else {
+    while (i < n && static_cast<A>(x[i]) >= limit) ++i;
+  }
+  return i;
+}
+
+// Lines whose elements are not neighbours are copied, this many at a time.
+constexpr int64_t kLines = 16;
+
 template <typename T, typename Candidate>
 void top_lines(const T* x, T* values, int64_t* indices, int64_t outer, int64_t n, int64_t inner, int64_t k,
                bool largest) {
   using Key = decltype(order_key(T()));
   const Key flip = largest ? Key(0) : static_cast<Key>(~Key(0));
   const int64_t room = std::min(n, std::max<int64_t>(3 * k, 64)) + 1;
-  parallel_for(outer * inner, std::max<int64_t>(16384 / n, 1), [&](int64_t begin, int64_t end) {
+  const NextBeyond floats_beyond = next_beyond(largest);
+  const int64_t lines = std::min(inner, kLines), groups = (inner + lines - 1) / lines;
+  parallel_for(outer * groups, std::max<int64_t>(16384 / n / lines, 1), [&](int64_t begin, int64_t end) {
     auto* pool =
         static_cast<Candidate*>(thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(room) * sizeof(Candidate)));
-    for (int64_t line = begin; line < end; ++line) {
-      const T* from = x + line / inner * n * inner + line % inner;
-      const auto candidate = [&](int64_t i) {
-        return Candidate(static_cast<Key>(order_key(from[i * inner]) ^ flip), i);
-      };
-      // No comparison holds for NaN: such elements are left to the keys.
-      if (largest) {
-        select(pool, room, n, k, candidate, [&](int64_t bar) {
-          return [from, inner, value = static_cast<Arithmetic<T>>(from[bar * inner])](int64_t i) {
-            return static_cast<Arithmetic<T>>(from[i * inner]) <= value;
-          };
-        });
-      } else {
-        select(pool, room, n, k, candidate, [&](int64_t bar) {
-          return [from, inner, value = static_cast<Arithmetic<T>>(from[bar * inner])](int64_t i) {
-            return static_cast<Arithmetic<T>>(from[i * inner]) >= value;
-          };
-        });
+    T* copies = nullptr;
+    if (inner > 1)
+      copies = static_cast<T*>(thread_scratch(ScratchSlot::kOperator2, static_cast<size_t>(n * lines) * sizeof(T)));
+    for (int64_t group = begin; group < end; ++group) {
+      const int64_t o = group / groups, column = group % groups * lines;
+      const int64_t count = std::min(lines, inner - column);
+      const T* block = x + o * n * inner + column;
+      if (inner > 1) {
+        for (int64_t j = 0; j < n; ++j)
+          for (int64_t line = 0; line < count; ++line) copies[line * n + j] = block[j * inner + line];
+        block = copies;
       }
-      const int64_t to = line / inner * k * inner + line % inner;
-      for (int64_t i = 0; i < k; ++i) {
-        const int64_t index = pool[i].index();
-        if (values != nullptr) values[to + i * inner] = from[index * inner];
-        if (indices != nullptr) indices[to + i * inner] = index;
+      for (int64_t line = 0; line < count; ++line) {
+        const T* from = block + line * n;
+        const auto candidate = [&](int64_t i) { return Candidate(static_cast<Key>(order_key(from[i]) ^ flip), i); };
+        select(pool, room, n, k, candidate, [&](int64_t bar) {
+          return [&, value = from[bar]](int64_t i) {
+            if constexpr (std::is_same_v<T, float>) return floats_beyond(from, i, n, value);
+            else return find_beyond(from, i, n, value, largest);
+          };
+        });
+        const int64_t to = o * k * inner + column + line;
+        for (int64_t i = 0; i < k; ++i) {
+          const int64_t index = pool[i].index();
+          if (values != nullptr) values[to + i * inner] = from[index];
+          if (indices != nullptr) indices[to + i * inner] = index;
+        }
       }
     }
+  });
+}
+
+// The greatest alone.
+void top_one(const float* x, float* values, int64_t* indices, int64_t outer, int64_t n, int64_t inner) {
+  Tensor held;
+  if (indices == nullptr) {
+    held = Tensor(DType::kInt64, Shape{outer * inner});
+    indices = held.data<int64_t>();
+  }
+  place_extremes(true, false, x, outer, n, inner, indices);
+  if (values == nullptr) return;
+  parallel_for(outer * inner, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) values[i] = x[(i / inner * n + indices[i]) * inner + i % inner];
   });
 }
 
@@ -155,6 +191,9 @@ Kernel make_topk(Prepare& p) {
       using T = decltype(zero);
       T* to = values != nullptr ? values->data<T>() : nullptr;
       int64_t* at = indices != nullptr ? indices->data<int64_t>() : nullptr;
+      if constexpr (std::is_same_v<T, float>) {
+        if (k == 1 && largest && n < int64_t{INT32_MAX}) return top_one(x.data<float>(), to, at, outer, n, inner);
+      }
       if constexpr (sizeof(order_key(T())) == 4) {
         if (n <= int64_t{0xffffffff})
           return top_lines<T, NarrowCandidate>(x.data<T>(), to, at, outer, n, inner, k, largest);
