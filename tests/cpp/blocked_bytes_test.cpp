@@ -105,6 +105,7 @@ void check(const ConvShape& shape, bool plain = false, bool winograd = false) {
   for (const uint8_t w_zero : {uint8_t{128}, uint8_t{3}}) {
     Problem problem(shape, plain, w_zero);
     problem.winograd = winograd;
+    if (winograd && w_zero != 128) continue;
     const std::vector<uint8_t> expected = problem.expected();
     std::vector<uint8_t> mapped = expected;
     for (uint8_t& byte : mapped) byte = table[byte];

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "base/scratch.h"
 #include "base/shape.h"
@@ -20,11 +21,16 @@ constexpr int64_t kOut = 4, kWindow = kOut + 2;  // of a tile, at most
 // Tiles that a task takes at most, and those worth a task of their own.
 constexpr int64_t kMostTiles = 28, kLeastTiles = 12;
 constexpr int64_t kSumBits = 26;
-// Cycles of a tile's transforms for a block of channels and of filters, beside products of one cycle; and the bytes of
-// weights that are read in one.
-constexpr double kInputCost = 80.0, kOutputCost = 140.0, kBytesOfCycle = 8.0;
+// Cycles of a tile's transforms for a block of channels and of filters, and of those of a vector of weights, beside
+// products of one cycle; and the bytes of weights that are read in one.
+constexpr double kInputCost = 140.0, kOutputCost = 190.0, kWeightsCost = 150.0, kBytesOfCycle = 8.0;
 constexpr double kGoodDeal = 0.9;
-constexpr int64_t kMostWeights = 2 << 20;  // bytes, of a layer, that may take 8 times the memory for it
+constexpr int64_t kMostKept = 2 << 20;  // bytes of transformed weights, which are eight times the weights
+
+// A line of 16-bit numbers more than a power of two, so that pairs of points do not share one set of the cache.
+constexpr int64_t kApart = 32;
+constexpr int64_t kLine = 64;             // bytes of a line
+constexpr int64_t kMostSoon = 128 << 10;  // bytes of weights asked for while windows are transformed
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -42,18 +48,20 @@ struct Axis {
   int64_t start(int64_t tile) const { return tile < fours ? tile * kOut : fours * kOut + (tile - fours) * 3; }
 };
 
-// A weight's factor at each point: (1, a, a^2) of point a times 24 over its distances to the other points, as far as
-// from_points (winograd_bytes_kernel.simd.h) leaves that to weights.
-constexpr int kFactors[kPoints][3] = {{6, 0, 0}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}, {0, 0, 6}};
-
-void transform_weights(const int16_t* w, int32_t (&u)[kPairs]) {
-  for (int i = 0; i < kPoints; ++i) {
-    int32_t row[3];
-    for (int c = 0; c < 3; ++c) row[c] = kFactors[i][0] * w[c] + kFactors[i][1] * w[3 + c] + kFactors[i][2] * w[6 + c];
-    for (int j = 0; j < kPoints; ++j)
-      u[i * kPoints + j] = kFactors[j][0] * row[0] + kFactors[j][1] * row[1] + kFactors[j][2] * row[2];
-  }
-}
+// What weights take: signed bytes, vector by vector, [group of filters][pair of channels][block][tap][lane]; and what
+// they become, [group][stage][pair of points][pair of channels][block][lane].
+struct Weights {
+  int64_t block, filter_blocks, channel_pairs;
+  Weights(const ConvShape& shape, Isa isa)
+      : block(bytes_kernel(isa).block),
+        filter_blocks(ceil_div(shape.filters, block)),
+        channel_pairs(ceil_div(shape.channels, block) * block / 2) {}
+  int64_t vectors() const { return checked_mul(filter_blocks, channel_pairs); }
+  int64_t raw_bytes() const { return checked_mul(vectors(), 9 * 2 * block); }
+  int64_t bytes() const { return checked_mul(vectors(), kPairs * 2 * block * static_cast<int64_t>(sizeof(int16_t))); }
+  // Whether they are transformed once and for all.
+  bool kept() const { return bytes() <= kMostKept; }
+};
 
 class Winograd {
  public:
@@ -66,6 +74,7 @@ class Winograd {
         channel_blocks_(ceil_div(shape_.channels, block_)),
         filter_blocks_(ceil_div(shape_.filters, block_)),
         groups_(ceil_div(filter_blocks_, kBytesTileFilters)),
+        weights_(shape_, isa),
         rows_(shape_.out[0]),
         columns_(shape_.out[1]),
         tiles_(rows_.tiles() * columns_.tiles()) {}
@@ -117,45 +126,74 @@ class Winograd {
 
   void run_band(int64_t image, int64_t begin, int64_t end, int64_t group_begin, int64_t group_end) const {
     const int64_t count = end - begin;
-    // A line beside powers of two, so that the points of a tile do not share one set of the cache.
-    const int64_t v_block = count * block_, v_step = channel_blocks_ * v_block + 32;
+    const int64_t v_block = count * block_, v_step = channel_blocks_ * v_block + kApart;
     auto* v = static_cast<int16_t*>(
         thread_scratch(ScratchSlot::kPackB, static_cast<size_t>(kPairs * v_step) * sizeof(int16_t)));
-    for (int64_t c = 0; c < channel_blocks_; ++c)
+    const int8_t *soon = stored(group_begin), *soon_end = std::min(stored(group_begin + 1), soon + kMostSoon);
+    for (int64_t c = 0; c < channel_blocks_; ++c) {
+      for (int64_t i = c * (soon_end - soon) / channel_blocks_; i < (c + 1) * (soon_end - soon) / channel_blocks_;
+           i += kLine)
+        __builtin_prefetch(soon + i, 0, 2);
       for (int64_t tile = begin; tile < end; ++tile)
         make_input(image * channel_blocks_ + c, tile_at(tile), v + c * v_block + (tile - begin) * block_, v_step);
+    }
 
-    const int64_t m_step = count * kBytesTileFilters * block_ + 16;
+    const int64_t m_step = count * kBytesTileFilters * block_ + kApart / 2;
     auto* m = static_cast<int32_t*>(
         thread_scratch(ScratchSlot::kTile, static_cast<size_t>(kPairs * m_step) * sizeof(int32_t)));
     for (int64_t group = group_begin; group < group_end; ++group) {
       const int64_t first = group * kBytesTileFilters, blocks = std::min(kBytesTileFilters, filter_blocks_ - first);
-      const int64_t width = blocks * block_;
-      const int64_t u_step = channel_blocks_ * (block_ / 2) * width;
-      const int32_t* u = problem_.packed + kPairs * channel_blocks_ * (block_ / 2) * first * block_;
-      for (int pair = 0; pair < kPairs; ++pair, u += u_step) {
-        Range range = tiles_of_pair(pair / kPoints, pair % kPoints);
-        range = {std::max(range.begin, begin) - begin, std::min(range.end, end) - begin};
-        WinogradBytesProduct work;
-        work.v_block = v_block;
-        work.blocks = channel_blocks_;
-        work.u = u;
-        if (pair + 1 < kPairs || group + 1 < group_end) work.ahead = u + u_step;
-        // Products of sizes that differ by one at most.
-        for (int64_t left = range.end - range.begin; left > 0;) {
-          const int64_t size = ceil_div(left, ceil_div(left, kernel_.most));
-          const int64_t at = range.end - left;
-          work.v = v + pair * v_step + at * block_;
-          work.m = m + pair * m_step + at * width;
-          kernel_.products[size - 1][blocks - 1](work);
-          work.ahead = nullptr;
-          left -= size;
+      const int64_t width = blocks * block_, count = weights_.channel_pairs * blocks;
+      const int64_t u_step = count * block_ * 2 + (weights_.kept() ? 0 : kApart);
+      // Each product asks for as many bytes as it reads: of those that the next reads, or of the next group's.
+      const int64_t asks = count * block_ * 2 * static_cast<int64_t>(sizeof(int16_t));
+      const int8_t* ahead = weights_.kept() ? stored(group) + asks : stored(group + 1);
+      const int8_t* ahead_end = stored(std::min(group_end, group + 2));
+      for (int stage = 0; stage < kWinogradStages; ++stage) {
+        const int16_t* u;
+        if (weights_.kept()) {
+          u = reinterpret_cast<const int16_t*>(stored(group)) + stage * kStagePairs * u_step;
+        } else {
+          auto* fresh = static_cast<int16_t*>(
+              thread_scratch(ScratchSlot::kPackA, static_cast<size_t>(kStagePairs * u_step) * sizeof(int16_t)));
+          kernel_.weights[stage](stored(group), count, fresh, u_step);
+          u = fresh;
+        }
+        for (int k = 0; k < kStagePairs; ++k, u += u_step) {
+          const int i = kStageRows[stage][k / kPoints], j = k % kPoints, pair = i * kPoints + j;
+          Range range = tiles_of_pair(i, j);
+          range = {std::max(range.begin, begin) - begin, std::min(range.end, end) - begin};
+          WinogradBytesProduct work;
+          work.v_block = v_block;
+          work.blocks = channel_blocks_;
+          work.u = u;
+          if (ahead < ahead_end) {
+            work.ahead = std::min(ahead, ahead_end - asks);
+            ahead += asks;
+          }
+          // Products of sizes that differ by one at most.
+          for (int64_t left = range.end - range.begin; left > 0;) {
+            const int64_t size = ceil_div(left, ceil_div(left, kernel_.most));
+            const int64_t at = range.end - left;
+            work.v = v + pair * v_step + at * block_;
+            work.m = m + pair * m_step + at * width;
+            kernel_.products[size - 1][blocks - 1](work);
+            work.ahead = nullptr;
+            left -= size;
+          }
         }
       }
       for (int64_t f = 0; f < blocks; ++f)
         for (int64_t tile = begin; tile < end; ++tile)
           make_output(image, first + f, tile_at(tile), m + (tile - begin) * width + f * block_, m_step);
     }
+  }
+
+  // The weights of a group as they are packed.
+  const int8_t* stored(int64_t group) const {
+    const int64_t vectors = weights_.channel_pairs * std::min(group * kBytesTileFilters, filter_blocks_);
+    return reinterpret_cast<const int8_t*>(problem_.packed) +
+           vectors * block_ * 2 * (weights_.kept() ? kPairs * static_cast<int64_t>(sizeof(int16_t)) : 9);
   }
 
   // `plane` counts blocks of channels of all images.
@@ -214,6 +252,7 @@ class Winograd {
   const int64_t block_;
   const int64_t channel_blocks_, filter_blocks_;
   const int64_t groups_;  // of filters
+  const Weights weights_;
   const Axis rows_, columns_;
   const int64_t tiles_;  // of an image
 };
@@ -224,9 +263,9 @@ bool winograd_bytes_pays(const ConvShape& s, Isa isa) {
   if (s.rank != 2 || s.groups != 1) return false;
   for (int axis = 0; axis < 2; ++axis)
     if (s.kernel[axis] != 3 || s.stride[axis] != 1 || s.dilation[axis] != 1) return false;
-  if (packed_winograd_bytes_size(s, isa) > kMostWeights / 4) return false;
   const int64_t block = bytes_kernel(isa).block;
   const Axis rows(s.out[0]), columns(s.out[1]);
+  const Weights weights(s, isa);
   const auto channels = static_cast<double>(ceil_div(s.channels, block)),
              filters = static_cast<double>(ceil_div(s.filters, block));
   const auto words = static_cast<double>(block) * channels * filters;
@@ -234,20 +273,19 @@ bool winograd_bytes_pays(const ConvShape& s, Isa isa) {
   const double products = static_cast<double>(rows.products() * columns.products()) * words / 2.0;
   const double transforms =
       static_cast<double>(rows.tiles() * columns.tiles()) * (kInputCost * channels + kOutputCost * filters);
-  const double weights = kPairs * words * 2.0 * static_cast<double>(block) / kBytesOfCycle;
-  return products + transforms + weights < kGoodDeal * direct;
+  const double weights_cost = weights.kept() ? static_cast<double>(weights.bytes()) / kBytesOfCycle
+                                             : static_cast<double>(weights.vectors()) * kWeightsCost;
+  return products + transforms + weights_cost < kGoodDeal * direct;
 }
 
 bool winograd_bytes_fits(int64_t filters, int64_t channels, const int16_t* weights) {
   constexpr int64_t kMostSum = (INT64_C(1) << (kSumBits - 1)) - 1;
   for (int64_t f = 0; f < filters; ++f) {
     int64_t above = 0, below = 0;
-    for (int64_t c = 0; c < channels; ++c, weights += 9) {
-      for (int tap = 0; tap < 9; ++tap) (weights[tap] > 0 ? above : below) += 255 * std::abs(weights[tap]);
-      int32_t u[kPairs];
-      transform_weights(weights, u);
-      for (const int32_t factor : u)
-        if (factor < INT16_MIN || factor > INT16_MAX) return false;
+    for (int64_t i = 0; i < channels * 9; ++i) {
+      const int16_t weight = *weights++;
+      if (weight < INT8_MIN || weight > INT8_MAX) return false;
+      (weight > 0 ? above : below) += 255 * std::abs(weight);
     }
     if (std::max(above, below) > kMostSum) return false;
   }
@@ -255,30 +293,38 @@ bool winograd_bytes_fits(int64_t filters, int64_t channels, const int16_t* weigh
 }
 
 int64_t packed_winograd_bytes_size(const ConvShape& shape, Isa isa) {
-  const int64_t block = bytes_kernel(isa).block;
-  const int64_t words = checked_mul(ceil_div(shape.channels, block), block / 2);
-  return checked_mul(checked_mul(checked_mul(ceil_div(shape.filters, block), block), words), kPairs);
+  const Weights weights(shape, isa);
+  return ceil_div(weights.kept() ? weights.bytes() : weights.raw_bytes(), static_cast<int64_t>(sizeof(int32_t)));
 }
 
 void pack_winograd_bytes(const ConvShape& shape, const int16_t* weights, int32_t* packed, Isa isa) {
-  const int64_t block = bytes_kernel(isa).block;
-  const int64_t words = ceil_div(shape.channels, block) * (block / 2);
-  const int64_t all = ceil_div(shape.filters, block) * block, width = kBytesTileFilters * block;
-  std::fill_n(packed, packed_winograd_bytes_size(shape, isa), 0);
-  parallel_for(ceil_div(all, width), 1, [&](int64_t begin, int64_t end) {
+  const Weights how(shape, isa);
+  const int64_t block = how.block, vector = 2 * block;
+  std::vector<int8_t> aside;
+  auto* raw = reinterpret_cast<int8_t*>(packed);
+  if (how.kept()) {
+    aside.resize(static_cast<size_t>(how.raw_bytes()));
+    raw = aside.data();
+  }
+  std::fill_n(raw, how.raw_bytes(), int8_t{0});
+  parallel_for(ceil_div(how.filter_blocks, kBytesTileFilters), 1, [&](int64_t begin, int64_t end) {
     for (int64_t group = begin; group < end; ++group) {
-      const int64_t first = group * width, group_width = std::min(width, all - first);
-      int32_t* to = packed + first * words * kPairs;
-      for (int64_t f = 0; f < std::min(group_width, shape.filters - first); ++f) {
-        for (int64_t c = 0; c < shape.channels; ++c) {
-          int32_t u[kPairs];
-          transform_weights(weights + ((first + f) * shape.channels + c) * 9, u);
-          for (int pair = 0; pair < kPairs; ++pair) {
-            int32_t& word = to[(pair * words + c / 2) * group_width + f];
-            const auto half = static_cast<uint32_t>(static_cast<uint16_t>(u[pair]));
-            word = static_cast<int32_t>(static_cast<uint32_t>(word) | half << (16 * (c % 2)));
-          }
-        }
+      const int64_t first = group * kBytesTileFilters, blocks = std::min(kBytesTileFilters, how.filter_blocks - first);
+      const int64_t before = how.channel_pairs * first * vector;
+      int8_t* to = raw + 9 * before;
+      for (int64_t f = 0; f < std::min(blocks * block, shape.filters - first * block); ++f) {
+        const int16_t* from = weights + (first * block + f) * shape.channels * 9;
+        for (int64_t c = 0; c < shape.channels; ++c)
+          for (int64_t tap = 0; tap < 9; ++tap)
+            to[((c / 2 * blocks + f / block) * 9 + tap) * vector + f % block * 2 + c % 2] =
+                static_cast<int8_t>(from[c * 9 + tap]);
+      }
+      if (!how.kept()) continue;
+      const int64_t count = how.channel_pairs * blocks, u_step = count * vector;
+      int16_t* u = reinterpret_cast<int16_t*>(packed) + kPairs * before;
+      for (const auto transform : winograd_bytes_kernel(isa).weights) {
+        transform(to, count, u, u_step);
+        u += kStagePairs * u_step;
       }
     }
   });

@@ -12,15 +12,19 @@ namespace sx {
 // makes three outputs, does without kSkipped.
 constexpr int kWinogradPoints = 6;
 constexpr int kSkippedPoint = 4;
+// Weights are transformed for two rows of points at a time.
+constexpr int kWinogradStages = 3;
+constexpr int kStageRows[kWinogradStages][2] = {{0, 5}, {1, 2}, {3, 4}};
+constexpr int kStagePairs = 2 * kWinogradPoints;
 
 // Products at one pair of points: m[tile][filter] = sum over channels of v * u, modulo 2^32.
 struct WinogradBytesProduct {
   const int16_t* v = nullptr;  // [block of channels][tile][channel]
   int64_t v_block = 0;         // between blocks
   int64_t blocks = 1;          // of channels, at least one
-  const int32_t* u = nullptr;  // [pair of channels][filter] of pairs
+  const int16_t* u = nullptr;  // [pair of channels][filter] of pairs
   int32_t* m = nullptr;
-  const int32_t* ahead = nullptr;  // as many weights that are wanted soon, or null
+  const int8_t* ahead = nullptr;  // as many bytes that are wanted soon, or null
 };
 using WinogradBytesProductFunction = void (*)(const WinogradBytesProduct&);
 
@@ -40,6 +44,9 @@ struct WinogradBytesKernel {
   int most;  // tiles of a product
   // [rows == 3][columns == 3]: v[point * v_step + channel] for the window at x, a block of channels.
   void (*input[2][2])(const uint8_t* x, int64_t row_step, int16_t* v, int64_t v_step);
+  // Weights of `count` vectors of signed bytes, [vector][tap][lane], at the pairs of points of a stage:
+  // u[pair * u_step + vector * lanes + lane]. A vector holds pairs of channels for a block of filters.
+  void (*weights[kWinogradStages])(const int8_t* w, int64_t count, int16_t* u, int64_t u_step);
   // [tiles - 1][blocks of filters - 1]
   const WinogradBytesProductFunction (*products)[kBytesTileFilters];
   void (*output[2][2])(const WinogradBytesOutput& out);

@@ -10,6 +10,9 @@ namespace winograd_u8 {
 
 // 16-bit numbers that wrap.
 typedef uint16_t H __attribute__((vector_size(kLanes * 2)));
+// The weights of pairs of channels, and the bytes that they are made of.
+typedef int16_t W __attribute__((vector_size(kLanes * 4)));
+typedef int8_t WBytes __attribute__((vector_size(kLanes * 2)));
 
 #if SX_ISA_LEVEL >= 3
 constexpr int kMost = 14;
@@ -37,6 +40,12 @@ SX_INLINE U dot(U acc, I x, I w) {
 #endif
 }
 
+SX_INLINE I load_pairs(const int16_t* p) {
+  I pairs;
+  __builtin_memcpy(&pairs, p, sizeof(pairs));
+  return pairs;
+}
+
 // A row of the window d at all points: the polynomials that are 0 at all other points.
 template <int kOut>
 SX_INLINE void at_points(const H (&d)[6], H (&v)[6]) {
@@ -58,21 +67,31 @@ SX_INLINE void at_points(const H (&d)[6], H (&v)[6]) {
   }
 }
 
-// 24 times the outputs of a row from products at its points, which the weights' factors (winograd_bytes.cpp) are part
-// of.
+// A row of weights at all points, times 6, 4, 4, 1, 1 and 6.
+SX_INLINE void weights_at_points(const W (&w)[3], W (&u)[6]) {
+  const W s = (w[0] + w[2]) << 2, t = w[1] << 2, q = w[0] + (w[2] << 2), r = w[1] << 1;
+  u[0] = w[0] * 6;
+  u[1] = s + t;
+  u[2] = s - t;
+  u[3] = q + r;
+  u[4] = q - r;
+  u[5] = w[2] * 6;
+}
+
+// 24 times the outputs of a row from products at its points, which the factors of weights_at_points are part of.
 template <int kOut>
 SX_INLINE void from_points(const U (&m)[6], U (&y)[kOut]) {
   if constexpr (kOut == 4) {
     const U s = m[1] + m[2], d = m[1] - m[2], s2 = m[3] + m[4], d2 = m[3] - m[4];
-    y[0] = m[0] + s + s2;
-    y[1] = d + (d2 << 1);
-    y[2] = s + (s2 << 2);
-    y[3] = d + (d2 << 3) + (m[5] << 2);
+    y[0] = m[0] - s + s2;
+    y[1] = (d2 << 1) - d;
+    y[2] = (s2 << 2) - s;
+    y[3] = (d2 << 3) - d + (m[5] << 2);
   } else {
     const U s = m[1] + (m[1] << 1) + m[2], d = s - (m[2] << 1), m3 = m[3] << 2;
-    y[0] = s + (m[0] << 1) + m3;
-    y[1] = d + (m3 << 1);
-    y[2] = s + (m3 << 2) + (m[5] << 2);
+    y[0] = (m[0] << 1) - s + m3;
+    y[1] = (m3 << 1) - d;
+    y[2] = (m3 << 2) - s + (m[5] << 2);
   }
 }
 
@@ -105,29 +124,71 @@ void transform_input(const uint8_t* x, int64_t row_step, int16_t* v, int64_t v_s
   }
 }
 
+#if SX_ISA_LEVEL >= 2
+// gcc 12 would convert two halves.
+SX_INLINE W load_weights(const int8_t* w) {
+  return reinterpret_cast<W>(
+      _mm512_maskz_cvtepi8_epi16(~__mmask32{0}, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w))));
+}
+#else
+SX_INLINE W load_weights(const int8_t* w) {
+  WBytes bytes;
+  __builtin_memcpy(&bytes, w, sizeof(bytes));
+  return __builtin_convertvector(bytes, W);
+}
+#endif
+template <int kStage>
+void transform_weights(const int8_t* w, int64_t count, int16_t* u, int64_t u_step) {
+  constexpr int kVector = 2 * kLanes;
+  for (int64_t i = 0; i < count; ++i, w += 9 * kVector, u += kVector) {
+    W rows[2][3];
+#pragma GCC unroll 3
+    for (int j = 0; j < 3; ++j) {
+      const W first = load_weights(w + j * kVector), last = load_weights(w + (6 + j) * kVector);
+      if (kStage == 0) {
+        rows[0][j] = first * 6;
+        rows[1][j] = last * 6;
+      } else {
+        const W middle = load_weights(w + (3 + j) * kVector);
+        const W even = kStage == 1 ? (first + last) << 2 : first + (last << 2);
+        const W odd = kStage == 1 ? middle << 2 : middle << 1;
+        rows[0][j] = even + odd;
+        rows[1][j] = even - odd;
+      }
+    }
+#pragma GCC unroll 2
+    for (int row = 0; row < 2; ++row) {
+      W at[6];
+      weights_at_points(rows[row], at);
+#pragma GCC unroll 6
+      for (int j = 0; j < 6; ++j) __builtin_memcpy(u + (row * 6 + j) * u_step, &at[j], sizeof(W));
+    }
+  }
+}
+
 // Loops that end at once are left out: gcc would keep all sums in memory for them.
 template <int kP, int kF>
 SX_INLINE void sum_products(const WinogradBytesProduct& t, U (&acc)[kF][kP]) {
-  const int32_t* u = t.u;
-  const int32_t* ahead = t.ahead;
+  const int16_t* u = t.u;
+  const int8_t* ahead = t.ahead;
   int64_t b = 0;
   do {
     const int16_t* v = t.v + b * t.v_block;
     for (int c = 0; c < kLanes; c += 2) {
       I w[kF];
 #pragma GCC unroll 2
-      for (int f = 0; f < kF; ++f) w[f] = load(u + f * kLanes);
+      for (int f = 0; f < kF; ++f) w[f] = load_pairs(u + f * 2 * kLanes);
 #pragma GCC unroll 14
       for (int p = 0; p < kP; ++p) {
         const I x = splat(load_word(reinterpret_cast<const uint8_t*>(v + p * kLanes + c)));
 #pragma GCC unroll 2
         for (int f = 0; f < kF; ++f) acc[f][p] = dot(acc[f][p], x, w[f]);
       }
-      u += kF * kLanes;
+      u += kF * 2 * kLanes;
       if (ahead) {
 #pragma GCC unroll 2
-        for (int f = 0; f < kF; ++f) __builtin_prefetch(ahead + f * kLanes, 0, 2);
-        ahead += kF * kLanes;
+        for (int f = 0; f < kF; ++f) __builtin_prefetch(ahead + f * 4 * kLanes, 0, 2);
+        ahead += kF * 4 * kLanes;
       }
     }
   } while (++b < t.blocks);
@@ -202,6 +263,7 @@ constexpr WinogradBytesKernel kWinogradBytesKernel = {
     winograd_u8::kMost,
     {{winograd_u8::transform_input<4, 4>, winograd_u8::transform_input<4, 3>},
      {winograd_u8::transform_input<3, 4>, winograd_u8::transform_input<3, 3>}},
+    {winograd_u8::transform_weights<0>, winograd_u8::transform_weights<1>, winograd_u8::transform_weights<2>},
     winograd_u8::kProducts,
     {{winograd_u8::transform_output<4, 4>, winograd_u8::transform_output<4, 3>},
      {winograd_u8::transform_output<3, 4>, winograd_u8::transform_output<3, 3>}}};
