@@ -57,7 +57,7 @@ struct Attention {
   Precision precision = Precision::kF32;
 };
 
-// Splits images, heads and blocks of rows over the thread pool. Takes ScratchSlot::kOperator and kOperator2 of every
+// Splits images, heads and blocks of rows over the thread pool. Takes ScratchSlot::kOperator to kOperator3 of every
 // thread.
 void attend(const Attention<float>& problem);
 void attend(const Attention<double>& problem);
