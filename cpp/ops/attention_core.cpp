@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "base/scratch.h"
 #include "base/shape.h"
@@ -26,6 +27,9 @@ constexpr int64_t kFewRows = 4;
 // second, but for the last block of a head.
 constexpr int64_t kTileRows = 12, kMostRows = 132;
 
+// With so many heads for each thread, a task takes a whole head, whose keys and values then stay in near memory.
+constexpr int64_t kHeadsEach = 4;
+
 void cap(float* x, int64_t n, float limit) {
   apply(Activation::kAffine, x, x, n, 1.0f / limit, 0.0f);
   apply(Activation::kTanh, x, x, n);
@@ -35,59 +39,59 @@ void cap(double* x, int64_t n, float limit) {
   for (int64_t i = 0; i < n; ++i) x[i] = static_cast<double>(limit) * std::tanh(x[i] / static_cast<double>(limit));
 }
 
-// Keys and values of every head packed for the GEMM, so that the blocks of queries share that work.
-class PackedHeads {
- public:
-  PackedHeads() = default;
-  explicit PackedHeads(const Attention<float>& a) {
-    const auto line_up = [](int64_t floats) { return checked_add(floats, 15) / 16 * 16; };
-    const Isa isa = active_isa();
-    key_step_ = line_up(packed_b_size(a.size, a.keys, isa, a.precision));
-    value_step_ = line_up(packed_b_size(a.keys, a.value_size, isa, a.precision));
-    const int64_t heads = a.batch * a.kv_heads;
-    memory_ = Tensor(DType::kFloat32, Shape{heads, checked_add(key_step_, value_step_)});
-    parallel_for(heads, 1, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        const int64_t b = i / a.kv_heads, h = i % a.kv_heads;
-        pack_b(a.size, a.keys, a.k.at(b, h, 0), a.k.row_step, true, keys(i), isa, a.precision);
-        pack_b(a.keys, a.value_size, a.v.at(b, h, 0), a.v.row_step, false, keys(i) + key_step_, isa, a.precision);
-      }
-    });
-  }
-  bool defined() const { return memory_.defined(); }
-  float* keys(int64_t head) const { return memory_.data<float>() + head * (key_step_ + value_step_); }
-  const float* values(int64_t head) const { return keys(head) + key_step_; }
-
- private:
-  Tensor memory_;
-  int64_t key_step_ = 0, value_step_ = 0;
+// Keys and values of a head packed for the GEMM, so that blocks of queries share that work; null where they are read
+// where they stand.
+struct PackedHead {
+  const float* keys = nullptr;
+  const float* values = nullptr;
 };
 
-// The product with keys (values) from `first` on, of head `head` counted over all images. `first` is a multiple of the
-// panel's width where keys are packed.
-void multiply_keys(const DenseProduct<float>& p, Precision precision, const PackedHeads& packed, int64_t head,
-                   int64_t first) {
-  if (!packed.defined() && p.m <= kFewRows)
+// How heads are packed: each into `size` floats.
+struct HeadPacking {
+  int64_t key_step = 0, size = 0;
+
+  explicit HeadPacking(const Attention<float>& a) {
+    const auto line_up = [](int64_t floats) { return checked_add(floats, 15) / 16 * 16; };
+    const Isa isa = active_isa();
+    key_step = line_up(packed_b_size(a.size, a.keys, isa, a.precision));
+    size = checked_add(key_step, line_up(packed_b_size(a.keys, a.value_size, isa, a.precision)));
+  }
+
+  // The head that was packed to `memory`.
+  PackedHead at(const float* memory) const { return {memory, memory + key_step}; }
+  // Packs head `i`, counted over all images.
+  PackedHead pack(const Attention<float>& a, int64_t i, float* memory) const {
+    const int64_t b = i / a.kv_heads, h = i % a.kv_heads;
+    const Isa isa = active_isa();
+    pack_b(a.size, a.keys, a.k.at(b, h, 0), a.k.row_step, true, memory, isa, a.precision);
+    pack_b(a.keys, a.value_size, a.v.at(b, h, 0), a.v.row_step, false, memory + key_step, isa, a.precision);
+    return at(memory);
+  }
+};
+
+// The product with keys (values) from `first` on, which is a multiple of the panel's width where they are packed.
+void multiply_keys(const DenseProduct<float>& p, Precision precision, const PackedHead& packed, int64_t first) {
+  if (packed.keys == nullptr && p.m <= kFewRows)
     return dot_rows({p.m, p.n, p.k, p.a, p.lda, p.b, p.ldb, p.c, p.ldc, p.scale});
   Gemm g = gemm_of(p);
   g.precision = precision;
   // Whole panels before `first` take as much as a packed matrix of so many columns.
-  if (packed.defined()) g.packed_b = packed.keys(head) + packed_b_size(p.k, first, active_isa(), precision);
+  if (packed.keys != nullptr) g.packed_b = packed.keys + packed_b_size(p.k, first, active_isa(), precision);
   gemm(g);
 }
-void multiply_values(Gemm g, const PackedHeads& packed, int64_t head, int64_t first, int64_t keys) {
-  if (packed.defined()) {
-    g.packed_b = packed.values(head);
+void multiply_keys(const DenseProduct<double>& p, Precision, const PackedHead&, int64_t) { multiply(p); }
+void multiply_values(Gemm g, const PackedHead& packed, int64_t first, int64_t keys) {
+  if (packed.values != nullptr) {
+    g.packed_b = packed.values;
     g.packed_b_rows = keys, g.packed_b_first = first;
   }
   gemm(g);
 }
-void multiply_keys(const DenseProduct<double>& p, Precision, const PackedHeads&, int64_t, int64_t) { multiply(p); }
 
 // y = softmax(scores) V for rows of scores, by which p.a has them; hidden scores are -inf. `sinks` holds one per row or
 // is null.
-void weigh_values(const DenseProduct<float>& p, Precision precision, const float* sinks, const PackedHeads& packed,
-                  int64_t head, int64_t first, int64_t keys) {
+void weigh_values(const DenseProduct<float>& p, Precision precision, const float* sinks, const PackedHead& packed,
+                  int64_t first, int64_t keys) {
   const int64_t size = packed_a_size(p.m, p.k, active_isa(), precision);
   const auto bytes = static_cast<size_t>(checked_add(size, p.m)) * sizeof(float);
   auto* panels = static_cast<float*>(thread_scratch(ScratchSlot::kOperator2, bytes));
@@ -96,7 +100,7 @@ void weigh_values(const DenseProduct<float>& p, Precision precision, const float
   Gemm g = gemm_of(p);
   g.precision = precision;
   g.packed_a = panels;
-  multiply_values(g, packed, head, first, keys);
+  multiply_values(g, packed, first, keys);
   scale_rows(p.c, p.m, p.n, p.ldc, factors);
 }
 
@@ -105,7 +109,7 @@ void weigh_values(const DenseProduct<float>& p, Precision precision, const float
 template <typename T>
 class Block {
  public:
-  Block(const Attention<T>& a, const PackedHeads& packed, int64_t b, int64_t head, int64_t row, int64_t count,
+  Block(const Attention<T>& a, const PackedHead& packed, int64_t b, int64_t head, int64_t row, int64_t count,
         bool stacked)
       : a_(a), packed_(packed), b_(b), head_(head), row_(row), count_(count), stacked_(stacked) {}
 
@@ -113,7 +117,7 @@ class Block {
     if (a_.y_panels == nullptr) return compute(a_.y.at(b_, head_, row_), stacked_ ? a_.y.head_step : a_.y.row_step);
     if constexpr (std::is_same_v<T, float>) {
       const auto bytes = static_cast<size_t>(count_ * a_.value_size) * sizeof(T);
-      T* y = static_cast<T*>(thread_scratch(ScratchSlot::kOperator3, bytes));
+      T* y = static_cast<T*>(thread_scratch(ScratchSlot::kImage, bytes));
       compute(y, a_.value_size);
       pack_a_part(a_.batch * a_.rows, a_.heads * a_.value_size,
                   {b_ * a_.rows + row_, count_, head_ * a_.value_size, a_.value_size}, y, a_.value_size, a_.y_panels,
@@ -138,11 +142,10 @@ class Block {
                          : static_cast<T*>(thread_scratch(ScratchSlot::kOperator, bytes));
     const int64_t kv_head = head_ / (a_.heads / a_.kv_heads);
     const T scale = a_.scale != 0.0f ? T(a_.scale) : T(1) / std::sqrt(static_cast<T>(std::max<int64_t>(a_.size, 1)));
-    const int64_t packed_head = b_ * a_.kv_heads + kv_head;
     multiply_keys(
         DenseProduct<T>{count_, keys, a_.size, a_.q.at(b_, head_, row_), stacked_ ? a_.q.head_step : a_.q.row_step,
                         a_.k.at(b_, kv_head, span.first), a_.k.row_step, true, scores, step, scale},
-        precision(), packed_, packed_head, span.first);
+        precision(), packed_, span.first);
     show(ScoreStage::kRaw, scores, step);
     if (a_.softcap > 0.0f)
       for (int64_t i = 0; i < count_; ++i) cap(scores + i * step, keys, a_.softcap);
@@ -163,7 +166,7 @@ class Block {
       if (a_.shown == nullptr && count_ > kFewRows) {
         for (int64_t i = 0; i < count_ && a_.range != nullptr; ++i)
           hide(i, span, scores + i * step, -std::numeric_limits<float>::infinity());
-        return weigh_values(product, precision(), sinks(scores, step), packed_, packed_head, span.first, a_.keys);
+        return weigh_values(product, precision(), sinks(scores, step), packed_, span.first, a_.keys);
       }
     }
     normalize(span, scores, step);
@@ -172,14 +175,14 @@ class Block {
     if constexpr (std::is_same_v<T, float>) {
       Gemm g = gemm_of(product);
       g.precision = precision();
-      multiply_values(g, packed_, packed_head, span.first, a_.keys);
+      multiply_values(g, packed_, span.first, a_.keys);
     } else {
       multiply(product);
     }
   }
 
   // Packing keys and values would cost more than it saves a few queries.
-  Precision precision() const { return packed_.defined() || count_ > kFewRows ? a_.precision : Precision::kF32; }
+  Precision precision() const { return packed_.keys != nullptr || count_ > kFewRows ? a_.precision : Precision::kF32; }
   int64_t head(int64_t i) const { return stacked_ ? head_ + i : head_; }
   int64_t row(int64_t i) const { return stacked_ ? row_ : row_ + i; }
   KeyRange range(int64_t i) const { return a_.range != nullptr ? (*a_.range)(b_, row(i)) : KeyRange{0, a_.keys}; }
@@ -194,7 +197,7 @@ class Block {
       const bool none = span.first == span.last;
       span = none ? next : KeyRange{std::min(span.first, next.first), std::max(span.last, next.last)};
     }
-    if (!packed_.defined() || span.first == span.last) return span;
+    if (packed_.keys == nullptr || span.first == span.last) return span;
     const int64_t width = gemm_kernel(active_isa()).nr;
     return {span.first / width * width, std::min(a_.keys, (span.last + width - 1) / width * width)};
   }
@@ -234,10 +237,16 @@ class Block {
   }
 
   const Attention<T>& a_;
-  const PackedHeads& packed_;
+  const PackedHead packed_;
   const int64_t b_, head_, row_, count_;
   const bool stacked_;
 };
+
+// Rows of queries of one head that a task takes: whole tiles of the GEMM.
+int64_t rows_of_block(int64_t rows, int64_t keys) {
+  const int64_t fitting = kTaskScores / std::max<int64_t>(keys, 1) / kTileRows * kTileRows;
+  return std::min(rows, std::clamp<int64_t>(fitting, kTileRows, kMostRows));
+}
 
 template <typename T>
 void attend_all(const Attention<T>& a) {
@@ -245,26 +254,51 @@ void attend_all(const Attention<T>& a) {
   const bool stacked = a.rows == 1;
   const int64_t group = a.heads / a.kv_heads;
   const int64_t heads_each = stacked ? group : 1;
-  // Whole tiles of the GEMM.
-  const int64_t fitting = kTaskScores / std::max<int64_t>(a.keys, 1) / kTileRows * kTileRows;
-  const int64_t rows_each = std::min(a.rows, std::clamp<int64_t>(fitting, kTileRows, kMostRows));
+  const int64_t rows_each = rows_of_block(a.rows, a.keys);
   const int64_t blocks = (a.rows + rows_each - 1) / rows_each;
-  PackedHeads packed;
+  // Block `i` of those that read the keys and values of head `kv_head`, both counted over all images.
+  const int64_t blocks_each = group / heads_each * blocks;
+  const auto compute = [&](int64_t kv_head, int64_t i, const PackedHead& packed) {
+    const int64_t row = i % blocks * rows_each;
+    const int64_t head = kv_head % a.kv_heads * group + i / blocks * heads_each;
+    Block<T>(a, packed, kv_head / a.kv_heads, head, row, stacked ? heads_each : std::min(rows_each, a.rows - row),
+             stacked)
+        .compute();
+  };
+  const int64_t kv_heads = checked_mul(a.batch, a.kv_heads);
+  Tensor memory;
+  std::optional<HeadPacking> packing;
   if constexpr (std::is_same_v<T, float>) {
-    if (a.rows > kFewRows && blocks * group > 1 && a.keys > 0) packed = PackedHeads(a);
+    if (a.rows > kFewRows && blocks_each > 1 && a.keys > 0) {
+      packing.emplace(a);
+      if (kv_heads >= kHeadsEach * thread_count()) {
+        parallel_for(kv_heads, 1, [&](int64_t from, int64_t to) {
+          auto* room = static_cast<float*>(
+              thread_scratch(ScratchSlot::kOperator3, static_cast<size_t>(packing->size) * sizeof(float)));
+          for (int64_t head = from; head < to; ++head) {
+            const PackedHead packed = packing->pack(a, head, room);
+            for (int64_t i = 0; i < blocks_each; ++i) compute(head, i, packed);
+          }
+        });
+        return;
+      }
+      memory = Tensor(DType::kFloat32, Shape{kv_heads, packing->size});
+      parallel_for(kv_heads, 1, [&](int64_t from, int64_t to) {
+        for (int64_t head = from; head < to; ++head)
+          packing->pack(a, head, memory.data<float>() + head * packing->size);
+      });
+    }
   }
-  const int64_t head_tasks = a.heads / heads_each * blocks;
   // Multiply-adds of a task; tasks of a few microseconds are not worth a thread each.
   const double work = static_cast<double>(rows_each * heads_each) * static_cast<double>(a.keys) *
                       static_cast<double>(a.size + a.value_size);
   const auto grain = static_cast<int64_t>(std::clamp(200000.0 / std::max(work, 1.0), 1.0, 1e6));
-  parallel_for(checked_mul(a.batch, head_tasks), grain, [&](int64_t from, int64_t to) {
+  parallel_for(checked_mul(kv_heads, blocks_each), grain, [&](int64_t from, int64_t to) {
     for (int64_t task = from; task < to; ++task) {
-      const int64_t within = task % head_tasks;
-      const int64_t row = within % blocks * rows_each;
-      Block<T>(a, packed, task / head_tasks, within / blocks * heads_each, row,
-               stacked ? heads_each : std::min(rows_each, a.rows - row), stacked)
-          .compute();
+      const int64_t head = task / blocks_each;
+      PackedHead packed;
+      if (packing) packed = packing->at(memory.data<float>() + head * packing->size);
+      compute(head, task % blocks_each, packed);
     }
   });
 }

@@ -60,7 +60,7 @@ struct Attention {
   Precision precision = Precision::kF32;
 };
 
-// Splits images, heads and blocks of rows over the thread pool. Takes ScratchSlot::kOperator, kOperator2 and
+// Splits images, heads and blocks of rows over the thread pool. Takes ScratchSlot::kImage and kOperator to
 // kOperator3 of every thread.
 void attend(const Attention<float>& problem);
 void attend(const Attention<double>& problem);

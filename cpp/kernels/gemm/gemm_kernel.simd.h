@@ -39,7 +39,7 @@ void pack_a_panel(int64_t k, int rows, const float* a, int64_t lda, bool transpo
   }
 }
 
-// Rows of B are too far apart for the CPU to see that it will need them.
+// So many rows of B are on their way while one is packed.
 constexpr int kRowsAhead = 24;
 
 void pack_b_panel(int64_t k, int columns, const float* b, int64_t ldb, bool transposed, float* packed) {
@@ -50,7 +50,7 @@ void pack_b_panel(int64_t k, int columns, const float* b, int64_t ldb, bool tran
     return;
   }
   for (; k > 0; --k, b += ldb, packed += width) {
-    for (int v = 0; v < vectors; ++v) __builtin_prefetch(b + kRowsAhead * ldb + v * kLanes);
+    for (int v = 0; v < vectors; ++v) ask_for(b + v * kLanes, kRowsAhead * ldb);
     for (int v = 0; v < vectors; ++v) store(packed + v * kLanes, load_part(b, v, vectors, columns));
   }
 }

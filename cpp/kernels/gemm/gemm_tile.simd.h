@@ -145,6 +145,13 @@ void tile(int64_t steps, const float* a, const float* b, int64_t b_step, int64_t
   }
 }
 
+// Asks for what stands `ahead` floats behind p, which may be past the end of its array. Rows of a wide matrix are too
+// far apart for the CPU to see which it will need.
+SX_INLINE void ask_for(const float* p, int64_t ahead) {
+  __builtin_prefetch(
+      reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + static_cast<uintptr_t>(ahead) * sizeof(float)));
+}
+
 // Element j of `count` rows at src, for j < depth, goes to to[j * step] and what follows it, in `stored` elements:
 // zeros stand for rows that are not there.
 SX_INLINE void pack_quarters(const float* src, int64_t stride, int count, int depth, float* to, int64_t step,
@@ -176,8 +183,11 @@ SX_INLINE void pack_transposed(int64_t k, int rows, const float* src, int64_t st
   for (int64_t k0 = 0; k0 < k; k0 += kLanes, src += kLanes, packed += kLanes * width) {
     const int depth = static_cast<int>(k - k0 < kLanes ? k - k0 : kLanes);
     if (depth == kLanes) {
-      for (int i = 0; i < whole; i += kQuarter)
+      for (int i = 0; i < whole; i += kQuarter) {
+        // The next panel's rows.
+        for (int j = 0; kPad && j < kQuarter; ++j) ask_for(src + (i + j) * stride, width * stride);
         pack_quarters(src + i * stride, stride, kQuarter, kLanes, packed + i, width, kQuarter);
+      }
     } else {
       for (int i = 0; i < whole; i += kQuarter)
         pack_quarters(src + i * stride, stride, kQuarter, depth, packed + i, width, kQuarter);
