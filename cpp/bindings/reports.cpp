@@ -42,7 +42,7 @@ py::list ports_to_python(const std::vector<PortInfo>& ports) {
   py::list list;
   for (const PortInfo& port : ports)
     list.append(py::make_tuple(port.name, session_type_name(port.type),
-                               port.type.shape ? dims_to_python(*port.type.shape) : py::list()));
+                               port.type.shape ? py::object(dims_to_python(*port.type.shape)) : py::none()));
   return list;
 }
 

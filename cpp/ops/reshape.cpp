@@ -130,6 +130,15 @@ std::vector<int> sorted_axes(const NodeView& node, const std::vector<int64_t>& a
   return sorted;
 }
 
+// Where only the number of axes is known: as many more (sign 1) or fewer (-1) unknown extents.
+void rank_by_axes(InferContext& c, int sign) {
+  const auto axes = c.elements(1);
+  if (!c.has_shape(0) || !axes) return c.out(0, c.dtype(0), std::nullopt);
+  const int rank = c.rank(0) + sign * static_cast<int>(axes->size());
+  c.require(rank >= 0, "has ", axes->size(), " axes for an input of rank ", c.rank(0));
+  c.out(0, c.dtype(0), SymShape(static_cast<size_t>(rank)));
+}
+
 void infer_squeeze(InferContext& c) {
   if (!c.has_shape(0)) return c.out(0, c.dtype(0), std::nullopt);
   SymShape shape;
@@ -140,7 +149,7 @@ void infer_squeeze(InferContext& c) {
     }
   } else {
     const auto axes = c.integers(1);
-    if (!axes) return c.out(0, c.dtype(0), std::nullopt);
+    if (!axes) return rank_by_axes(c, -1);
     const std::vector<int> gone = sorted_axes(c, *axes, c.rank(0));
     for (int i = 0; i < c.rank(0); ++i) {
       const Dim& dim = c.shape(0)[static_cast<size_t>(i)];
@@ -168,7 +177,7 @@ Kernel make_squeeze(Prepare& p) {
 
 void infer_unsqueeze(InferContext& c) {
   const auto axes = c.integers(1);
-  if (!c.has_shape(0) || !axes) return c.out(0, c.dtype(0), std::nullopt);
+  if (!c.has_shape(0) || !axes) return rank_by_axes(c, 1);
   SymShape shape = c.shape(0);
   for (int axis : sorted_axes(c, *axes, c.rank(0) + static_cast<int>(axes->size())))
     shape.insert(shape.begin() + axis, Dim(1));

@@ -26,6 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     # Always the same name, so that processes that were killed while they wrote leave one such folder, not many.
     draft = path.with_name(path.name + ".part")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device"
+        raise Fail(f"cannot save '{path}': it is {kind}; the path of a file expected")
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()

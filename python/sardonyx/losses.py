@@ -22,8 +22,10 @@ def _reduced(x: Tensor, reduction: Reduction) -> Tensor:
     return x if reduction == "none" else x.mean() if reduction == "mean" else x.sum()
 
 
-def _holds_classes(targets: Tensor) -> bool:
-    return bool(np.issubdtype(targets.dtype, np.integer))
+def _holds_classes(targets: Tensor, logits: Tensor) -> bool:
+    """Whether the targets are classes, one axis less than the logits: integers in the shape of the logits are rows."""
+    same = targets.shape is not None and logits.shape is not None and len(targets.shape) == len(logits.shape)
+    return bool(np.issubdtype(targets.dtype, np.integer)) and not same
 
 
 def _factors(weight: Weights, x: Tensor) -> Tensor:
@@ -54,7 +56,7 @@ def softmax_cross_entropy(
 
     Args:
         logits: [n, classes, ...].
-        targets: classes as integers [n, ...], or probabilities (one-hot rows) of the shape of `logits`.
+        targets: classes as integers [n, ...], or probabilities (one-hot rows) of any type in the shape of `logits`.
         reduction: mean over all targets, sum, or none. With integers, the mean is the sum over that of the weights of
             the right classes; those that are ignored do not count.
         ignore_index: a class that does not count; only with integers.
@@ -70,13 +72,14 @@ def softmax_cross_entropy(
         1.1269
     """
     weights = _class_weights(weight, logits)
-    if _holds_classes(targets):
+    if _holds_classes(targets, logits):
         return apply(
             "SoftmaxCrossEntropyLoss", logits, targets, weights, reduction=reduction, ignore_index=ignore_index
         )
     if ignore_index is not None:
         raise InvalidArgument("ignore_index needs targets that are classes (integers)")
-    terms = targets * apply("LogSoftmax", logits, axis=1)
+    rows = targets if targets.dtype == logits.dtype else targets.astype(logits.dtype)
+    terms = rows * apply("LogSoftmax", logits, axis=1)
     if weights is not None:
         terms = terms * weights.reshape((-1, *(1 for _ in range(logits.rank - 2))))
     return _reduced(-terms.sum(1), reduction)

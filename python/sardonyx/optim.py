@@ -16,12 +16,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph.build import sort
 from sardonyx.graph.executor import Update, gradients
-from sardonyx.graph.tensor import Tensor, apply, constant, variable
+from sardonyx.graph.tensor import Node, Tensor, apply, constant, operator_rows, variable
 
 __all__ = [
     "LAMB",
@@ -54,8 +56,47 @@ def trainable_variables(y: Tensor) -> list[Tensor]:
     return [leaf for leaf in sort([y])[1] if leaf.variable is not None and leaf.trainable]
 
 
+def _is_flat(node: Node) -> bool:
+    """Whether the gradient by everything that a node reads is zero: a place, a comparison, a rounding, an integer."""
+    if node.op == "Cast" and node.domain == "":
+        return not _is_float(node.outputs[0])
+    row = operator_rows().get((node.domain, node.op))
+    return row is not None and row["gradient"] == "zero"
+
+
+def _is_float(x: Tensor) -> bool:
+    return x.dtype.kind == "f" or x.dtype == ml_dtypes.bfloat16
+
+
+def _is_half(x: Tensor) -> bool:
+    return x.dtype == np.float16 or x.dtype == ml_dtypes.bfloat16
+
+
+def _require_slope(loss: Tensor, variables: Sequence[Tensor]) -> None:
+    """Raises InvalidArgument where everything between the variables and the loss is flat."""
+    moving = set(variables)
+    flat: list[Node] = []
+    for node in sort([loss])[0]:
+        reads = [x for x in (*node.inputs, *node.captures.values(), node.attributes.get("y")) if isinstance(x, Tensor)]
+        if any(x in moving for x in reads):
+            if _is_flat(node):
+                flat.append(node)
+            else:
+                moving.update(node.outputs)
+    if loss not in moving:
+        names = ", ".join(dict.fromkeys(node.op for node in flat))
+        others = " and others" if len(variables) > 1 else ""
+        raise InvalidArgument(
+            f"the loss depends on {variables[0]!r}{others} only by way of {names}, whose gradient is zero everywhere: "
+            "there is nothing to learn from it"
+        )
+
+
 class Optimizer(abc.ABC):
     """What all optimizers share.
+
+    A variable of half precision has a copy in f32 in the optimizer's state, which is what changes: updates that are too
+    small for its own type add up, and the state is f32.
 
     Args:
         lr: the learning rate, or a schedule.
@@ -80,8 +121,8 @@ class Optimizer(abc.ABC):
                 raise InvalidArgument(f"{name} is {value}; a positive number expected")
         if accumulate < 1:
             raise InvalidArgument(f"accumulate is {accumulate}; a positive number of runs expected")
-        if not callable(lr) and not (math.isfinite(lr) and lr >= 0):
-            raise InvalidArgument(f"lr is {lr}; a number from 0 on expected")
+        if not callable(lr) and not (isinstance(lr, (int, float, np.number)) and math.isfinite(lr) and lr >= 0):
+            raise InvalidArgument(f"lr is {lr!r}; a number from 0 on, or a schedule, expected")
         self.lr = lr
         self.clip_norm = clip_norm
         self.clip_value = clip_value
@@ -103,11 +144,12 @@ class Optimizer(abc.ABC):
         """The update that makes `loss` smaller.
 
         Args:
-            loss: a scalar.
+            loss: a scalar; where it has more elements, their sum is made smaller.
             variables: what to change; by default all trainable variables that the loss depends on.
 
         Raises:
-            InvalidArgument: the loss depends on no trainable variable, or not on one of those named.
+            InvalidArgument: the loss depends on no trainable variable, or not on one of those named, or only by way of
+                operators whose gradient is zero everywhere.
         """
         reached = trainable_variables(loss)
         chosen = reached if variables is None else list(variables)
@@ -120,11 +162,13 @@ class Optimizer(abc.ABC):
         for x in chosen:
             if x not in leaves:
                 raise InvalidArgument(f"the loss does not depend on {x!r}")
+        _require_slope(loss, chosen)
         return self.update(chosen, gradients(loss, chosen), loss)
 
     def update(self, variables: Sequence[Tensor], grads: Sequence[Tensor], loss: Tensor | None = None) -> Update:
         """The update of each variable by its gradient. Nothing changes where `loss` is given and not finite."""
         names = _unique_names(variables)
+        grads = [g.astype(np.float32) if _is_half(x) else g for x, g in zip(variables, grads, strict=True)]
         count = self._variable("step", np.zeros((), np.float32))
         values: dict[Tensor, Tensor] = {}
         turn = None
@@ -138,9 +182,16 @@ class Optimizer(abc.ABC):
             rate = apply("CheckFinite", loss, rate, domain="sardonyx")
         values[count] = next_count
         for x, name, gradient in zip(variables, names, grads, strict=True):
-            slots = functools.partial(self._slot, x, name)
-            new, states = self.step(x, gradient, rate.astype(x.dtype), (count + 1.0).astype(x.dtype), slots)
-            for target, value in {x: new, **states}.items():
+            dtype = np.dtype(np.float32) if _is_half(x) else x.dtype
+            slots = functools.partial(self._slot, x, name, dtype)
+            before, master = x, None
+            if _is_half(x):
+                master = slots("master")
+                # A variable that was given another value since, or never had a master, is what counts.
+                before = apply("Where", master.astype(x.dtype).equal(x), master, x.astype(dtype))
+            new, states = self.step(before, gradient, rate.astype(dtype), (count + 1.0).astype(dtype), slots)
+            changed = {x: new} if master is None else {x: new.astype(x.dtype), master: new}
+            for target, value in {**changed, **states}.items():
                 values[target] = value if turn is None else apply("Where", turn, value, target)
         return Update(values, loss)
 
@@ -149,8 +200,8 @@ class Optimizer(abc.ABC):
             self.state[name] = variable(zero, name, trainable=False)
         return self.state[name]
 
-    def _slot(self, x: Tensor, name: str, slot: str) -> Tensor:
-        return self._variable(f"{name}.{slot}", np.zeros(_extents(x), x.dtype))
+    def _slot(self, x: Tensor, name: str, dtype: npt.DTypeLike, slot: str) -> Tensor:
+        return self._variable(f"{name}.{slot}", np.zeros(_extents(x), dtype))
 
     def _accumulated(
         self, variables: Sequence[Tensor], names: Sequence[str], grads: Sequence[Tensor], values: dict[Tensor, Tensor]
@@ -161,9 +212,9 @@ class Optimizer(abc.ABC):
         turn = apply("Equal", apply("Mod", runs + 1, self.accumulate), 0)
         means = []
         for x, name, gradient in zip(variables, names, grads, strict=True):
-            total = self._variable(f"{name}.sum", np.zeros(_extents(x), x.dtype))
+            total = self._variable(f"{name}.sum", np.zeros(_extents(x), gradient.dtype))
             added = total + gradient
-            values[total] = apply("Where", turn, constant(0, dtype=x.dtype), added)
+            values[total] = apply("Where", turn, constant(0, dtype=gradient.dtype), added)
             means.append(added * (1.0 / self.accumulate))
         return turn, means
 

@@ -90,8 +90,8 @@ class InferenceSession:
         else:
             self._core = _core.Session.from_bytes(self._source, options)
         self._profile_start_ns = time.time_ns()
-        self._inputs_meta = [NodeArg(*port) for port in self._core.inputs()]
-        self._outputs_meta = [NodeArg(*port) for port in self._core.outputs()]
+        self._inputs_meta = _node_args(self._core.inputs())
+        self._outputs_meta = _node_args(self._core.outputs())
 
     def get_inputs(self) -> list[NodeArg]:
         """The inputs that a run must be fed, in order."""
@@ -103,7 +103,7 @@ class InferenceSession:
 
     def get_overridable_initializers(self) -> list[NodeArg]:
         """Inputs with a default, which a run may be fed."""
-        return [NodeArg(*port) for port in self._core.overridable()]
+        return _node_args(self._core.overridable())
 
     def get_modelmeta(self) -> ModelMetadata:
         """What the model says of itself."""
@@ -290,6 +290,10 @@ class InferenceSession:
     def __repr__(self) -> str:
         source = repr(self._source) if isinstance(self._source, str) else f"<{len(self._source)} bytes>"
         return f"InferenceSession({source})"
+
+
+def _node_args(ports: list[tuple[str, str, list[int | str | None] | None]]) -> list[NodeArg]:
+    return [NodeArg(name, kind, shape or []) for name, kind, shape in ports]
 
 
 def _cpu_memory() -> OrtMemoryInfo:

@@ -266,6 +266,15 @@ def test_check(graph, tmp_path, opset):
     assert shape.dim[0].dim_param == "batch"
 
 
+def test_check_of_a_program_with_its_batch_in_numbers(tmp_path):
+    graph = Pair()
+    graph._compile(flow.randn(2, 4), flow.randn(2, 3))
+    report = util.convert_to_onnx_and_check(graph, onnx_model_path=tmp_path, dynamic_batch_size=True)
+    assert {x.run.split(", ")[-1] for x in report.outputs} == {"batch 2", "batch 3", "batch 6"}
+    ports = onnx.load(tmp_path / "model.onnx").graph
+    assert {x.type.tensor_type.shape.dim[0].dim_param for x in (*ports.input, *ports.output)} == {"batch"}
+
+
 def test_check_without_onnxruntime(graph, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     report = util.convert_to_onnx_and_check(graph, onnx_model_path=tmp_path, ort_optimize=False)
@@ -334,6 +343,8 @@ def test_inputs_of_checks(tmp_path):
 
 
 def test_refusals(graph, tmp_path):
+    with pytest.raises(Fail, match="cannot make the folder"):
+        util.export_onnx_model(graph, onnx_model_path="/proc/none/model.onnx")
     with pytest.raises(InvalidArgument, match=r"is not compiled: call it, or graph\._compile"):
         util.export_onnx_model(NetGraph(Net().eval()))
     with pytest.raises(InvalidArgument, match=r"a compiled nn\.Graph expected, not Net"):

@@ -145,8 +145,11 @@ def run_elsewhere(model: onnx.ModelProto, feeds: dict[str, Any]) -> list[Any]:
 @parametrize
 def test_value_and_export(case: Case) -> None:
     arrays = case.arrays(F32)
+    # The extents of shapes and indices are numbers of axes: unknown ones leave an output without a rank.
+    shapes = [None if x is None else x.shape if x.dtype == np.int64 else [None] * x.ndim for x in arrays]
     tensors = [
-        None if x is None else graph.placeholder(f"x{i}", x.dtype, [None] * x.ndim) for i, x in enumerate(arrays)
+        None if x is None else graph.placeholder(f"x{i}", x.dtype, shape)
+        for i, (x, shape) in enumerate(zip(arrays, shapes, strict=True))
     ]
     outputs = case.apply(tensors)
     given = [x for x in tensors if x is not None]

@@ -160,6 +160,42 @@ def test_exported_names_and_copies(tmp_path: Path) -> None:
     np.testing.assert_array_equal(c, value)
 
 
+def test_a_batch_of_any_size() -> None:
+    a, b = placeholder("a", shape=(1, 4, 6)), placeholder("b", shape=(1, 24))
+    w = variable(RNG.normal(size=(24, 3)).astype(np.float32), "w")
+    z = op.Reshape(a, [1, 24]) + b
+    outputs = [z @ w, op.Reshape(z, [1, 2, 12])]
+    model = sx.graph.export(outputs, inputs=[a, b], opset=11, dynamic_batch=True)
+    onnx.checker.check_model(model, full_check=True)
+    ports = [*model.graph.input, *model.graph.output]
+    assert [port.type.tensor_type.shape.dim[0].dim_param for port in ports] == ["N"] * 4
+    x, y = RNG.normal(size=(7, 4, 6)).astype(np.float32), RNG.normal(size=(7, 24)).astype(np.float32)
+    found = sx.InferenceSession(model).run(None, {"a": x, "b": y})
+    np.testing.assert_allclose(found[0], (x.reshape(7, 24) + y) @ w.numpy(), rtol=1e-4, atol=1e-5)
+    assert found[1].shape == (7, 2, 12)
+
+
+def test_a_batch_that_is_held_on_to() -> None:
+    x = placeholder("x", shape=(2, 4))
+    with pytest.raises(sx.errors.InvalidGraph, match="Softmax 'y' is the first node"):
+        sx.graph.export([op.Softmax(x, axis=0)], inputs=[x], dynamic_batch="batch")
+    # The check runs on what it is given.
+    table, ids = variable(np.eye(9, dtype=np.float32), "table"), placeholder("ids", np.int64, (1,))
+    with pytest.raises(sx.errors.InvalidArgument, match="out of range"):
+        sx.graph.export([op.Gather(table, ids)], inputs=[ids], dynamic_batch=True, feeds={"ids": np.array([11])})
+    sx.graph.export([op.Gather(table, ids)], inputs=[ids], dynamic_batch=True, feeds={"ids": np.array([8])})
+
+
+def test_no_device_is_overwritten(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    x = placeholder("x", shape=(2,))
+    for path in (pipe, tmp_path):
+        with pytest.raises(sx.errors.Fail, match="the path of a file expected"):
+            sx.graph.export([x + 1.0], path)
+    assert pipe.is_fifo()
+
+
 def test_weights_in_a_second_file(tmp_path: Path) -> None:
     x, w = placeholder("x", shape=("n", 100)), variable(RNG.normal(size=(100, 100)).astype(np.float32), "w")
     path = tmp_path / "m.onnx"
@@ -175,6 +211,7 @@ def test_weights_in_a_second_file(tmp_path: Path) -> None:
     ("mistake", "message"),
     [
         (lambda m: m.freeze("bn/scal"), "did you mean 'bn/scale'"),
+        (lambda m: m.freeze("layer*"), "no parameter matches 'layer\\*'; there are 'input.w', 'bn/scale'"),
         (lambda m: m["input.ww"], "did you mean 'input.w'"),
         (lambda m: m.cut(last_layers=0), "leaves none"),
         (lambda m: m.cut(), "either last_layers or until"),

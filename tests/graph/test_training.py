@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import sardonyx as sx
 from sardonyx import losses, optim
+from sardonyx.errors import InvalidArgument
 from sardonyx.graph import Executor, Tensor, data, gradients, op, placeholder, variable
 
 RNG = np.random.default_rng(1)
@@ -138,6 +140,72 @@ def test_weighted_loss_like_torch(kind: str, reduction: Any) -> None:
 def trained(loss: Tensor, update: sx.graph.Update, feeds: list[dict[Tensor, Any]]) -> list[float]:
     executor = Executor([loss, update])
     return [float(executor.run(feed)[0]) for feed in feeds]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float64, np.bool_])
+def test_one_hot_rows_of_any_type(dtype: Any) -> None:
+    logits, classes = RNG.normal(size=(5, 3)).astype(np.float32), np.array([0, 2, 1, 1, 0])
+    rows = losses.softmax_cross_entropy(data(logits), data(np.eye(3, dtype=dtype)[classes]))
+    found = losses.softmax_cross_entropy(data(logits), data(classes))
+    np.testing.assert_allclose(rows.numpy(), found.numpy(), rtol=1e-6)
+
+
+HALVES = [np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)]
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **more: optim.SGD(1e-3, 0.9, **more),
+        lambda **more: optim.Adam(1e-3, **more),
+        lambda **more: optim.LAMB(1e-3, **more),
+        lambda **more: optim.Adagrad(1e-3, accumulate=2, **more),
+        lambda **more: optim.RMSprop(1e-3, clip_norm=0.5, **more),
+    ],
+)
+def test_variables_of_half_precision_have_masters(make: Any, dtype: Any) -> None:
+    start = RNG.uniform(0.5, 1.5, (4, 3)).astype(dtype)
+    batch = RNG.normal(size=(8, 4)).astype(dtype)
+    batch[:, 1] = 0  # a row without gradients: no 0 / 0
+    half, x = variable(start, "w"), placeholder("x", dtype, ("n", 4))
+    full, wide = variable(start.astype(np.float32), "w"), placeholder("x", np.float32, ("n", 4))
+    steps = []
+    for w, fed in ((half, x), (full, wide)):
+        loss = ((fed @ w).astype(np.float32) * 0.1).mean()
+        steps.append(Executor([loss, make().minimize(loss)]))
+    for _ in range(40):
+        steps[0].run({x: batch})
+        steps[1].run({wide: batch.astype(np.float32)})
+    assert half.dtype == dtype
+    found, expected = (w.numpy().astype(np.float32) for w in (half, full))
+    assert not np.array_equal(expected, start.astype(np.float32))
+    # Each of these steps is far below what the type can tell apart.
+    np.testing.assert_allclose(found, expected, rtol=2.0 ** -(8 if dtype == ml_dtypes.bfloat16 else 10), atol=1e-3)
+
+
+def test_masters_follow_what_is_assigned() -> None:
+    w = variable(np.ones(2, np.float16), "w")
+    optimizer = optim.SGD(1e-5)
+    loss = w.astype(np.float32).sum()
+    executor = Executor([loss, optimizer.minimize(loss)])
+    executor.run()
+    w.assign([3.0, 1.0])
+    executor.run()
+    np.testing.assert_allclose(optimizer.state["w.master"].numpy(), [3 - 1e-5, 1 - 2e-5], rtol=0, atol=3e-7)
+
+
+def test_a_loss_that_is_flat_is_refused() -> None:
+    w, x = variable(np.ones((4, 3), np.float32), "w"), placeholder("x", shape=("n", 4))
+    for loss in (
+        (x @ w).argmax(1).astype(np.float32).mean(),
+        op.Round(x @ w).mean(),
+        (x @ w).astype(np.int32).astype(np.float32).sum(),
+    ):
+        with pytest.raises(InvalidArgument, match=r"only by way of (ArgMax|Round|Cast), whose gradient is zero"):
+            optim.SGD(0.1).minimize(loss)
+    loss = op.Where((x @ w) > 0.0, (x @ w), 0.0).mean()
+    optim.SGD(0.1).minimize(loss)
 
 
 def test_accumulation_equals_one_large_batch() -> None:

@@ -156,9 +156,13 @@ def _node_proto(node: Node, names: _Names, training: bool) -> list[NodeProto]:
     return [*extra, proto]
 
 
-def value_info(tensor: Tensor, name: str, exact: bool = False) -> onnx.ValueInfoProto:
+def value_info(
+    tensor: Tensor, name: str, exact: bool = False, ranks: Mapping[Tensor, int] | None = None
+) -> onnx.ValueInfoProto:
     """A graph input for a leaf."""
     shape: Sequence[int | str | None] | None = tensor.shape
+    if ranks and tensor in ranks:
+        shape = [None] * ranks[tensor]
     if is_data(tensor) and not exact:  # its batch differs from graph to graph
         shape = [None] * len(shape or ())
     return helper.make_tensor_value_info(name, onnx_type(tensor.dtype), shape)
@@ -187,6 +191,7 @@ def build(
     graph_name: str = "graph",
     is_leaf: _Test = lambda x: False,
     exact: bool = False,
+    ranks: Mapping[Tensor, int] | None = None,
 ) -> Built:
     """The model that computes `outputs`.
 
@@ -198,6 +203,7 @@ def build(
         names: names for other tensors in the place of their own.
         is_leaf: tensors that are inputs though nodes compute them; their element types and shapes must be known.
         exact: whether inputs that hold data have its extents, and not any.
+        ranks: numbers of axes of placeholders that leave theirs open.
     """
     nodes, leaves = sort(outputs, is_leaf)
     required = {tensor: name for node in nodes for name, tensor in node.captures.items()}
@@ -232,7 +238,7 @@ def build(
     for node in nodes:
         protos += _node_proto(node, names_of, training)
     graph = GraphProto(name=graph_name, node=[*protos, *copies], initializer=initializers)
-    graph.input.extend(value_info(leaf, names_of.of[leaf], exact) for leaf in fed)
+    graph.input.extend(value_info(leaf, names_of.of[leaf], exact, ranks) for leaf in fed)
     if bind_variables:
         graph.input.extend(value_info(leaf, names_of.of[leaf]) for leaf in variables)
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in shown)
@@ -243,12 +249,14 @@ def build(
 
 
 def output_types(
-    tensors: Sequence[Tensor], exact: bool = False
-) -> list[tuple[np.dtype[Any], tuple[int | str | None, ...]]]:
-    """Element types and shapes, by the core's inference. Raises InvalidArgument for what is no tensor.
+    tensors: Sequence[Tensor], exact: bool = False, ranks: Mapping[Tensor, int] | None = None
+) -> list[tuple[np.dtype[Any], tuple[int | str | None, ...] | None]]:
+    """Element types and shapes (None: of unknown rank), by the core's inference. Raises InvalidArgument for what is no
+    tensor.
 
     Args:
         exact: whether inputs that hold data have its extents, and not any.
+        ranks: numbers of axes of placeholders that leave theirs open.
     """
     options = SessionOptions()._core_options() | {"optimization_level": 0}
     asked = set(tensors)
@@ -259,14 +267,14 @@ def output_types(
     cut = exact and not any(
         node.op == _GRADIENT for node in sort(tensors, is_leaf)[0]
     )  # a gradient reads all that lies between
-    built = build(tensors, bind_variables=True, is_leaf=is_leaf if cut else lambda x: False, exact=exact)
+    built = build(tensors, bind_variables=True, is_leaf=is_leaf if cut else lambda x: False, exact=exact, ranks=ranks)
     session = _core.Session.from_bytes(built.model.SerializeToString(), options)
     types = []
     for name, type_name, shape in session.outputs():
         dtype = _DTYPE_OF.get(type_name)
         if dtype is None:
             raise InvalidArgument(f"'{name}' is {type_name}; a tensor of numbers expected")
-        types.append((np.dtype(dtype), tuple(shape)))
+        types.append((np.dtype(dtype), None if shape is None else tuple(shape)))
     return types
 
 

@@ -96,6 +96,7 @@ class _Compiled:
         options: dict[str, Any],
         move_statistics: bool = True,
         recompute: Recompute = False,
+        ranks: Mapping[Tensor, int] | None = None,
     ) -> None:
         self.fetches = list(fetches)
         self.training = training
@@ -110,7 +111,12 @@ class _Compiled:
         names = [f"output_{i}" for i in range(returned)] + [f"update_{i}" for i in range(len(updates))]
         shown = names + [f"differentiated_{i}" for i in range(len(results))]
         self.built = build(
-            [*roots, *results], training=training, bind_variables=True, output_names=shown, graph_name="step"
+            [*roots, *results],
+            training=training,
+            bind_variables=True,
+            output_names=shown,
+            graph_name="step",
+            ranks=ranks,
         )
         bindings = self._bind(dict(zip(updates, names[returned:], strict=True)))
         kept = None if isinstance(recompute, bool) else self._kept(recompute, results)
@@ -225,6 +231,8 @@ class Executor:
         precision: Precision | str = Precision.F32,
     ) -> None:
         self.outputs = dict(outputs) if isinstance(outputs, Mapping) else {"default": list(outputs)}
+        for name, fetches in self.outputs.items():
+            _check_fetches(name, fetches)
         self._training = training
         options = SessionOptions()
         options.intra_op_num_threads = threads
@@ -235,23 +243,27 @@ class Executor:
         options.precision = Precision(precision)
         self._recompute = [recompute] if isinstance(recompute, (str, Tensor)) else recompute
         self._options = options._core_options()
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[tuple[str, frozenset[tuple[Tensor, int]]], _Compiled] = {}
+        self._latest: dict[str, _Compiled] = {}
         self.steps = 0  # runs that updated variables
 
-    def _get(self, name: str) -> _Compiled:
-        if name not in self._compiled:
+    def _get(self, name: str, ranks: Mapping[Tensor, int]) -> _Compiled:
+        key = (name, frozenset(ranks.items()))
+        if key not in self._compiled:
             if name not in self.outputs:
                 raise InvalidArgument(f"there is no list of outputs named '{name}'; there are {sorted(self.outputs)}")
             fetches = self.outputs[name]
             training = self._training
             if training is None:
                 training = any(isinstance(fetch, Update) for fetch in fetches)
-            self._compiled[name] = _Compiled(fetches, training, self._options, recompute=self._recompute)
-        return self._compiled[name]
+            self._compiled[key] = _Compiled(fetches, training, self._options, recompute=self._recompute, ranks=ranks)
+        self._latest[name] = self._compiled[key]
+        return self._compiled[key]
 
     def planned_bytes(self, name: str = "default") -> int:
         """The memory that a run of a list takes beside its variables and what it is fed, as planned by the last run."""
-        return int(self._get(name).program.planned_bytes())
+        compiled = self._latest.get(name) or self._get(name, {})
+        return int(compiled.program.planned_bytes())
 
     def run(self, feed_dict: Mapping[Tensor, Any] | None = None, name: str = "default") -> list[Any]:
         """Runs a list of fetches.
@@ -267,8 +279,9 @@ class Executor:
             InvalidArgument: a placeholder is missing, or a value does not fit.
             NotFinite: the loss is NaN or Inf; no variable has changed. Names the step and the first node.
         """
-        compiled = self._get(name)
         feeds = dict(feed_dict or {})
+        ranks = _open_ranks(feeds)
+        compiled = self._get(name, ranks)
         values = []
         for leaf in compiled.fed:
             if leaf in feeds:
@@ -287,6 +300,8 @@ class Executor:
             results = compiled.run(values)
         except NotFinite as error:
             raise NotFinite(f"step {self.steps}: {error}") from None
+        for leaf, rank in ranks.items():
+            leaf.fed_rank = rank
         self.steps += any(isinstance(fetch, Update) for fetch in compiled.fetches)
         return results
 
@@ -298,7 +313,7 @@ class Executor:
         Updates are carried out. `sardonyx.profile.write_trace` writes the rows for Perfetto.
         """
         self.run(feed_dict, name)
-        program = self._get(name).program
+        program = self._latest[name].program
         program.set_profiling(True)
         try:
             for _ in range(runs):
@@ -306,6 +321,26 @@ class Executor:
         finally:
             program.set_profiling(False)
         return program.take_profile()
+
+
+def _check_fetches(name: str, fetches: Sequence[Fetch]) -> None:
+    if not fetches:
+        raise InvalidArgument(f"the list of outputs '{name}' is empty; tensors and updates to compute expected")
+    for i, fetch in enumerate(fetches):
+        if not isinstance(fetch, (Tensor, Update)):
+            raise InvalidArgument(
+                f"output {i} of the list '{name}' is a {type(fetch).__name__}; a tensor, or what minimize() of an "
+                "optimizer gives, expected"
+            )
+
+
+def _open_ranks(feeds: Mapping[Any, Any]) -> dict[Tensor, int]:
+    """The numbers of axes that placeholders without a shape are fed."""
+    return {
+        leaf: np.ndim(value)
+        for leaf, value in feeds.items()
+        if isinstance(leaf, Tensor) and leaf.is_placeholder and leaf.shape is None
+    }
 
 
 def built_name(built: Built, tensor: Tensor) -> str:

@@ -103,7 +103,7 @@ class Model:
         for pattern in patterns:
             matches = [name for name in self.parameters if name == pattern or fnmatch.fnmatchcase(name, pattern)]
             if not matches:
-                raise InvalidArgument(f"no parameter matches '{pattern}'{_near(pattern, self.parameters)}")
+                raise InvalidArgument(f"no parameter matches '{pattern}'{_known(pattern, self.parameters)}")
             for name in matches:
                 self.tensors[name].trainable = trainable and name not in self._settings()
             changed += matches
@@ -128,6 +128,14 @@ class Model:
         if not kept:
             raise InvalidArgument(f"last_layers={last_layers} leaves none of the model's {len(self.nodes)} nodes")
         return list(kept[-1].outputs)
+
+
+def _known(name: str, known: Mapping[str, Any]) -> str:
+    """Near names, or else some of all."""
+    if near := _near(name, known):
+        return near
+    more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+    return f"; there are {', '.join(map(repr, list(known)[:5]))}{more}" if known else "; the model has no parameters"
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:

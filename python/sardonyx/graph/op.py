@@ -17,9 +17,12 @@ import difflib
 import functools
 from typing import TYPE_CHECKING, Any
 
+import onnx
+
 from sardonyx import _core
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph.tensor import TensorLike, apply_all, operator_rows
+from sardonyx.operators import registered_operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +31,12 @@ __all__ = ["call"]
 
 # Nodes that the importer turns into something else, and that a graph may therefore hold though the registry does not.
 _IMPORTED = {"Constant", "If", "Loop", "Scan", "SequenceMap"}
+
+
+def _names(domain: str) -> set[str]:
+    """The operators of a domain: those of the registry, and those that Python or a library has registered."""
+    own = {name for of, name in operator_rows() if of == domain}
+    return own | {name for of, name, _ in registered_operators() if of == domain}
 
 
 def call(op: str, *inputs: TensorLike | None, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
@@ -47,8 +56,8 @@ def call(op: str, *inputs: TensorLike | None, outputs: int = 1, domain: str = ""
     """
     row = operator_rows().get((domain, op))
     if row is None:
-        if op not in _IMPORTED:
-            near = difflib.get_close_matches(op, [name for of, name in operator_rows() if of == domain], n=1)
+        if op not in _IMPORTED | _names(domain):
+            near = difflib.get_close_matches(op, _names(domain), n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise InvalidArgument(f"there is no operator '{op}' in the domain '{domain or 'ai.onnx'}'{hint}")
     else:
@@ -73,13 +82,35 @@ def _check(row: _core.OperatorRow, inputs: int, attributes: dict[str, Any]) -> N
         raise InvalidArgument(f"{row['name']} got {inputs} inputs; {wanted} expected ({names})")
 
 
+@functools.cache
+def _function(name: str) -> Callable[..., Any]:
+    """An operator as a function, with what ONNX says of it."""
+
+    def function(*inputs: TensorLike | None, outputs: int = 1, **attributes: Any) -> Any:
+        return call(name, *inputs, outputs=outputs, **attributes)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = _documentation(name)
+    return function
+
+
+def _documentation(name: str) -> str:
+    row = operator_rows().get(("", name))
+    shown = {"required": "{}", "optional": "{}=None", "variadic": "*{}"}
+    ports = [] if row is None else [shown[port["presence"]].format(port["name"]) for port in row["inputs"]]
+    attributes = [] if row is None else [f"{attribute}=..." for attribute in row["attributes"]]
+    star = ["*"] if attributes and not any(port.startswith("*") for port in ports) else []
+    text = str(onnx.defs.get_schema(name).doc or "") if onnx.defs.has(name) else ""
+    return f"{name}({', '.join([*ports, *star, *attributes])})\n\n{text.strip()}"
+
+
 def __getattr__(name: str) -> Callable[..., Any]:
-    if name.startswith("_") or (("", name) not in operator_rows() and name not in _IMPORTED):
-        near = difflib.get_close_matches(name, [of for domain, of in operator_rows() if domain == ""], n=1)
+    if name.startswith("_") or name not in _names("") | _IMPORTED:
+        near = difflib.get_close_matches(name, _names(""), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise AttributeError(f"ONNX has no operator '{name}'{hint}")
-    return functools.partial(call, name)
+    return _function(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({name for domain, name in operator_rows() if domain == ""} | _IMPORTED | {"call"})
+    return sorted(_names("") | _IMPORTED | {"call"})

@@ -93,10 +93,12 @@ class Tensor:
         node: what computes it; None for a leaf.
         trainable: whether optimizers change it; only of variables.
         grad: what `backward()` of losses has added up; None before. Only of trainable variables.
+        fed_rank: the number of axes that a placeholder without a shape had in the last run.
     """
 
     __slots__ = (
-        "__weakref__", "_array", "_dtype", "_shape", "grad", "index", "name", "node", "trainable", "variable",
+        "__weakref__", "_array", "_dtype", "_shape", "fed_rank", "grad", "index", "name", "node", "trainable",
+        "variable",
     )  # fmt: skip
     __array_priority__ = 1000  # NumPy leaves `array + tensor` to the tensor
 
@@ -118,6 +120,7 @@ class Tensor:
         self.variable = variable
         self.trainable = trainable
         self.grad: Tensor | None = None
+        self.fed_rank: int | None = None
         self._array = array
         self._dtype = None if dtype is None else np.dtype(dtype)
         self._shape: tuple[int | str | None, ...] | None = None if shape is None else tuple(shape)
@@ -209,6 +212,14 @@ class Tensor:
             raise InvalidArgument(f"device '{device}' is not available; tensors are on 'cpu'")
         return self
 
+    def cpu(self) -> Tensor:
+        """The tensor itself."""
+        return self
+
+    def cuda(self, device: int | str | None = None) -> Tensor:
+        """Raises InvalidArgument: tensors are on the CPU."""
+        return self.to("cuda" if device is None else f"cuda:{device}")
+
     def backward(self) -> None:
         """Computes the gradients of this scalar, the loss, and adds them to `grad` of the trainable variables that it
         depends on (`graph.eager.backward`). In build() of a `compat.oneflow.nn.Graph` it says what the loss is.
@@ -277,6 +288,21 @@ class Tensor:
     def __rmatmul__(self, other: TensorLike) -> Tensor:
         return _binary("MatMul", other, self)
 
+    def __floordiv__(self, other: TensorLike) -> Tensor:
+        return _floor_division(self, other)
+
+    def __rfloordiv__(self, other: TensorLike) -> Tensor:
+        return _floor_division(other, self)
+
+    def __mod__(self, other: TensorLike) -> Tensor:
+        return _remainder(self, other)
+
+    def __rmod__(self, other: TensorLike) -> Tensor:
+        return _remainder(other, self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
     def __neg__(self) -> Tensor:
         return apply("Neg", self)
 
@@ -301,6 +327,9 @@ class Tensor:
     def __or__(self, other: TensorLike) -> Tensor:
         return _binary("Or", self, other)
 
+    def __xor__(self, other: TensorLike) -> Tensor:
+        return _binary("Xor", self, other)
+
     def __invert__(self) -> Tensor:
         return apply("Not", self)
 
@@ -313,14 +342,26 @@ class Tensor:
     def __getitem__(self, key: Any) -> Tensor:
         return _index(self, key)
 
+    def __len__(self) -> int:
+        shape = self.shape
+        if shape == ():
+            raise TypeError("a scalar has no length")
+        if shape is None or not isinstance(shape[0], int):
+            raise TypeError(f"the extent of the first axis of {self!r} is not known, so it has no length")
+        return shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements under another shape; -1 for the extent that follows from the others, 0 to keep one."""
         given = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         return apply("Reshape", self, given if isinstance(given, Tensor) else _ints(given))
 
-    def transpose(self, *axes: int) -> Tensor:
-        """Axes in another order; reversed where none is given."""
-        return apply("Transpose", self, perm=list(axes)) if axes else apply("Transpose", self)
+    def transpose(self, *axes: int | Sequence[int]) -> Tensor:
+        """Axes in another order, one by one or as a sequence; reversed where none is given."""
+        order = list(axes[0]) if len(axes) == 1 and isinstance(axes[0], Sequence) else list(axes)
+        return apply("Transpose", self, perm=order) if order else apply("Transpose", self)
 
     @property
     def T(self) -> Tensor:
@@ -361,9 +402,30 @@ class Tensor:
         """Over the axes, or all."""
         return _reduce("ReduceMin", self, axis, keepdims)
 
+    def prod(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The product over the axes, or all."""
+        return _reduce("ReduceProd", self, axis, keepdims)
+
+    def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The mean of squared distances from the mean, over the axes, or all."""
+        distance = self - self.mean(axis, keepdims=True)
+        return (distance * distance).mean(axis, keepdims)
+
+    def std(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The root of `var`."""
+        return apply("Sqrt", self.var(axis, keepdims))
+
     def argmax(self, axis: int = -1, keepdims: bool = False) -> Tensor:
         """The place of the largest element along an axis."""
         return apply("ArgMax", self, axis=axis, keepdims=int(keepdims))
+
+    def argmin(self, axis: int = -1, keepdims: bool = False) -> Tensor:
+        """The place of the smallest element along an axis."""
+        return apply("ArgMin", self, axis=axis, keepdims=int(keepdims))
+
+    def clip(self, low: TensorLike | None = None, high: TensorLike | None = None) -> Tensor:
+        """Bounded by two scalars; None for no bound."""
+        return apply("Clip", self, low, high)
 
 
 # The tensors whose backward() was called within `collect_losses`.
@@ -506,6 +568,29 @@ def _binary(op: str, a: TensorLike, b: TensorLike) -> Tensor:
     return apply(op, a, b)
 
 
+def _remainder(a: TensorLike, b: TensorLike) -> Tensor:
+    """With the sign of the divisor, as Python's."""
+    x, y = _pair(a, b)
+    if x.dtype.kind in "iu":
+        return apply("Mod", x, y)
+    rest = apply("Mod", x, y, fmod=1)
+    zero = constant(0, dtype=x.dtype)
+    wrong = ((rest < zero) ^ (y < zero)) & ~rest.equal(zero)
+    return apply("Where", wrong, rest + y, rest)
+
+
+def _floor_division(a: TensorLike, b: TensorLike) -> Tensor:
+    x, y = _pair(a, b)
+    whole = (x - _remainder(x, y)) / y
+    return whole if x.dtype.kind in "iu" else apply("Round", whole)
+
+
+def _pair(a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
+    """Both as tensors; a Python number takes the other's type."""
+    like = next(x for x in (a, b) if isinstance(x, Tensor))
+    return as_tensor(a, like), as_tensor(b, like)
+
+
 def _ints(values: Iterable[int]) -> Tensor:
     return constant(np.array(list(values), np.int64))
 
@@ -515,9 +600,18 @@ def _reduce(op: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bool
     return apply(op, x, axes, keepdims=int(keepdims))
 
 
+def _mask(key: Any) -> Tensor | None:
+    """An index that holds truth values, as a tensor."""
+    if isinstance(key, (list, np.ndarray)) and np.asarray(key).dtype == np.bool_:
+        return constant(np.asarray(key))
+    return key if isinstance(key, Tensor) and key.dtype == np.bool_ else None
+
+
 def _index(x: Tensor, key: Any) -> Tensor:
-    """Integers, slices, Ellipsis, None, and one integer tensor or list, as NumPy reads them."""
+    """Integers, slices, Ellipsis, None, and one tensor or list of integers or truth values, as NumPy reads them."""
     keys = list(key) if isinstance(key, tuple) else [key]
+    if len(keys) == 1 and (mask := _mask(keys[0])) is not None:
+        return apply("GatherND", x, apply("Transpose", apply("NonZero", mask), perm=[1, 0]))
     if any(k is Ellipsis for k in keys):
         at = next(i for i, k in enumerate(keys) if k is Ellipsis)
         taken = sum(k is not None for k in keys) - 1
@@ -549,6 +643,10 @@ def _index(x: Tensor, key: Any) -> Tensor:
                 axes.append(axis)
                 steps.append(step)
         elif isinstance(k, (Tensor, list, np.ndarray)):
+            if (mask := _mask(k)) is not None:
+                if mask.rank != 1:
+                    raise TypeError("beside other indices, a mask has one axis")
+                k = apply("NonZero", mask).squeeze(0)
             gathered.append((axis, k))
         else:
             raise TypeError(

@@ -171,9 +171,17 @@ class Module:
 
     def to(self: M, device: str) -> M:
         """The module itself, which is on the CPU. Raises InvalidArgument for any other device."""
-        if str(device) != "cpu":
+        if str(device).split(":")[0] != "cpu":
             raise InvalidArgument(f"device '{device}' is not available; modules run on 'cpu'")
         return self
+
+    def cpu(self: M) -> M:
+        """The module itself."""
+        return self
+
+    def cuda(self: M, device: int | str | None = None) -> M:
+        """Raises InvalidArgument: modules run on the CPU."""
+        return self.to("cuda" if device is None else f"cuda:{device}")
 
     def apply(self: M, function: Callable[[Module], object]) -> M:
         """Calls `function` with each module, children first."""

@@ -45,7 +45,6 @@ class Executor:
     ) -> None:
         named = eval_node_dict if isinstance(eval_node_dict, Mapping) else {"default": eval_node_dict}
         self.eval_node_dict: dict[str, list[Fetch]] = {name: list(nodes) for name, nodes in named.items()}
-        self.fed_ranks: dict[Tensor, int] = {}  # as the last run had them
         self._executors: dict[tuple[Any, ...], graph.Executor] = {}
         settle(self._variables(), seed)
 
@@ -77,7 +76,6 @@ class Executor:
             self._executors[key] = graph.Executor(nodes, training=None if inference is None else not inference)
         feeds = {leaf: np.asarray(value, _dtype(leaf)) for leaf, value in (feed_dict or {}).items()}
         results = self._executors[key].run(feeds)
-        self.fed_ranks |= {leaf: value.ndim for leaf, value in feeds.items()}
         return [x if x is None or convert_to_numpy_ret_vals else NDArray(x) for x in results]
 
     def _variables(self) -> list[Tensor]:

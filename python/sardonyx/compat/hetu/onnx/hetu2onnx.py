@@ -26,7 +26,4 @@ def export(
         onnx_save_dir: the file.
         job_name: the name of the graph in the file.
     """
-    for x in inputs:
-        if x.is_placeholder and x.shape is None and x in executor.fed_ranks:
-            x.set_shape([None] * executor.fed_ranks[x])
     _export(outputs, onnx_save_dir, inputs=inputs, graph_name=job_name or "hetu")

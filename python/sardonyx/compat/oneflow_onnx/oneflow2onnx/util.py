@@ -18,7 +18,7 @@ from sardonyx import weights
 from sardonyx.comparison import Mismatch, OutputReport, Report, compare, outlier_lines
 from sardonyx.compat.oneflow.devices import require_cpu
 from sardonyx.compat.oneflow.graph import Graph, Trace
-from sardonyx.errors import InvalidArgument
+from sardonyx.errors import Fail, InvalidArgument
 from sardonyx.graph.export import export
 from sardonyx.session import InferenceSession
 
@@ -62,7 +62,10 @@ def export_onnx_model(
     path = Path(onnx_model_path)
     if path.is_dir() or not path.suffix:
         path = path / "model.onnx"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Fail(f"cannot make the folder of '{path}': {error.strerror or error}") from error
     with _weights_from(flow_weight_dir, graph):
         export(
             trace.outputs,
@@ -73,6 +76,7 @@ def export_onnx_model(
             graph_name=graph.name,
             opset=PREFERRED_OPSET if opset is None else opset,
             dynamic_batch=_BATCH if dynamic_batch_size else None,
+            feeds={x.name: example for x, example in zip(trace.inputs, trace.examples, strict=True)},
         )
     return str(path)
 
@@ -117,8 +121,7 @@ def convert_to_onnx_and_check(
     with _weights_from(flow_weight_dir, graph):
         for batch in _batches(trace, dynamic_batch_size):
             feeds = _draw(trace, input_tensor_range, batch)
-            same = graph.trace(*feeds.values())
-            wanted = dict(zip(names, same.run(list(feeds.values())), strict=True))
+            wanted = dict(zip(names, _run_graph(trace, list(feeds.values())), strict=True))
             for label, run in _runners(path, ort_optimize):
                 given = dict(zip(names, run(names, feeds), strict=True))
                 found = _compared(wanted, given, label if batch is None else f"{label}, batch {batch}")
@@ -219,6 +222,18 @@ def _draw(trace: Trace, asked: Range | Mapping[str, Range] | None, batch: int | 
         drawn = rng.integers(int(low), int(high) + 1, shape) if whole else rng.uniform(low, high, shape)
         feeds[leaf.name] = np.asarray(drawn).astype(example.dtype)
     return feeds
+
+
+def _run_graph(trace: Trace, arrays: list[_Array]) -> list[_Array]:
+    """What the graph gives: for other batch sizes than its own, on windows of that size, since programs may have it in
+    numbers."""
+    own = len(trace.examples[0]) if trace.examples[0].ndim else 1
+    whole = len(arrays[0]) if arrays[0].ndim else 1
+    if own == whole:
+        return trace.run(arrays)
+    windows = [np.arange(start, start + own) % whole for start in range(0, whole, own)]
+    parts = [trace.run([x[window] for x in arrays]) for window in windows]
+    return [np.concatenate(of)[:whole] for of in zip(*parts, strict=True)]
 
 
 def _runners(path: str, optimize: bool) -> Iterator[tuple[str, _Runner]]:
