@@ -135,7 +135,7 @@ void rank_by_axes(InferContext& c, int sign) {
   const auto axes = c.elements(1);
   if (!c.has_shape(0) || !axes) return c.out(0, c.dtype(0), std::nullopt);
   const int rank = c.rank(0) + sign * static_cast<int>(axes->size());
-  c.require(rank >= 0, "has ", axes->size(), " axes for an input of rank ", c.rank(0));
+  SX_CHECK(c, rank >= 0, "has ", axes->size(), " axes for an input of rank ", c.rank(0));
   c.out(0, c.dtype(0), SymShape(static_cast<size_t>(rank)));
 }
 
