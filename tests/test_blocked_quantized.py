@@ -161,6 +161,8 @@ SHAPES = [
     (Geometry(16, 16, (4, 6), strides=(3, 3), dilations=(2, 2), pads=(3, 5, 4, 0), group=16), (1, 20, 33)),
     (Geometry(18, 18, (9, 1), pads=(4, 0, 4, 0), group=18), (1, 30, 1)),
     (Geometry(16, 16, (1, 3), group=16), (1, 3, 100)),
+    (Geometry(64, 64, (3, 3), pads=(1, 1, 1, 1)), (2, 28, 30)),
+    (Geometry(136, 232, (3, 3), pads=(1, 0, 1, 2)), (1, 21, 19)),
 ]
 
 
@@ -184,6 +186,7 @@ def test_bytes_of_exact_sums(g: Geometry, shape: tuple[int, int, int], x_type: s
     [
         (Geometry(19, 19, (1, 1)), (3, 5, 7)),
         (Geometry(32, 32, (3, 3), pads=(1, 1, 1, 1)), (1, 13, 11)),
+        (Geometry(64, 64, (3, 3), pads=(1, 1, 1, 1)), (2, 29, 27)),
         (Geometry(20, 20, (3, 3), pads=(1, 1, 1, 1), group=20), (2, 9, 17)),
     ],
     ids=lambda case: "-".join(str(part) for part in case),
@@ -201,7 +204,7 @@ def test_sums_behind_convolutions(g: Geometry, shape: tuple[int, int, int], kind
     np.testing.assert_array_equal(y, network.expected(x))
 
 
-@pytest.mark.parametrize("g", [SHAPES[3][0], SHAPES[8][0], SHAPES[14][0]], ids=str)
+@pytest.mark.parametrize("g", [SHAPES[3][0], SHAPES[8][0], SHAPES[14][0], SHAPES[19][0]], ids=str)
 def test_threads_and_batches_change_nothing(g: Geometry) -> None:
     network = Network(g, "uint8", "int8", "middle", residual=False)
     x = network.data((5, g.channels, 33, 41))

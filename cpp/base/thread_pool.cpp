@@ -1,5 +1,6 @@
 // The process-wide thread pool: workers spin briefly for the next job, then sleep.
 #include "base/thread_pool.h"
+#include "base/thread_number.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -33,6 +34,7 @@ constexpr int kMostShares = 64;
 
 thread_local bool inside_body = false;
 thread_local int limit_here = 0;
+thread_local int number_here = 0;
 
 void pause_cpu() {
 #if defined(__x86_64__)
@@ -175,6 +177,7 @@ class Pool {
   }
 
   void work(int thread) {
+    number_here = thread;
     for (;;) {
       spin_until([this] { return open_jobs_.load(std::memory_order_acquire) > 0; });
       Job* job;
@@ -228,6 +231,8 @@ Pool& pool() {
 }
 
 }  // namespace
+
+int thread_number() { return number_here; }
 
 int thread_count() {
   if (inside_body) return 1;

@@ -129,6 +129,7 @@ TEST(blocked_bytes_direct) {
 TEST(blocked_bytes_winograd) {
   for (const int64_t extent : {1, 2, 3, 4, 5, 6, 7, 13, 14})
     check(conv_2d({2, 20, 37, 1}, {extent, 30 - extent}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false, true);
+  check(conv_2d({1, 34, 1000, 1}, {7, 9}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false, true);
   check(conv_2d({3, 16, 64, 1}, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {0, 2, 1, 5}), false, true);
 }
 

@@ -2,13 +2,13 @@
 #include "kernels/conv/blocked_bytes.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <numeric>
 
 #include "base/error.h"
 #include "base/scratch.h"
 #include "base/shape.h"
+#include "base/thread_number.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/blocked_tasks.h"
 #include "kernels/conv/winograd_bytes.h"
@@ -110,7 +110,7 @@ class Direct {
   }
 
  private:
-  void run_band(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) const {
+  void run_band(int64_t image, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) {
     const ConvShape& s = shape_;
     const uint8_t* x = problem_.x + image * in_blocks_ * s.in_size() * pixel_;
     int64_t plane = s.in_size(), width = s.in[1], first_row = 0, first_position = 0;
@@ -161,17 +161,14 @@ class Direct {
     }
   }
 
-  // The copy of a band that the thread's last task worked on, if that is the one, or what `copy` gives.
+  // A band as a thread's last task copied it, if that is the one, or as `copy` gives it.
   template <typename Copy>
-  const uint8_t* held_band(int64_t image, int64_t row_begin, int64_t row_end, const Copy& copy) const {
-    struct Held {
-      uint64_t run = 0;
-      int64_t image = 0, row_begin = 0, row_end = 0;
-      const uint8_t* x = nullptr;
-    };
-    thread_local Held held;
-    if (held.run != run_ || held.image != image || held.row_begin != row_begin || held.row_end != row_end)
-      held = {run_, image, row_begin, row_end, copy()};
+  const uint8_t* held_band(int64_t image, int64_t row_begin, int64_t row_end, const Copy& copy) {
+    const int thread = thread_number();
+    if (thread >= kHolders) return copy();
+    Held& held = held_[thread];
+    if (!held.x || held.image != image || held.row_begin != row_begin || held.row_end != row_end)
+      held = {image, row_begin, row_end, copy()};
     return held.x;
   }
 
@@ -215,9 +212,13 @@ class Direct {
     return copy;
   }
 
-  static inline std::atomic<uint64_t> runs_{0};
+  // In the thread's scratch, which tasks of one run leave alone otherwise.
+  struct Held {
+    int64_t image = 0, row_begin = 0, row_end = 0;
+    const uint8_t* x = nullptr;
+  };
+  static constexpr int kHolders = 64;
 
-  const uint64_t run_ = ++runs_;  // a thread that works on a run works on no other before it is done
   const BlockedBytesConv& problem_;
   const ConvShape& shape_;
   const BytesKernel& kernel_;
@@ -231,8 +232,9 @@ class Direct {
   bool gathers_;
   int64_t flat_ = 0;  // all outputs, where rows do not matter
   int64_t row_length_, rows_;
-  int64_t words_;  // of data under a window
-  int64_t depth_;  // words that a filter's weights take
+  int64_t words_;        // of data under a window
+  int64_t depth_;        // words that a filter's weights take
+  Held held_[kHolders];  // by thread
 };
 
 void depthwise(const BlockedBytesConv& problem, const ConvShape& s, Isa isa) {

@@ -269,7 +269,7 @@ bool winograd_bytes_pays(const ConvShape& s, Isa isa) {
   const auto channels = static_cast<double>(ceil_div(s.channels, block)),
              filters = static_cast<double>(ceil_div(s.filters, block));
   const auto words = static_cast<double>(block) * channels * filters;
-  const double direct = static_cast<double>(s.out_size()) * 9.0 * words / 4.0;
+  const double direct = static_cast<double>(s.out_size()) * 9.0 * words / 4.0 * bytes_kernel(isa).parts;
   const double products = static_cast<double>(rows.products() * columns.products()) * words / 2.0;
   const double transforms =
       static_cast<double>(rows.tiles() * columns.tiles()) * (kInputCost * channels + kOutputCost * filters);
