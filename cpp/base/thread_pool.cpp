@@ -28,8 +28,9 @@ constexpr auto kCrowdedSpinTime = std::chrono::microseconds(20);
 constexpr auto kCrowdedTime = std::chrono::milliseconds(20);
 // A thread that spins and sees so much time go by at once did not have its CPU.
 constexpr auto kLostTime = std::chrono::microseconds(100);
-// Ranges handed out per thread, so that a thread that is late does not hold up the others.
-constexpr int64_t kRangesPerThread = 16;
+// A thread takes one part in so many of what is left of a share at a time: long ranges first, and short ones at the end,
+// so that a thread that is late does not hold up the others.
+constexpr int64_t kPartsOfRest = 8;
 constexpr int kMostShares = 64;
 
 thread_local bool inside_body = false;
@@ -76,13 +77,24 @@ bool spin_until(const Ready& ready) {
 struct alignas(64) Share {
   std::atomic<int64_t> next;
   int64_t end;
+
+  // Takes [begin, end) of it; false where nothing is left.
+  bool take(int64_t* begin, int64_t* stop) {
+    int64_t at = next.load(std::memory_order_relaxed);
+    do {
+      if (at >= end) return false;
+      *stop = at + std::max<int64_t>(1, (end - at) / kPartsOfRest);
+    } while (!next.compare_exchange_weak(at, *stop, std::memory_order_relaxed));
+    *begin = at;
+    return true;
+  }
 };
 
 // One parallel_for call; lives on the caller's stack.
 struct Job {
   FunctionRef<void(int64_t, int64_t)> body;
   int64_t count;
-  int64_t step;
+  int64_t grain;
   int shares;
   std::atomic<int> helpers{0};  // workers inside run(); changed under the pool's mutex
   int free_seats;               // workers that may still join
@@ -92,13 +104,13 @@ struct Job {
   std::mutex error_mutex;
   Share share[kMostShares];
 
-  // `threads` take part; ranges are `step` long.
-  Job(FunctionRef<void(int64_t, int64_t)> body, int64_t count, int64_t step, int threads)
-      : body(body), count(count), step(step), shares(std::min(threads, kMostShares)), free_seats(threads - 1) {
-    const int64_t ranges = count / step + (count % step != 0);
+  // `threads` take part; shares are counted in grains.
+  Job(FunctionRef<void(int64_t, int64_t)> body, int64_t count, int64_t grain, int threads)
+      : body(body), count(count), grain(grain), shares(std::min(threads, kMostShares)), free_seats(threads - 1) {
+    const int64_t grains = count / grain + (count % grain != 0);
     for (int i = 0; i < shares; ++i) {
-      share[i].next.store(ranges * i / shares, std::memory_order_relaxed);
-      share[i].end = ranges * (i + 1) / shares;
+      share[i].next.store(grains * i / shares, std::memory_order_relaxed);
+      share[i].end = grains * (i + 1) / shares;
     }
   }
 
@@ -109,11 +121,7 @@ struct Job {
     try {
       for (int turn = 0; turn < shares; ++turn) {
         Share& from = share[(thread + turn) % shares];
-        for (;;) {
-          const int64_t range = from.next.fetch_add(1, std::memory_order_relaxed);
-          if (range >= from.end) break;
-          body(range * step, std::min((range + 1) * step, count));
-        }
+        for (int64_t begin, end; from.take(&begin, &end);) body(begin * grain, std::min(end * grain, count));
       }
     } catch (...) {
       for (int i = 0; i < shares; ++i) share[i].next.store(share[i].end, std::memory_order_relaxed);
@@ -251,8 +259,7 @@ void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_
     return;
   }
   const int64_t grains = count / grain + (count % grain != 0);
-  const int64_t step = grain * std::max<int64_t>(1, grains / (threads * kRangesPerThread));
-  Job job(body, count, step, static_cast<int>(std::min<int64_t>(threads, grains)));
+  Job job(body, count, grain, static_cast<int>(std::min<int64_t>(threads, grains)));
   pool().run(job);
   if (job.error) std::rethrow_exception(job.error);
 }

@@ -28,6 +28,7 @@ struct AttentionSpec {
   int64_t left = -1, right = -1;
   ScoreStage shown = ScoreStage::kRaw;
   Precision precision = Precision::kF32;
+  bool joint = false;     // Q holds Q, K and V, one behind the other in each row
   bool y_panels = false;  // Y is the packed A of a product in bf16 (ops/row_panels.cpp)
 
   explicit AttentionSpec(const NodeView& node) {
@@ -77,12 +78,32 @@ void infer_as(InferContext& c, DType y) {
 }
 
 void infer(InferContext& c) { infer_as(c, c.dtype(kQ)); }
-void infer_panels(InferContext& c) { infer_as(c, DType::kBFloat16); }
+
+AttentionSpec fused_spec(const NodeView& node) {
+  AttentionSpec spec(node);
+  spec.joint = node.attr_int("joint") != 0;
+  spec.y_panels = node.attr_int("y_panels") != 0;
+  SX_CHECK(node, spec.q_heads > 0 && spec.kv_heads > 0 && spec.q_heads % spec.kv_heads == 0, "cannot share ",
+           spec.kv_heads, " heads of keys among ", spec.q_heads, " of queries");
+  return spec;
+}
+
+void infer_fused(InferContext& c) {
+  const AttentionSpec spec = fused_spec(c);
+  const DType dtype = spec.y_panels ? DType::kBFloat16 : DType::kFloat32;
+  if (!spec.joint) return infer_as(c, dtype);
+  if (!c.has_shape(kQ)) return c.out(kY, dtype, std::nullopt);
+  SymShape shape = c.shape(kQ);
+  SX_CHECK(c, shape.size() == 3, "Q, K and V are ", c.type(kQ).str(), "; 3 axes expected");
+  shape[2] = floor_div(shape[2], spec.q_heads + 2 * spec.kv_heads) * Dim(spec.q_heads);
+  c.out(kY, dtype, shape);
+}
 
 // One operand as a stack of matrices [batch][head][row][size].
 struct Heads {
   int64_t batch, heads, rows, size;
   int64_t batch_step, head_step, row_step;
+  int64_t first = 0;  // where they begin
 
   Heads(const Run& run, const Shape& x, int64_t head_count, const char* what) {
     batch = x[0];
@@ -96,10 +117,19 @@ struct Heads {
       head_step = size, row_step = x[2], batch_step = rows * row_step;
     }
   }
-  int64_t at(int64_t b, int64_t h, int64_t row) const { return b * batch_step + h * head_step + row * row_step; }
+  // `count` of the heads of the same size, from `begin` on.
+  Heads part(int64_t begin, int64_t count) const {
+    Heads some = *this;
+    some.heads = count;
+    some.first = begin * head_step;
+    return some;
+  }
+  int64_t at(int64_t b, int64_t h, int64_t row) const {
+    return first + b * batch_step + h * head_step + row * row_step;
+  }
   template <typename T>
   HeadRows<T> rows_of(T* data) const {
-    return {data, batch_step, head_step, row_step};
+    return {data + first, batch_step, head_step, row_step};
   }
 };
 
@@ -175,9 +205,9 @@ class AttentionRun {
   AttentionRun(Run& run, const AttentionSpec& spec)
       : run_(run),
         spec_(spec),
-        q_(run, run.in(kQ).shape(), spec.q_heads, "Q"),
-        k_(run, run.in(kK).shape(), spec.kv_heads, "K"),
-        v_(run, run.in(kV).shape(), spec.kv_heads, "V"),
+        q_(heads(kQ, 0, spec.q_heads, "Q")),
+        k_(heads(kK, spec.q_heads, spec.kv_heads, "K")),
+        v_(heads(kV, spec.q_heads + spec.kv_heads, spec.kv_heads, "V")),
         past_(run.has(kPastKey) ? run.in(kPastKey).dim(2) : 0),
         keys_(past_ + k_.rows) {
     SX_CHECK(run,
@@ -193,8 +223,8 @@ class AttentionRun {
 
   void compute() {
     const Tensor q = converted(run_.in(kQ));
-    const Tensor k = cache(kK, kPastKey, kPresentKey, k_);
-    const Tensor v = cache(kV, kPastValue, kPresentValue, v_);
+    const Tensor k = spec_.joint ? q : cache(kK, kPastKey, kPresentKey, k_);
+    const Tensor v = spec_.joint ? q : cache(kV, kPastValue, kPresentValue, v_);
     const Mask<T> mask(run_, q_.batch, q_.heads, q_.rows, keys_);
     const bool packed = run_.in(kQ).rank() == 3;
     const Shape y_shape =
@@ -233,6 +263,12 @@ class AttentionRun {
   }
 
  private:
+  // Those of an input; where Q, K and V are one, `count` of its heads.
+  Heads heads(int input, int64_t begin, int64_t count, const char* what) const {
+    if (!spec_.joint) return Heads(run_, run_.in(input).shape(), count, what);
+    const Shape& all = run_.in(kQ).shape();
+    return Heads(run_, all, spec_.q_heads + 2 * spec_.kv_heads, "the row of Q, K and V").part(begin, count);
+  }
   static Tensor converted(const Tensor& x) { return x.dtype() == dtype_of<T> ? x : to_f32(x); }
 
   // The keys or values behind those of the past, [batch, heads, keys, size] where there is a past or the present is
@@ -308,12 +344,11 @@ Kernel make(Prepare& p) {
   };
 }
 
-// Of three axes, f32, and of no output but Y, whose last extent is even.
-Kernel make_panels(Prepare& p) {
-  AttentionSpec spec(p);
+// Of three axes, f32, and of no output but Y, whose last extent is even where it is in panels.
+Kernel make_fused(Prepare& p) {
+  AttentionSpec spec = fused_spec(p);
   spec.precision = p.precision();
-  spec.y_panels = true;
-  p.describe("bf16");
+  if (spec.precision == Precision::kBf16) p.describe("bf16");
   return [spec](Run& run) { AttentionRun<float>(run, spec).compute(); };
 }
 
@@ -414,17 +449,19 @@ void define_attention(OpList& ops) {
         .attr("softcap", 0.0f)
         .optional_attr("softmax_precision", AttrKind::kInt);
   };
-  ops.add(with_attributes(OpDef("PanelAttention", "sardonyx"))
+  ops.add(with_attributes(OpDef("Attention", "sardonyx"))
+              .attr("joint", 0)
+              .attr("y_panels", 0)
               .in("Q", "", DType::kFloat32)
-              .in("K", "", DType::kFloat32)
-              .in("V", "", DType::kFloat32)
+              .optional_in("K", "", DType::kFloat32)
+              .optional_in("V", "", DType::kFloat32)
               .optional_in("attn_mask", "", kNumbers | DType::kBool)
               .optional_in("past_key", "", DType::kFloat32)
               .optional_in("past_value", "", DType::kFloat32)
               .optional_in("nonpad_kv_seqlen", "", DType::kInt64)
-              .out("Y", "", DType::kBFloat16)
-              .infer(infer_panels)
-              .kernel(make_panels));
+              .out("Y", "", DType::kBFloat16 | DType::kFloat32)
+              .infer(infer_fused)
+              .kernel(make_fused));
   ops.add(with_attributes(OpDef("Attention").since(25, 23))
               .in("Q", "T1", kFloats)
               .in("K", "T1", kFloats)

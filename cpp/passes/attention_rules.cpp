@@ -1,4 +1,5 @@
 // Recognises attention that exporters spell out: softmax(Q K' * scale + mask) V with the heads split off and joined.
+#include <algorithm>
 #include <optional>
 
 #include "passes/match.h"
@@ -105,8 +106,47 @@ Outcome fuse_attention(Graph& graph, NodeId id) {
   return Outcome::fired();
 }
 
+// Attention on the parts of a Split reads them where they lie.
+Outcome read_joint_heads(Graph& graph, NodeId id) {
+  const std::vector<ValueId> inputs = graph.node(id).inputs;
+  const NodeId split = producer(graph, inputs[0], {"Split"});
+  if (split == kNone || graph.node(split).outputs.size() != 3) return Outcome::no_match();
+  const ValueId joint = graph.node(split).inputs[0];
+  const Type& type = graph.type(joint);
+  if (type.rank() != 3 || type.dtype != DType::kFloat32) return Outcome::missed("its inputs are not f32 of three axes");
+  const auto axis = attribute<int64_t>(graph, split, "axis");
+  if (axis != -1 && axis != 2) return Outcome::no_match();
+  const auto q_heads = attribute<int64_t>(graph, id, "q_num_heads");
+  const auto kv_heads = attribute<int64_t>(graph, id, "kv_num_heads");
+  const std::vector<ValueId>& outputs = graph.node(id).outputs;
+  if (std::any_of(outputs.begin() + 1, outputs.end(), [](ValueId value) { return value != kNone; }) ||
+      (inputs.size() > 4 && inputs[4] != kNone) || (inputs.size() > 5 && inputs[5] != kNone))
+    return Outcome::missed("it keeps keys and values, or shows scores");
+  std::optional<int64_t> size;
+  for (size_t i = 0; i < 3; ++i) {
+    const int64_t heads = i == 0 ? q_heads : kv_heads;
+    if (inputs[i] != graph.node(split).outputs[i] || only_reader(graph, inputs[i]) != id)
+      return Outcome::missed("the parts have other readers or another order");
+    const Dim& columns = graph.type(inputs[i]).shape->back();
+    if (!columns.known() || columns.value() % heads != 0 ||
+        columns.value() / heads != size.value_or(columns.value() / heads))
+      return Outcome::missed("the heads are not known to be of one size");
+    size = columns.value() / heads;
+  }
+  std::vector<ValueId> operands = inputs;
+  operands[0] = joint;
+  operands[1] = operands[2] = kNone;
+  while (operands.back() == kNone) operands.pop_back();
+  Attributes attributes = graph.node(id).attributes;
+  attributes["joint"] = int64_t{1};
+  replace(graph, id, "Attention", operands, attributes, "sardonyx");
+  return Outcome::fired();
+}
+
 }  // namespace
 
-std::vector<Rule> attention_rules() { return {{"fuse_attention", {"Softmax"}, fuse_attention}}; }
+std::vector<Rule> attention_rules() {
+  return {{"fuse_attention", {"Softmax"}, fuse_attention}, {"read_joint_heads", {"Attention"}, read_joint_heads}};
+}
 
 }  // namespace sx

@@ -73,7 +73,7 @@ class Handing {
     ValueId panels = kNone;
     if (from != kNone && graph_.value(value).output_index == 0) {
       if (all && multiplies_rows(from)) panels = result_of(from, "PanelMatMul", {{"y_panels", int64_t{1}}});
-      else if (all && gives_rows_of_heads(from)) panels = result_of(from, "PanelAttention", {});
+      else if (all && gives_rows_of_heads(from)) panels = result_of(from, "Attention", {{"y_panels", int64_t{1}}});
       else if (normalizes_rows(from)) panels = normalized(from, all);
     }
     // Two products share the work, one does it as well itself.
@@ -100,8 +100,9 @@ class Handing {
   }
 
   bool gives_rows_of_heads(NodeId id) const {
-    return is(graph_, id, "Attention") && wants_only_first(id) && fits(graph_.node(id).outputs[0]) &&
-           graph_.type(graph_.node(id).inputs[0]).rank() == 3 && attribute<int64_t>(graph_, id, "q_num_heads") > 0 &&
+    return (is(graph_, id, "Attention") || is(graph_, id, "sardonyx::Attention")) && wants_only_first(id) &&
+           fits(graph_.node(id).outputs[0]) && graph_.type(graph_.node(id).inputs[0]).rank() == 3 &&
+           attribute<int64_t>(graph_, id, "q_num_heads") > 0 &&
            type(graph_.node(id).outputs[0]).shape->back().value() / attribute<int64_t>(graph_, id, "q_num_heads") % 2 ==
                0 &&
            has_f32_operands(id);

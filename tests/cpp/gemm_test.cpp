@@ -1,6 +1,8 @@
 // The GEMM on every tier, of f32 and bf16, against a plain double-precision product, and its promise of the same bits.
 #include "kernels/gemm/gemm.h"
 
+#include <cstring>
+
 #include "check.h"
 #include "kernel_testing.h"
 
@@ -111,6 +113,56 @@ TEST(gemm_values) {
       check({9, 300, 1000, false, false, false, false, precision}, isa);
       check({250, 100, 400, true, false, false, true, precision}, isa);
       check({128, 520, 900, true, false, false, false, precision}, isa);
+    }
+  }
+}
+
+// A result in the panels of the next product's A holds what packing the plain result gives, for any cut of K.
+TEST(gemm_result_in_panels) {
+  for (Isa isa : tested_isas()) {
+    for (Precision precision : {Precision::kF32, Precision::kBf16}) {
+      for (int64_t m : {1, 5, 12, 29, 130}) {
+        for (int64_t n : {2, 18, 64, 334}) {
+          for (int64_t k : {3, 40, 4100}) {
+            Problem problem({m, n, k, false, false, (m + n) % 2 == 0, true, precision}, isa);
+            Gemm g = problem.gemm();
+            const std::vector<float> residual = random_floats(m * n, 3);
+            g.epilogue.residual = residual.data();
+            g.epilogue.residual_stride = n;
+            std::vector<float> plain(static_cast<size_t>(m * n));
+            g.c = plain.data();
+            g.ldc = n;
+            gemm(g, isa);
+            const int64_t size = packed_a_size(m, n, isa, precision);
+            AlignedVector<float> expected(size), found(size);
+            pack_a(m, n, plain.data(), n, false, expected.data(), isa, precision);
+            g.c = found.data();
+            g.c_panels = true;
+            gemm(g, isa);
+            CHECK(std::memcmp(found.data(), expected.data(), static_cast<size_t>(size) * sizeof(float)) == 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(gemm_packs_parts_of_a) {
+  for (Isa isa : tested_isas()) {
+    for (Precision precision : {Precision::kF32, Precision::kBf16}) {
+      for (int64_t m : {1, 12, 31}) {
+        const int64_t k = 38, cut = 16, height = a_panel_rows(isa, precision);
+        const std::vector<float> a = random_floats(m * k, 4);
+        const int64_t size = packed_a_size(m, k, isa, precision);
+        AlignedVector<float> expected(size), found(size);
+        pack_a(m, k, a.data(), k, false, expected.data(), isa, precision);
+        for (int64_t i = 0; i < m; i += height) {
+          const int64_t rows = std::min(height, m - i);
+          pack_a_part(m, k, {i, rows, cut, k - cut}, a.data() + i * k + cut, k, found.data(), isa, precision);
+          pack_a_part(m, k, {i, rows, 0, cut}, a.data() + i * k, k, found.data(), isa, precision);
+        }
+        CHECK(std::memcmp(found.data(), expected.data(), static_cast<size_t>(size) * sizeof(float)) == 0);
+      }
     }
   }
 }

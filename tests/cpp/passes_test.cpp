@@ -55,6 +55,7 @@ std::map<std::string, Transform> transforms() {
   named["widen_halves"] = [](Graph& graph, PassLog& log) { widen_halves(graph, log); };
   named["chain_elementwise"] = [](Graph& graph, PassLog& log) { chain_elementwise(graph, log); };
   named["block_channels"] = [](Graph& graph, PassLog& log) { block_channels(graph, log); };
+  named["hand_panels"] = [](Graph& graph, PassLog& log) { hand_panels(graph, log); };
   named["stack_images"] = [](Graph& graph, PassLog& log) { stack_images(graph, log); };
   named["simplify"] = [](Graph& graph, PassLog& log) { simplify(graph, log, true); };
   named["lower"] = [](Graph& graph, PassLog& log) { lower(graph, log, {}, true); };

@@ -20,9 +20,9 @@ int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // A thread is not worth waking for less (multiply-adds; a few microseconds).
 constexpr int64_t kLeastWork = 200'000;
-// Pieces of a large product take this many multiply-adds (some 50 microseconds): threads that are not equally fast then
+// Pieces of a large product take this many multiply-adds (some 15 microseconds): threads that are not equally fast then
 // still end together.
-constexpr double kPieceWork = 5e6;
+constexpr double kPieceWork = 1e6;
 // An A larger than this (floats) is not worth going through again for every panel of B.
 constexpr int64_t kRevisited = int64_t{2} << 20;
 // Up to this much of K a panel of A is not cut.
