@@ -14,6 +14,9 @@ WARMUP = 3
 MIN_ROUNDS = 5
 # What is faster than this is called several times in its turn.
 TURN_SECONDS = 0.01
+# A pause before each turn. Threads of OpenMP spin for up to ten milliseconds behind their last job and would take CPUs
+# from whoever comes next; they sleep by then.
+PAUSE_SECONDS = 0.02
 
 
 @dataclass
@@ -62,7 +65,7 @@ def _calls_in_a_turn(call: Callable[[], object]) -> int:
 
 def _turn(call: Callable[[], object], calls: int) -> float:
     if calls > 1:
-        call()  # uncounted: it meets the caches, and the threads still spinning, that another one left
+        call()  # uncounted: it meets the caches that another one left, and wakes threads
     began = time.perf_counter()
     for _ in range(calls):
         call()
@@ -91,6 +94,7 @@ def take_turns(
     while number < min_rounds or time.perf_counter() < end:
         first = number % len(names)
         for name in names[first:] + names[:first]:
+            time.sleep(PAUSE_SECONDS if len(names) > 1 else 0)
             times[name].append(_turn(functions[name], calls[name]))
         number += 1
     return Rounds(times)
