@@ -117,6 +117,49 @@ def test_model_on_other_tensors() -> None:
     np.testing.assert_allclose(Executor([y]).run({x: X})[0], expected, rtol=1e-6)
 
 
+def test_weights_in_constant_nodes() -> None:
+    proto = old_model()
+    for weight in proto.graph.initializer:
+        proto.graph.node.insert(0, helper.make_node("Constant", [], [weight.name], value=weight))
+    del proto.graph.initializer[:]
+    model = load(proto)
+    assert {name for name, x in model.parameters.items() if x.trainable} == {
+        "input.w", "bn/scale", "bn/bias", "class",
+    }  # fmt: skip
+    loss = (model.outputs[0] * model.outputs[0]).mean()
+    executor = Executor([loss, optim.SGD(0.01).minimize(loss)])
+    curve = [float(executor.run({model.inputs[0]: X})[0]) for _ in range(5)]
+    assert curve[-1] < curve[0]
+
+
+def test_files_in_training_mode() -> None:
+    proto = old_model()
+    proto.opset_import[0].version = 15
+    proto.ir_version = 8
+    norm = next(node for node in proto.graph.node if node.op_type == "BatchNormalization")
+    norm.attribute.append(helper.make_attribute("training_mode", 1))
+    norm.output.extend(["mean.new", "var.new"])
+    proto.graph.node[2].input[0] = "2.dropped"
+    proto.graph.node.insert(2, helper.make_node("Dropout", ["2", "half", "on"], ["2.dropped"]))
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(True), "on"))
+    model = load(proto)
+    y = model.outputs[0]
+    loss = (y * y).mean()
+    executor = Executor({"train": [loss, optim.SGD(0.01).minimize(loss)], "predict": [y]})
+    feeds = {model.inputs[0]: X}
+    first, again = (executor.run(feeds, "predict")[0] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    executor.run(feeds, "train")
+    assert np.abs(model["bn/mean"].numpy()).max() > 0
+    written = sx.graph.export(model.outputs, inputs=model.inputs)
+    onnx.checker.check_model(written, full_check=True)
+    kinds = {node.op_type: node for node in written.graph.node}
+    assert not any(a.name == "training_mode" and a.i for a in kinds["BatchNormalization"].attribute)
+    assert len(kinds["BatchNormalization"].output) == 1 and len(kinds["Dropout"].input) == 2
+    found = sx.InferenceSession(written).run(None, {"input.1": X})[0]
+    np.testing.assert_allclose(found, executor.run(feeds, "predict")[0], rtol=1e-5, atol=1e-6)
+
+
 def test_bodies_that_capture() -> None:
     inner = helper.make_graph(
         [helper.make_node("Add", ["sum", "w"], ["next"]), helper.make_node("Identity", ["cond"], ["go"])],

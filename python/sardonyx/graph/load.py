@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from sardonyx import _core
 from sardonyx.errors import InvalidArgument
@@ -22,6 +22,8 @@ from sardonyx.options import SessionOptions
 
 __all__ = ["Model", "load", "replace"]
 
+_ONNX = ("", "ai.onnx")
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 # Inputs that are settings or statistics, not weights: optimizers leave them alone.
 _SETTINGS: dict[str, set[int]] = {
     "BatchNormalization": {3, 4},
@@ -178,7 +180,9 @@ def load(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
     """Reads an ONNX model of any opset; its nodes come in the meaning of the newest.
 
     Initializers of floating-point types become variables that can be trained: but for scalars, the statistics of batch
-    normalization and settings such as the bounds of Clip. All others are constants.
+    normalization and settings such as the bounds of Clip. All others are constants. A file that keeps its weights in
+    Constant nodes has those in their place. Batch normalization and dropout that were written in training mode come in
+    that of inference: an Executor decides.
 
     Args:
         model: a path, the bytes of a model, or a ModelProto.
@@ -199,8 +203,15 @@ def load(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
             given = onnx.load(os.fspath(model), load_external_data=False)
         session.save_optimized(newest)
         graph = onnx.load(newest).graph
-    weights = {x.name for x in given.graph.initializer} | {x.values.name for x in given.graph.sparse_initializer}
-    return _Reader(graph, weights).read()
+    return _Reader(graph, _weights(given.graph)).read()
+
+
+def _weights(graph: GraphProto) -> set[str]:
+    """What may be parameters: initializers, or Constant nodes in a file that has no weights among its initializers."""
+    weights = {x.name for x in graph.initializer} | {x.values.name for x in graph.sparse_initializer}
+    if any(x.data_type in _FLOATS and x.dims for x in graph.initializer) or graph.sparse_initializer:
+        return weights
+    return weights | {node.output[0] for node in graph.node if node.op_type == "Constant" and node.domain in _ONNX}
 
 
 class _Reader:
@@ -230,7 +241,21 @@ class _Reader:
             for x in _settings_of(node):
                 x.trainable = False
         names = [info.name for info in self._graph.output]
+        self._leave_training(nodes, {self._tensors[name] for name in names})
         return Model(inputs, [self._tensors[name] for name in names], nodes, self._tensors, names)
+
+    def _leave_training(self, nodes: Sequence[Node], outputs: set[Tensor]) -> None:
+        read = outputs | {x for node in nodes for x in (*node.inputs, *node.captures.values()) if x is not None}
+        for node in nodes:
+            if node.domain in _ONNX and node.op == "BatchNormalization" and read.isdisjoint(node.outputs[1:]):
+                node.attributes.pop("training_mode", None)
+                for statistic in node.outputs[1:]:
+                    self._tensors.pop(statistic.name, None)
+                del node.outputs[1:]
+            if node.domain in _ONNX and node.op == "Dropout" and len(node.inputs) == 3:
+                mode = node.inputs[2]
+                if mode is None or (mode.node is None and not mode.is_placeholder):
+                    node.inputs = node.inputs[: 2 if node.inputs[1] is not None else 1]
 
     def _node(self, proto: onnx.NodeProto) -> Node:
         attributes: dict[str, Any] = {}
