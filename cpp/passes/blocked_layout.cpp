@@ -416,8 +416,9 @@ class Blocking {
     }
     if (!same(perm->second, from_last) || channels(y) == 0 || graph_.is_output(y)) return Outcome::no_match();
     for (const Graph::Use& use : graph_.uses(y))
-      if (!is(graph_, use.node, "Conv") && !is(graph_, use.node, "sardonyx::Conv") && !is(graph_, use.node, "Add"))
-        return Outcome::missed("something beside convolutions and sums reads it");
+      if (!is(graph_, use.node, "Conv") && !is(graph_, use.node, "sardonyx::Conv") && !is(graph_, use.node, "Add") &&
+          !scales_channels(use.node, y))
+        return Outcome::missed("something beside convolutions, sums and factors of channels reads it");
     return replace_by(id, "BlockLast", {x}, with_bf16({}), "sardonyx");
   }
 
@@ -446,13 +447,22 @@ class Blocking {
     return replace_by(id, node.op->name(), inputs, node.attributes, node.op->domain());
   }
 
-  // A constant of one value per channel, [C,1,1] or [1,C,1,1], in blocks; kNone where it is something else.
-  ValueId channel_constant(ValueId value, int64_t count) {
+  // A constant of one value per channel, [C,1,1] or [1,C,1,1]; null where it is something else.
+  const Tensor* values_of_channels(ValueId value, int64_t count) const {
     const Tensor* tensor = constant(graph_, value);
-    if (tensor == nullptr || tensor->dtype() != DType::kFloat32 || tensor->size() != count) return kNone;
+    if (tensor == nullptr || tensor->dtype() != DType::kFloat32 || tensor->size() != count) return nullptr;
     const int rank = tensor->rank();
-    if (rank < 3 || rank > 4 || tensor->dim(rank - 3) != count) return kNone;
-    return add_channels(graph_.value(value).name, tensor->data<float>(), count);
+    return rank < 3 || rank > 4 || tensor->dim(rank - 3) != count ? nullptr : tensor;
+  }
+  // Such a constant in blocks, or kNone.
+  ValueId channel_constant(ValueId value, int64_t count) {
+    const Tensor* tensor = values_of_channels(value, count);
+    return tensor == nullptr ? kNone : add_channels(graph_.value(value).name, tensor->data<float>(), count);
+  }
+  bool scales_channels(NodeId id, ValueId x) const {
+    if (!is(graph_, id, "Mul")) return false;
+    const std::vector<ValueId>& inputs = graph_.node(id).inputs;
+    return values_of_channels(inputs[inputs[0] == x ? 1 : 0], channels(x)) != nullptr;
   }
   ValueId add_channels(const std::string& stem, const float* values, int64_t count) {
     return add_constant(graph_, stem + ".blocked", pad_channels(values, count));
