@@ -2,6 +2,7 @@
 #include "onnx/exporter.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -293,6 +294,10 @@ WireWriter model_message(const Written& model, const ModelInfo& info, WeightFile
 class NewFile {
  public:
   explicit NewFile(const std::string& path) : path_(path), draft_(join(path, ".", ::getpid(), ".tmp")) {
+    struct stat there{};
+    const bool other = ::stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode);
+    SX_REQUIRE(!other, kFail, "cannot write '", path, "': it is ", S_ISDIR(there.st_mode) ? "a folder" : "a device",
+               "; the path of a file expected");
     file_ = ::open(draft_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     const int reason = errno;
     SX_REQUIRE(file_ >= 0, kFail, "cannot write '", path, "': ", std::strerror(reason));

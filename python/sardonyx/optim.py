@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph.build import sort
+from sardonyx.graph.build import FLOATS, attribute_proto, sort
 from sardonyx.graph.executor import Update, gradients
 from sardonyx.graph.tensor import Node, Tensor, apply, constant, operator_rows, variable
 
@@ -59,13 +59,9 @@ def trainable_variables(y: Tensor) -> list[Tensor]:
 def _is_flat(node: Node) -> bool:
     """Whether the gradient by everything that a node reads is zero: a place, a comparison, a rounding, an integer."""
     if node.op == "Cast" and node.domain == "":
-        return not _is_float(node.outputs[0])
+        return attribute_proto("to", node.attributes["to"]).i not in FLOATS
     row = operator_rows().get((node.domain, node.op))
     return row is not None and row["gradient"] == "zero"
-
-
-def _is_float(x: Tensor) -> bool:
-    return x.dtype.kind == "f" or x.dtype == ml_dtypes.bfloat16
 
 
 def _is_half(x: Tensor) -> bool:

@@ -236,6 +236,8 @@ def test_no_device_is_overwritten(tmp_path: Path) -> None:
     for path in (pipe, tmp_path):
         with pytest.raises(sx.errors.Fail, match="the path of a file expected"):
             sx.graph.export([x + 1.0], path)
+        with pytest.raises(sx.errors.Fail, match="the path of a file expected"):
+            sx.export(old_model(), path)
     assert pipe.is_fifo()
 
 

@@ -16,6 +16,8 @@ SIZES = {
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "vgg16": 138_357_544,
     "mobilenet_v2": 3_504_872,
     "densenet121": 7_978_856,
 }
@@ -74,6 +76,13 @@ def test_same_as_torchvision(name):
     with torch.no_grad():
         wanted = theirs.eval()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(ours(x).numpy(), wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.usefixtures("_no_draws")
+@pytest.mark.parametrize("name", SIZES)
+def test_forward(name):
+    model = getattr(models, name)(num_classes=7).eval()
+    assert model(np.ones((2, 3, 32, 32), np.float32)).numpy().shape == (2, 7)
 
 
 @pytest.mark.usefixtures("_no_draws")

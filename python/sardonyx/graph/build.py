@@ -17,10 +17,22 @@ from sardonyx.errors import InvalidArgument
 from sardonyx.graph.tensor import Node, Tensor, is_data
 from sardonyx.options import SessionOptions
 
-__all__ = ["OPSETS", "Built", "attribute_proto", "build", "output_types", "sort", "training_updates", "value_info"]
+__all__ = [
+    "FLOATS",
+    "OPSETS",
+    "Built",
+    "attribute_proto",
+    "build",
+    "output_types",
+    "sort",
+    "training_updates",
+    "value_info",
+]
 
 # The versions of operators that nodes are written in: the newest that the core knows.
 OPSETS: dict[str, int] = {"": 28, "ai.onnx.ml": 5, "com.microsoft": 1, "ai.onnx.preview.training": 1, "sardonyx": 1}
+# TensorProto's numbers of the element types that gradients flow through.
+FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _IR_VERSION = 13
 _GRADIENT = "Gradient"
 _Test: TypeAlias = "Callable[[Tensor], bool]"

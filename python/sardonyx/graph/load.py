@@ -12,18 +12,17 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, helper, numpy_helper
 
 from sardonyx import _core
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph.build import sort
+from sardonyx.graph.build import FLOATS, sort
 from sardonyx.graph.tensor import Node, Tensor, constant, placeholder, variable
 from sardonyx.options import SessionOptions
 
 __all__ = ["Model", "load", "replace"]
 
 _ONNX = ("", "ai.onnx")
-_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 # Inputs that are settings or statistics, not weights: optimizers leave them alone.
 _SETTINGS: dict[str, set[int]] = {
     "BatchNormalization": {3, 4},
@@ -209,7 +208,7 @@ def load(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
 def _weights(graph: GraphProto) -> set[str]:
     """What may be parameters: initializers, or Constant nodes in a file that has no weights among its initializers."""
     weights = {x.name for x in graph.initializer} | {x.values.name for x in graph.sparse_initializer}
-    if any(x.data_type in _FLOATS and x.dims for x in graph.initializer) or graph.sparse_initializer:
+    if any(x.data_type in FLOATS and x.dims for x in graph.initializer) or graph.sparse_initializer:
         return weights
     return weights | {node.output[0] for node in graph.node if node.op_type == "Constant" and node.domain in _ONNX}
 
