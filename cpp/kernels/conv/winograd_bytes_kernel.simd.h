@@ -100,6 +100,15 @@ constexpr bool has_point(int i) {
   return kOut == 4 || i != kSkippedPoint;
 }
 
+#if SX_ISA_LEVEL >= 2
+// gcc 12 would convert two halves.
+SX_INLINE H load_data(const uint8_t* x) {
+  return reinterpret_cast<H>(_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));
+}
+#else
+SX_INLINE H load_data(const uint8_t* x) { return __builtin_convertvector(load_bytes(x), H); }
+#endif
+
 template <int kRows, int kColumns>
 void transform_input(const uint8_t* x, int64_t row_step, int16_t* v, int64_t v_step) {
   H half[6][6];
@@ -107,7 +116,7 @@ void transform_input(const uint8_t* x, int64_t row_step, int16_t* v, int64_t v_s
   for (int j = 0; j < kColumns + 2; ++j) {
     H d[6], at[6];
 #pragma GCC unroll 6
-    for (int i = 0; i < kRows + 2; ++i) d[i] = __builtin_convertvector(load_bytes(x + i * row_step + j * kLanes), H);
+    for (int i = 0; i < kRows + 2; ++i) d[i] = load_data(x + i * row_step + j * kLanes);
     at_points<kRows>(d, at);
 #pragma GCC unroll 6
     for (int i = 0; i < 6; ++i)
