@@ -8,7 +8,12 @@ namespace SX_ISA {
 namespace pool_f32 {
 
 struct Maximum {
+#if SX_ISA_LEVEL >= 2
+  // The instruction gives b where b is NaN; where a is, a stays.
+  SX_INLINE F operator()(F a, F b) const { return _mm512_mask_max_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b); }
+#else
   SX_INLINE F operator()(F a, F b) const { return ((b > a) | (b != b)) ? b : a; }
+#endif
   SX_INLINE float operator()(float a, float b) const { return b > a || b != b ? b : a; }
 };
 struct Total {

@@ -122,6 +122,7 @@ struct MeanOf {
   static constexpr bool kTakesAsIs = true;
   static constexpr auto kJoinRows = &PoolKernel::sum;
   static constexpr auto kJoinWindows = &PoolKernel::window_sums;
+  static constexpr bool kDivides = true;  // finish(x, count) is x / count
   T finish(T x, int64_t count) const { return count == 0 ? T{0} : x / static_cast<T>(count); }
 };
 template <typename T>
@@ -137,6 +138,7 @@ struct NormOf {
   static constexpr bool kCounts = true;
   static constexpr bool kTakesAsIs = false;
   static constexpr auto kJoinRows = &PoolKernel::sum;
+  static constexpr bool kDivides = false;
   T finish(T x, int64_t) const { return p == 2 ? std::sqrt(x) : p == 1 ? x : std::pow(x, T{1} / static_cast<T>(p)); }
 };
 
@@ -316,7 +318,11 @@ class RowPool {
     for (int64_t j = end; j < width; ++j) divide(j);
     const int64_t count = row_count * s_.kernel[last];
     T* inside = y + begin;
-    generate(inside, end - begin, [&](int64_t j) { return op_.finish(inside[j], count); });
+    if (Op::kDivides && count > 0) {
+      const T by = static_cast<T>(count);
+      return generate(inside, end - begin, [inside, by](int64_t j) { return inside[j] / by; });
+    }
+    for (int64_t j = 0; j < end - begin; ++j) inside[j] = op_.finish(inside[j], count);
   }
 
   const PoolShape& s_;
