@@ -34,6 +34,12 @@ struct PoolKernel {
   // y[i] = join(y[i], x[i * step]) for i < n; x and y do not overlap.
   void (*maximum)(const float* x, int64_t step, float* y, int64_t n);
   void (*sum)(const float* x, int64_t step, float* y, int64_t n);
+  // y[i] = the join of none and of rows[row][i * step + tap * dilation] over rows (at least one) and taps, column by
+  // column, for i < n; step is 1 or 2.
+  void (*window_maxima)(const float* const* rows, int64_t row_count, int64_t taps, int64_t dilation, int64_t step,
+                        float none, float* y, int64_t n);
+  void (*window_sums)(const float* const* rows, int64_t row_count, int64_t taps, int64_t dilation, int64_t step,
+                      float none, float* y, int64_t n);
   // One row of outputs of one block of channels, whose plane is x.
   void (*blocked_row)(const BlockedPool& pool, const float* x, int64_t row, float* y);
   void (*blocked_row_bf16)(const BlockedPool& pool, const BFloat16* x, int64_t row, BFloat16* y);

@@ -8,7 +8,12 @@ namespace SX_ISA {
 namespace pool_f32 {
 
 struct Maximum {
+#if SX_ISA_LEVEL >= 2
+  // The instruction gives b where b is NaN; where a is, a stays.
+  SX_INLINE F operator()(F a, F b) const { return _mm512_mask_max_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b); }
+#else
   SX_INLINE F operator()(F a, F b) const { return ((b > a) | (b != b)) ? b : a; }
+#endif
   SX_INLINE float operator()(float a, float b) const { return b > a || b != b ? b : a; }
 };
 struct Total {
@@ -47,6 +52,39 @@ void join(const float* x, int64_t step, float* y, int64_t n) {
     return;
   }
   for (; i < n; ++i) y[i] = both(y[i], x[i * step]);
+}
+
+// kStep 1 or 2: the elements p[i * kStep] for i < count.
+template <int kStep>
+SX_INLINE F load_steps(const float* p, int count) {
+  if constexpr (kStep == 1) return count == kLanes ? load(p) : load_n(p, count);
+  const int used = 2 * count - 1;
+  const F low = used >= kLanes ? load(p) : load_n(p, used);
+  const F high = used > kLanes ? load_n(p + kLanes, used - kLanes) : F{};
+  return even_lanes(low, high, std::make_integer_sequence<int, kLanes>());
+}
+template <typename Join, int kStep>
+SX_INLINE void windows_by_step(const float* const* rows, int64_t row_count, int64_t taps, int64_t dilation, float none,
+                               float* y, int64_t n) {
+  const Join both;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = static_cast<int>(n - i < kLanes ? n - i : kLanes);
+    F joined = splat(none);
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      const int64_t at = i * kStep + tap * dilation;
+      F column = load_steps<kStep>(rows[0] + at, count);
+      for (int64_t row = 1; row < row_count; ++row) column = both(column, load_steps<kStep>(rows[row] + at, count));
+      joined = both(joined, column);
+    }
+    if (count == kLanes) store(y + i, joined);
+    else store_n(y + i, joined, count);
+  }
+}
+template <typename Join>
+void windows(const float* const* rows, int64_t row_count, int64_t taps, int64_t dilation, int64_t step, float none,
+             float* y, int64_t n) {
+  if (step == 1) return windows_by_step<Join, 1>(rows, row_count, taps, dilation, none, y, n);
+  windows_by_step<Join, 2>(rows, row_count, taps, dilation, none, y, n);
 }
 
 // The taps [first, last) of window `output` along an axis that lie in [-before, in + behind).
@@ -126,9 +164,10 @@ void maxima_of_pairs(const float* top, const float* bottom, int64_t n, float* y)
 
 }  // namespace pool_f32
 
-constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>, pool_f32::join<pool_f32::Total>,
-                                    pool_f32::blocked_row<float>, pool_f32::blocked_row<BFloat16>,
-                                    pool_f32::maxima_of_pairs};
+constexpr PoolKernel kPoolKernel = {
+    pool_f32::join<pool_f32::Maximum>,  pool_f32::join<pool_f32::Total>, pool_f32::windows<pool_f32::Maximum>,
+    pool_f32::windows<pool_f32::Total>, pool_f32::blocked_row<float>,    pool_f32::blocked_row<BFloat16>,
+    pool_f32::maxima_of_pairs};
 
 }  // namespace SX_ISA
 }  // namespace sx

@@ -106,7 +106,7 @@ void reduce_rows(Reduction kind, const float* x, int64_t rows, int64_t n, float*
 void reduce_middle(Reduction kind, const float* x, int64_t outer, int64_t n, int64_t inner, float* y, Isa isa) {
   if (outer <= 0 || inner <= 0) return;
   const auto reduce = for_isa(isa).reduce_columns[static_cast<int>(kind)];
-  const int64_t columns = inner >= 65536 ? 4096 : 256;
+  const int64_t columns = inner >= 4096 ? 2048 : 256;
   const int64_t pieces = (inner + columns - 1) / columns;
   parallel_for(outer * pieces, row_grain(n * std::min(inner, columns), 16384), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {

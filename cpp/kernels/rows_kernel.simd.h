@@ -93,6 +93,23 @@ struct Smaller {
   }
 };
 
+template <int kBy, int... kLane>
+SX_INLINE F rotate_lanes(F v, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(v, v, ((kLane + kBy) % kLanes)...);
+}
+template <typename Order>
+SX_INLINE float fold_fast(F v) {
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+#if SX_ISA_LEVEL >= 2
+  v = Order::fast(v, rotate_lanes<8>(v, lanes));
+#endif
+#if SX_ISA_LEVEL >= 1
+  v = Order::fast(v, rotate_lanes<4>(v, lanes));
+#endif
+  v = Order::fast(v, rotate_lanes<2>(v, lanes));
+  return Order::fast(v, rotate_lanes<1>(v, lanes))[0];
+}
+
 // The extreme of a row that may hold NaN, which is the result then. Most rows hold none, nor an infinity: 0 * x, added
 // up, tells them from the others.
 template <typename Order>
@@ -119,7 +136,7 @@ float extreme(const float* x, int64_t n) {
   }
   const F sum = odd[0] + odd[1];
   if (!any_lane(sum != sum)) {
-    return fold_lanes<Order>(Order::fast(Order::fast(acc[0], acc[1]), Order::fast(acc[2], acc[3])));
+    return fold_fast<Order>(Order::fast(Order::fast(acc[0], acc[1]), Order::fast(acc[2], acc[3])));
   }
   F exact = splat(Order::kStart);
   for (i = 0; i < n; i += kLanes) exact = Order::step(exact, load_or(x + i, lanes_left(n, i), Order::kStart));
@@ -138,17 +155,21 @@ int64_t place(const float* x, int64_t n) {
   const float best = extreme<Order>(x, n);
   const bool is_nan = best != best;
   const F wanted = splat(best);
-  const int64_t groups = (n + kLanes - 1) / kLanes;
+  constexpr int64_t kGroup = 4 * kLanes;
+  const int64_t groups = (n + kGroup - 1) / kGroup;
   for (int64_t g = 0; g < groups; ++g) {
-    const int64_t i = (kLast ? groups - 1 - g : g) * kLanes;
-    const int count = lanes_left(n, i);
-    const F v = load_or(x + i, count, 0.0f);
-    const I match = is_nan ? v != v : v == wanted;
-    if (!any_lane(match)) continue;
-    for (int k = 0; k < count; ++k) {
-      const int lane = kLast ? count - 1 - k : k;
-      if (match[lane] != 0) return i + lane;
+    const int64_t i = (kLast ? groups - 1 - g : g) * kGroup;
+    uint64_t matches = 0;
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      const int64_t at = i + v * kLanes;
+      if (at >= n) continue;
+      const int count = lanes_left(n, at);
+      const F a = load_or(x + at, count, 0.0f);
+      const uint64_t found = lane_bits(is_nan ? a != a : a == wanted) & ((uint64_t{1} << count) - 1);
+      matches |= found << (v * kLanes);
     }
+    if (matches != 0) return i + (kLast ? 63 - __builtin_clzll(matches) : __builtin_ctzll(matches));
   }
   return 0;
 }
@@ -195,10 +216,8 @@ int64_t next_not_behind(const float* x, int64_t i, int64_t n, float bar) {
   for (; i < n; i += kLanes) {
     const int count = lanes_left(n, i);
     const F v = load_or(x + i, count, bar);
-    const I stays = (v != v) | Order::beats(v, limit);
-    if (!any_lane(stays)) continue;
-    for (int lane = 0; lane < count; ++lane)
-      if (stays[lane] != 0) return i + lane;
+    const uint32_t stays = lane_bits((v != v) | Order::beats(v, limit));
+    if (stays != 0) return i + __builtin_ctz(stays);
   }
   return n;
 }

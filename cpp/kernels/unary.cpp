@@ -54,6 +54,11 @@ void apply(Binary op, const BinaryRows& rows, Isa isa) {
   });
 }
 
+void choose(const bool* condition, const int32_t* a, bool a_scalar, const int32_t* b, bool b_scalar, int32_t* y,
+            int64_t n, Isa isa) {
+  for_isa(isa).choose[(a_scalar ? 2 : 0) + (b_scalar ? 1 : 0)](condition, a, b, y, n);
+}
+
 void convert(const Float16* x, float* y, int64_t n, Isa isa) {
   parallel_for(n, kConvertGrain,
                [&](int64_t begin, int64_t end) { for_isa(isa).from_f16(x + begin, y + begin, end - begin); });

@@ -33,6 +33,10 @@ struct BinaryRows {
 };
 void apply(Binary op, const BinaryRows& rows, Isa isa = active_isa());
 
+// y[i] = condition[i] ? a[i] : b[i] for elements of 32 bits, on the calling thread; y may be a or b.
+void choose(const bool* condition, const int32_t* a, bool a_scalar, const int32_t* b, bool b_scalar, int32_t* y,
+            int64_t n, Isa isa = active_isa());
+
 // Element conversions, rounding to nearest even.
 void convert(const Float16* x, float* y, int64_t n, Isa isa = active_isa());
 void convert(const BFloat16* x, float* y, int64_t n, Isa isa = active_isa());

@@ -37,6 +37,33 @@ void binary(const float* a, const float* b, float* y, int64_t n) {
   }
 }
 
+// All bits of a lane where its byte is not 0.
+SX_INLINE I load_truth(const bool* p) {
+#if SX_ISA_LEVEL >= 2
+  __m128i bytes;
+  __builtin_memcpy(&bytes, p, kLanes);
+  return reinterpret_cast<I>(_mm512_maskz_cvtepu8_epi32(kAllLanes, bytes)) != 0;
+#elif SX_ISA_LEVEL == 1
+  int64_t bytes;
+  __builtin_memcpy(&bytes, p, kLanes);
+  return reinterpret_cast<I>(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes))) != 0;
+#else
+  I truth;
+  for (int i = 0; i < kLanes; ++i) truth[i] = -static_cast<int32_t>(p[i]);
+  return truth;
+#endif
+}
+
+template <bool kScalarA, bool kScalarB>
+void choose(const bool* condition, const int32_t* a, const int32_t* b, int32_t* y, int64_t n) {
+  if (n <= 0) return;
+  const I va = splat(a[0]), vb = splat(b[0]);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    store(y + i, load_truth(condition + i) ? kScalarA ? va : load(a + i) : kScalarB ? vb : load(b + i));
+  for (; i < n; ++i) y[i] = condition[i] ? a[kScalarA ? 0 : i] : b[kScalarB ? 0 : i];
+}
+
 template <typename Half, F (*kWiden)(H)>
 void widen(const Half* x, float* y, int64_t n) {
   int64_t i = 0;
@@ -61,6 +88,8 @@ void narrow(const float* x, Half* y, int64_t n) {
 constexpr UnaryKernel kUnaryKernel = {
     {SX_FORMS(Binary::kAdd), SX_FORMS(Binary::kSub), SX_FORMS(Binary::kMul), SX_FORMS(Binary::kDiv),
      SX_FORMS(Binary::kMax), SX_FORMS(Binary::kMin)},
+    {arrays_f32::choose<false, false>, arrays_f32::choose<false, true>, arrays_f32::choose<true, false>,
+     arrays_f32::choose<true, true>},
     arrays_f32::widen<Float16, widen_f16>,
     arrays_f32::widen<BFloat16, widen_bf16>,
     arrays_f32::narrow<Float16, narrow_f16>,

@@ -197,6 +197,20 @@ SX_INLINE float prod_lanes(F v) { return fold_lanes<Product>(v); }
 SX_INLINE float max_lanes(F v) { return fold_lanes<Greatest>(v); }
 SX_INLINE float min_lanes(F v) { return fold_lanes<Least>(v); }
 
+// Bit i says whether lane i of a mask is set.
+SX_INLINE uint32_t lane_bits(I mask) {
+#if SX_ISA_LEVEL >= 2
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask));
+#elif SX_ISA_LEVEL == 1
+  return static_cast<uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+#elif defined(__x86_64__)
+  return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(mask)));
+#else
+  uint32_t found = 0;
+  for (int i = 0; i < kLanes; ++i) found |= mask[i] != 0 ? 1u << i : 0u;
+  return found;
+#endif
+}
 SX_INLINE bool any_lane(I mask) {
 #if SX_ISA_LEVEL >= 2
   return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask)) != 0;

@@ -1,4 +1,5 @@
 // Equal, Less, Greater, LessOrEqual, GreaterOrEqual: a ? b as bool; Where: condition ? x : y.
+#include "kernels/unary.h"
 #include "ops/elements.h"
 #include "ops/elementwise.h"
 #include "ops/gradient.h"
@@ -124,6 +125,9 @@ void select(const void* condition_all, const void* x_all, const void* y_all, voi
       const T* from = *condition ? x : y;
       const int64_t step = tile.scalar[*condition ? 1 : 2] ? 0 : 1;
       generate(out, tile.n, [=](int64_t i) { return from[i * step]; });
+    } else if constexpr (std::is_same_v<T, uint32_t>) {
+      sx::choose(condition, reinterpret_cast<const int32_t*>(x), tile.scalar[1], reinterpret_cast<const int32_t*>(y),
+                 tile.scalar[2], reinterpret_cast<int32_t*>(out), tile.n);
     } else if (tile.scalar[1] && tile.scalar[2]) {
       generate(out, tile.n,
                [condition, left = *x, right = *y](int64_t i) { return choose(condition[i], left, right); });

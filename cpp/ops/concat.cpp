@@ -63,6 +63,20 @@ struct Part {
 void copy_parts(const Part* parts, int64_t count, int64_t rows, char* to) {
   const int64_t width = parts[count].before, pieces = parts[count].first;
   if (width == 0) return;
+  const bool is_short = std::all_of(parts, parts + count, [](const Part& part) { return part.bytes <= kShortRow; });
+  if (is_short) {
+    // A block of rows stays near while its parts come together.
+    const int64_t block = std::max<int64_t>(1, kPiece / 2 / width);
+    return parallel_for((rows + block - 1) / block, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin * block; row < std::min(end * block, rows); row += block) {
+        for (int64_t i = 0; i < count; ++i) {
+          const Part& part = parts[i];
+          copy_short_rows(to + row * width + part.before, width, part.from + row * part.bytes, part.bytes, part.bytes,
+                          std::min(block, rows - row));
+        }
+      }
+    });
+  }
   const int64_t grain = std::max<int64_t>(1, kPiece / (width / pieces + 1));
   parallel_for(checked_mul(rows, pieces), grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {

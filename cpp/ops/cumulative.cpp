@@ -30,7 +30,7 @@ template <typename T, bool product>
 void cumulate(const T* x, int64_t outer, int64_t n, int64_t inner, T* y, Direction direction) {
   const int64_t grain = std::max<int64_t>(1, kElementGrain / 2 / std::max<int64_t>(n, 1));
   if (inner > 1) {
-    constexpr int64_t kColumns = 512;
+    constexpr int64_t kColumns = 2048;
     const int64_t pieces = (inner + kColumns - 1) / kColumns;
     const int64_t piece_grain = std::max<int64_t>(1, kElementGrain / n / std::min(inner, kColumns));
     return parallel_for(outer * pieces, piece_grain, [&](int64_t begin, int64_t end) {

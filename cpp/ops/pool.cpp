@@ -111,6 +111,7 @@ struct MaxOf {
   static constexpr bool kCounts = false;
   static constexpr bool kTakesAsIs = true;
   static constexpr auto kJoinRows = &PoolKernel::maximum;
+  static constexpr auto kJoinWindows = &PoolKernel::window_maxima;
 };
 template <typename T>
 struct MeanOf {
@@ -120,6 +121,8 @@ struct MeanOf {
   static constexpr bool kCounts = true;
   static constexpr bool kTakesAsIs = true;
   static constexpr auto kJoinRows = &PoolKernel::sum;
+  static constexpr auto kJoinWindows = &PoolKernel::window_sums;
+  static constexpr bool kDivides = true;  // finish(x, count) is x / count
   T finish(T x, int64_t count) const { return count == 0 ? T{0} : x / static_cast<T>(count); }
 };
 template <typename T>
@@ -135,6 +138,7 @@ struct NormOf {
   static constexpr bool kCounts = true;
   static constexpr bool kTakesAsIs = false;
   static constexpr auto kJoinRows = &PoolKernel::sum;
+  static constexpr bool kDivides = false;
   T finish(T x, int64_t) const { return p == 2 ? std::sqrt(x) : p == 1 ? x : std::pow(x, T{1} / static_cast<T>(p)); }
 };
 
@@ -154,13 +158,64 @@ class RowPool {
       const auto width = static_cast<size_t>(s_.in[last]);
       auto* joined = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, (width + 1) * sizeof(T)));
       for (int64_t i = from; i < to; ++i) {
-        const int64_t count = join_rows(x + i / rows * s_.in_size(), i % rows, joined);
+        const T* plane = x + i / rows * s_.in_size();
+        if (small_windows_ && join_small_windows(plane, i % rows, y + i * s_.out[last])) continue;
+        const int64_t count = join_rows(plane, i % rows, joined);
         finish_row(joined, count, y + i * s_.out[last]);
       }
     });
   }
 
  private:
+  // Windows of few taps are joined without a row between, which the next loads would have to wait for.
+  static constexpr int64_t kFewTaps = 16;
+  static bool has_small_windows(const PoolShape& s) {
+    const int last = s.rank - 1;
+    int64_t taps = 1;
+    for (int axis = 0; axis < s.rank; ++axis)
+      taps = std::min(taps * std::min(s.kernel[axis], kFewTaps + 1), kFewTaps + 1);
+    return std::is_same_v<T, float> && Op::kTakesAsIs && taps <= kFewTaps && s.stride[last] <= 2;
+  }
+
+  // One row of results; false where its windows lie in padding.
+  bool join_small_windows(const T* plane, int64_t row, T* y) const {
+    if constexpr (std::is_same_v<T, float> && Op::kTakesAsIs) {
+      const float* rows[kFewTaps];
+      int64_t present = 1;
+      const int64_t count = rows_under(row, [&](int64_t tap, int64_t from_row, int64_t of) {
+        present = of;
+        if (of > 0) rows[tap] = plane + from_row * s_.in[s_.rank - 1];
+      });
+      if (present == 0) return false;
+      const int last = s_.rank - 1;
+      const int64_t width = s_.out[last], step = s_.stride[last], dilation = s_.dilation[last];
+      const int64_t room = s_.in[last] - (s_.kernel[last] - 1) * dilation + s_.pad_begin[last];
+      const int64_t begin = std::min(width, ceil_quotient(s_.pad_begin[last], step));
+      const int64_t end = std::max(begin, std::min(width, ceil_quotient(room, step)));
+      const auto at_border = [&](int64_t j) {
+        const PoolTaps taps = pool_taps(s_, last, j);
+        y[j] = op_.none();
+        for (int64_t tap = taps.first; tap < taps.last; ++tap) {
+          const int64_t at = taps.start + tap * dilation;
+          float column = rows[0][at];
+          for (int64_t i = 1; i < present; ++i) column = op_.join(column, rows[i][at]);
+          y[j] = op_.join(y[j], column);
+        }
+      };
+      for (int64_t j = 0; j < begin; ++j) at_border(j);
+      if (begin < end) {
+        const int64_t shift = begin * step - s_.pad_begin[last];
+        for (int64_t i = 0; i < present; ++i) rows[i] += shift;
+        (kernel_.*Op::kJoinWindows)(rows, present, s_.kernel[last], dilation, step, op_.none(), y + begin, end - begin);
+        for (int64_t i = 0; i < present; ++i) rows[i] -= shift;
+      }
+      for (int64_t j = end; j < width; ++j) at_border(j);
+      if constexpr (Op::kCounts) divide_row(count, y);
+      return true;
+    }
+    return false;
+  }
+
   // y[j] = join(y[j], x[j * step]) for j < n.
   void join(const T* x, int64_t step, T* y, int64_t n) const {
     if constexpr (std::is_same_v<T, float>) {
@@ -170,10 +225,11 @@ class RowPool {
     }
   }
 
-  // Joins the rows under the window of output row `row`; the number of rows that count.
-  int64_t join_rows(const T* plane, int64_t row, T* joined) const {
+  // Calls body(tap, row, present) for each row of data under the windows of output row `row`, or once with none where
+  // there is none; the number of rows that count.
+  template <typename Body>
+  int64_t rows_under(int64_t row, Body body) const {
     const int last = s_.rank - 1;
-    const int64_t width = s_.in[last];
     PoolTaps taps[kMaxSpatialRank];
     int64_t count = 1, present = 1;
     for (int axis = last - 1; axis >= 0; --axis) {
@@ -185,27 +241,34 @@ class RowPool {
           count_padding_ ? pool_taps(s_, axis, index, s_.pad_begin[axis], s_.pad_end[axis]) : taps[axis];
       count *= counted.last - counted.first;
     }
-    if (present == 0) {
-      std::fill(joined, joined + width, op_.none());
-      return count;
-    }
+    if (present == 0) body(0, 0, 0);
     int64_t at[kMaxSpatialRank];
     for (int axis = 0; axis < last; ++axis) at[axis] = taps[axis].first;
     for (int64_t tap = 0; tap < present; ++tap) {
       int64_t from_row = 0;
       for (int axis = 0; axis < last; ++axis)
         from_row = from_row * s_.in[axis] + taps[axis].start + at[axis] * s_.dilation[axis];
+      body(tap, from_row, present);
+      for (int axis = last - 1; axis >= 0 && ++at[axis] == taps[axis].last; --axis) at[axis] = taps[axis].first;
+    }
+    return count;
+  }
+
+  // Joins the rows under the windows of output row `row`; the number of rows that count.
+  int64_t join_rows(const T* plane, int64_t row, T* joined) const {
+    const int64_t width = s_.in[s_.rank - 1];
+    return rows_under(row, [&](int64_t tap, int64_t from_row, int64_t present) {
       const T* from = plane + from_row * width;
-      if (tap == 0) {
+      if (present == 0) {
+        std::fill(joined, joined + width, op_.none());
+      } else if (tap == 0) {
         for (int64_t j = 0; j < width; ++j) joined[j] = op_.take(from[j]);
       } else if (Op::kTakesAsIs) {
         join(from, 1, joined, width);
       } else {
         for (int64_t j = 0; j < width; ++j) joined[j] = op_.join(joined[j], op_.take(from[j]));
       }
-      for (int axis = last - 1; axis >= 0 && ++at[axis] == taps[axis].last; --axis) at[axis] = taps[axis].first;
-    }
-    return count;
+    });
   }
 
   void finish_row(const T* joined, int64_t row_count, T* y) const {
@@ -255,13 +318,18 @@ class RowPool {
     for (int64_t j = end; j < width; ++j) divide(j);
     const int64_t count = row_count * s_.kernel[last];
     T* inside = y + begin;
-    generate(inside, end - begin, [&](int64_t j) { return op_.finish(inside[j], count); });
+    if (Op::kDivides && count > 0) {
+      const T by = static_cast<T>(count);
+      return generate(inside, end - begin, [inside, by](int64_t j) { return inside[j] / by; });
+    }
+    for (int64_t j = 0; j < end - begin; ++j) inside[j] = op_.finish(inside[j], count);
   }
 
   const PoolShape& s_;
   const PoolKernel& kernel_ = pool_kernel();
   Op op_;
   bool count_padding_;
+  bool small_windows_ = has_small_windows(s_);
 };
 
 template <typename T, template <typename> class Op>

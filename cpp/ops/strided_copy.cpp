@@ -2,6 +2,7 @@
 #include "ops/strided_copy.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 
 #include "base/thread_pool.h"
@@ -87,7 +88,39 @@ void transpose_tile(T* to, int64_t to_stride, const T* from, int64_t from_stride
   }
 }
 
+template <int kBytes>
+void copy_fixed_rows(char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t rows) {
+  for (int64_t row = 0; row < rows; ++row) std::memcpy(to + row * to_stride, from + row * from_stride, kBytes);
+}
+// kPart to 2 * kPart bytes, as two parts that may overlap.
+template <int kPart>
+void copy_two_parts(char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t bytes, int64_t rows) {
+  for (int64_t row = 0; row < rows; ++row) {
+    char* write = to + row * to_stride;
+    const char* read = from + row * from_stride;
+    std::memcpy(write, read, kPart);
+    std::memcpy(write + bytes - kPart, read + bytes - kPart, kPart);
+  }
+}
+
 }  // namespace
+
+void copy_short_rows(char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t bytes, int64_t rows) {
+  switch (bytes) {
+    case 0: return;
+    case 1: return copy_fixed_rows<1>(to, to_stride, from, from_stride, rows);
+    case 2: return copy_fixed_rows<2>(to, to_stride, from, from_stride, rows);
+    case 3: return copy_fixed_rows<3>(to, to_stride, from, from_stride, rows);
+    case 4: return copy_fixed_rows<4>(to, to_stride, from, from_stride, rows);
+    case 8: return copy_fixed_rows<8>(to, to_stride, from, from_stride, rows);
+    case 16: return copy_fixed_rows<16>(to, to_stride, from, from_stride, rows);
+    default: break;
+  }
+  if (bytes < 8) return copy_two_parts<4>(to, to_stride, from, from_stride, bytes, rows);
+  if (bytes < 16) return copy_two_parts<8>(to, to_stride, from, from_stride, bytes, rows);
+  if (bytes <= 32) return copy_two_parts<16>(to, to_stride, from, from_stride, bytes, rows);
+  copy_two_parts<32>(to, to_stride, from, from_stride, bytes, rows);
+}
 
 void CopyNest::add(int64_t extent, int64_t to_stride, int64_t from_stride) {
   if (extent == 0) empty_ = true;
@@ -164,6 +197,15 @@ void CopyNest::stretches(int64_t element_bytes, Body body) const {
 // The innermost loop is contiguous on both sides.
 template <typename T>
 void CopyNest::copy_runs(T* to, const T* from) const {
+  const int64_t bytes = loops_[static_cast<size_t>(depth_ - 1)].extent * static_cast<int64_t>(sizeof(T));
+  if (std::is_trivially_copyable_v<T> && depth_ == 2 && bytes <= kShortRow) {
+    const int64_t to_stride = loops_[0].to * static_cast<int64_t>(sizeof(T));
+    const int64_t from_stride = loops_[0].from * static_cast<int64_t>(sizeof(T));
+    return parallel_for(loops_[0].extent, move_grain(2 * bytes), [&](int64_t begin, int64_t end) {
+      copy_short_rows(reinterpret_cast<char*>(to) + begin * to_stride, to_stride,
+                      reinterpret_cast<const char*>(from) + begin * from_stride, from_stride, bytes, end - begin);
+    });
+  }
   stretches(sizeof(T), [&](int64_t at_to, int64_t at_from, int64_t first, int64_t last) {
     copy_run(to + at_to + first, from + at_from + first, last - first);
   });

@@ -43,4 +43,8 @@ class CopyNest {
   bool empty_ = false;
 };
 
+// Rows of up to kShortRow bytes that do not overlap, one thread.
+constexpr int64_t kShortRow = 64;
+void copy_short_rows(char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t bytes, int64_t rows);
+
 }  // namespace sx

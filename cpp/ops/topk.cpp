@@ -95,6 +95,22 @@ void select(Candidate* pool, int64_t room, int64_t n, int64_t k, Next next, Beyo
   std::sort(pool, pool + k, order);
 }
 
+// The same for a k that is small: the pool, of k candidates, is kept in order. The most that this may cost is n * k.
+constexpr int64_t kFew = 32;
+template <typename Candidate, typename Next, typename Beyond>
+void select_few(Candidate* pool, int64_t n, int64_t k, Next next, Beyond beyond) {
+  const auto insert = [pool](const Candidate& candidate, int64_t place) {
+    for (; place > 0 && candidate > pool[place - 1]; --place) pool[place] = pool[place - 1];
+    pool[place] = candidate;
+  };
+  int64_t i = 0;
+  for (; i < k; ++i) insert(next(i), i);
+  while ((i = beyond(pool[k - 1].index())(i)) < n) {
+    const Candidate candidate = next(i++);
+    if (candidate > pool[k - 1]) insert(candidate, k - 1);
+  }
+}
+
 // The first place in [i, n) of NaN or of an element that is greater (less) than `bar`, or n.
 template <typename T>
 int64_t find_beyond(const T* x, int64_t i, int64_t n, T bar, bool greater) {
@@ -138,12 +154,14 @@ void top_lines(const T* x, T* values, int64_t* indices, int64_t outer, int64_t n
       for (int64_t line = 0; line < count; ++line) {
         const T* from = block + line * n;
         const auto candidate = [&](int64_t i) { return Candidate(static_cast<Key>(order_key(from[i]) ^ flip), i); };
-        select(pool, room, n, k, candidate, [&](int64_t bar) {
+        const auto beyond = [&](int64_t bar) {
           return [&, value = from[bar]](int64_t i) {
             if constexpr (std::is_same_v<T, float>) return floats_beyond(from, i, n, value);
             else return find_beyond(from, i, n, value, largest);
           };
-        });
+        };
+        if (k <= kFew) select_few(pool, n, k, candidate, beyond);
+        else select(pool, room, n, k, candidate, beyond);
         const int64_t to = o * k * inner + column + line;
         for (int64_t i = 0; i < k; ++i) {
           const int64_t index = pool[i].index();

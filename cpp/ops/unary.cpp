@@ -166,10 +166,10 @@ void infer_neg(InferContext& c) {
 
 Kernel make_not(Prepare&) {
   return [](Run& run) {
-    const bool* x = run.in(0).data<bool>();
-    bool* y = run.out(0, run.in(0).shape()).data<bool>();
+    const auto* x = static_cast<const uint8_t*>(run.in(0).raw());
+    auto* y = static_cast<uint8_t*>(run.out(0, run.in(0).shape()).raw());
     parallel_for(run.in(0).size(), kElementGrain, [&](int64_t begin, int64_t end) {
-      generate(y + begin, end - begin, [in = x + begin](int64_t i) { return !in[i]; });
+      generate(y + begin, end - begin, [in = x + begin](int64_t i) { return static_cast<uint8_t>(in[i] ^ 1); });
     });
   };
 }
