@@ -137,7 +137,7 @@ def rounded_to_bf16(x: Array) -> Array:
 
 
 def requested(random: np.random.Generator) -> Iterator[Case]:
-    """An f32 product whose factors are rounded to bf16 because the session's options say so."""
+    """An f32 product whose factors, or weights, are rounded because the session's options say so."""
     a, b = random.standard_normal((64, 768), np.float32), random.standard_normal((768, 96), np.float32)
     exact, magnitude = a.astype(float) @ b.astype(float), np.abs(a).astype(float) @ np.abs(b).astype(float)
     plain = plain_product(rounded_to_bf16(a), rounded_to_bf16(b))
@@ -146,6 +146,12 @@ def requested(random: np.random.Generator) -> Iterator[Case]:
         'product, precision="bf16"', model_of([node], {"a": a}, {"b": b}, plain), {"a": a}, exact, plain,
         (2.0**-7 + 768 * ROUNDING) * magnitude, "(2^-7 + length * u) * sum of magnitudes", 1, 768, "bf16",
         precision="bf16",
+    )  # fmt: skip
+    yield Case(
+        'product, precision="f16"', model_of([node], {"a": a}, {"b": b}, plain), {"a": a}, exact,
+        plain_product(a, b.astype(np.float16).astype(np.float32)),
+        (2.0**-11 + 768 * ROUNDING) * magnitude + 2.0**-25 * np.abs(a).astype(float).sum(1, keepdims=True),
+        "(2^-11 + length * u) * sum of magnitudes", 1, 768, "weights in f16", precision="f16",
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@
 
 namespace sx {
 
-enum class Precision : uint8_t { kF32, kBf16 };
+// kF16 is for constant operands only: what changes from run to run stays f32.
+enum class Precision : uint8_t { kF32, kBf16, kF16 };
 
 }  // namespace sx

@@ -19,7 +19,10 @@ SessionConfig config_from(const py::dict& options) {
                                           : Optimization::kLower;
   config.threads = options["threads"].cast<int>();
   config.profile = options["profiling"].cast<bool>();
-  config.lower.precision = options["precision"].cast<std::string>() == "bf16" ? Precision::kBf16 : Precision::kF32;
+  const auto precision = options["precision"].cast<std::string>();
+  config.lower.precision = precision == "bf16"  ? Precision::kBf16
+                           : precision == "f16" ? Precision::kF16
+                                                : Precision::kF32;
   config.lower.winograd = options["winograd"].cast<bool>();
   config.import.dims.by_name = options["free_dims"].cast<std::map<std::string, int64_t>>();
   config.import.dims.by_denotation = options["free_denotations"].cast<std::map<std::string, int64_t>>();

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "kernels/attention_rows.h"
+#include "kernels/gemm/gemm.h"
 #include "ops/attention_core.h"
 #include "ops/attention_gradient.h"
 #include "ops/float_io.h"
@@ -330,7 +331,7 @@ class AttentionRun {
 
 Kernel make(Prepare& p) {
   AttentionSpec made(p);
-  made.precision = p.precision();
+  made.precision = changing_precision(p.precision());
   if (made.precision == Precision::kBf16) p.describe("bf16");
   return [spec = made](Run& run) {
     const int rank = run.in(kQ).rank();
@@ -347,7 +348,7 @@ Kernel make(Prepare& p) {
 // Of three axes, f32, and of no output but Y, whose last extent is even where it is in panels.
 Kernel make_fused(Prepare& p) {
   AttentionSpec spec = fused_spec(p);
-  spec.precision = p.precision();
+  spec.precision = changing_precision(p.precision());
   if (spec.precision == Precision::kBf16) p.describe("bf16");
   return [spec](Run& run) { AttentionRun<float>(run, spec).compute(); };
 }

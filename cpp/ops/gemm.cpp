@@ -124,10 +124,9 @@ class FloatGemm {
     epilogue_.scale = spec.alpha;
     const Tensor* b = p.constant(1);
     const bool packs = b != nullptr && b->rank() == 2 && b->size() > 0;
-    precision_ = packs ? p.precision() : changing_precision(p.precision());
-    if (precision_ == Precision::kBf16) p.describe("bf16");
-    if (!packs) return;
-    packed_ = p.shared("b", [&] { return pack_matrix(*b, spec.trans_b, precision_); });
+    if (packs) packed_ = p.shared("b", [&] { return pack_matrix(*b, spec.trans_b, p.precision()); });
+    precision_ = packs ? packed_precision(packed_) : changing_precision(p.precision());
+    describe_precision(p, precision_);
   }
 
   void operator()(Run& run) const {
@@ -141,7 +140,7 @@ class FloatGemm {
     const FloatIn a(run.in(0));
     g.a = a.data();
     std::optional<FloatIn> b, c;
-    if (packed_.defined()) g.packed_b = packed_.data<float>();
+    if (packed_.defined()) g.packed_b = packed_words(packed_);
     else g.b = b.emplace(run.in(1)).data();
     if (run.has(2) && spec_.beta != 0.0f) add_c(addend(run, s), s, c.emplace(run.in(2)).data(), g.epilogue);
     Tensor& y = run.out(0, Shape{s.m, s.n});

@@ -202,7 +202,6 @@ Kernel make_plain(const MatMulSpec& spec) {
 struct Packed {
   Tensor data;
   int64_t step = 0;
-  Precision precision = Precision::kF32;
   bool defined() const { return data.defined(); }
 };
 
@@ -214,27 +213,31 @@ Packed pack_constant(Prepare& p, int index, const MatMulSpec& spec) {
   const bool trans = (is_a ? spec.trans_a : spec.trans_b) && constant->rank() > 1;
   const bool inside = (is_a ? spec.batch_inside_a : spec.batch_inside_b) && constant->rank() > 2;
   const auto x = operand(constant->shape(), constant->rank(), is_a, trans, inside);
-  // An A is f32: few models have weights there.
-  if (!is_a) packed.precision = p.precision();
-  packed.step = round_to_line(is_a ? packed_a_size(x.rows, x.columns)
-                                   : packed_b_size(x.rows, x.columns, active_isa(), packed.precision));
+  const auto size = [&](Precision precision) {
+    return round_to_line(is_a ? packed_a_size(x.rows, x.columns)
+                              : packed_b_size(x.rows, x.columns, active_isa(), precision));
+  };
   packed.data = p.shared(is_a ? "a" : "b", [&] {
     const int64_t count = x.batch.size();
     if (!is_a && count == 1)
       return pack_matrix(constant->reshaped(trans ? Shape{x.columns, x.rows} : Shape{x.rows, x.columns}), trans,
-                         packed.precision);
-    Tensor to(DType::kFloat32, Shape{checked_mul(count, packed.step)});
+                         p.precision());
     const Tensor from = to_f32(constant->borrow());
+    // An A is f32: few models have weights there.
+    const Precision precision = is_a ? Precision::kF32 : kept_precision(from.data<float>(), from.size(), p.precision());
+    const int64_t step = size(precision);
+    const Tensor to = packed_memory(checked_mul(count, step), precision);
     const int64_t width = trans ? x.rows : x.columns;
     const int64_t ld = inside ? count * width : width;
     for (int64_t i = 0; i < count; ++i) {
       const float* matrix = from.data<float>() + i * (inside ? width : x.rows * x.columns);
-      float* place = to.data<float>() + i * packed.step;
+      float* place = packed_words(to) + i * step;
       if (is_a) pack_a(x.rows, x.columns, matrix, ld, trans, place);
-      else pack_b(x.rows, x.columns, matrix, ld, trans, place, active_isa(), packed.precision);
+      else pack_b(x.rows, x.columns, matrix, ld, trans, place, active_isa(), precision);
     }
     return to;
   });
+  packed.step = size(packed_precision(packed.data));
   return packed;
 }
 
@@ -243,11 +246,11 @@ class FloatMatMul {
   FloatMatMul(Prepare& p, const MatMulSpec& spec) : spec_(spec) {
     b_ = pack_constant(p, 1, spec);
     if (!b_.defined()) a_ = pack_constant(p, 0, spec);
-    if (b_.defined()) precision_ = b_.precision;
+    if (b_.defined()) precision_ = packed_precision(b_.data);
     else if (!a_.defined()) precision_ = changing_precision(p.precision());
     spec_.activation.set(epilogue_);
     epilogue_.scale = spec.alpha;
-    if (precision_ == Precision::kBf16) p.describe("bf16");
+    describe_precision(p, precision_);
   }
 
   void operator()(Run& run) const {
@@ -260,10 +263,10 @@ class FloatMatMul {
 
     std::optional<FloatIn> a, b, bias, residual;
     if (spec_.a_panels) g.packed_a = static_cast<const float*>(run.in(0).raw());
-    else if (a_.defined()) g.packed_a = a_.data.data<float>();
+    else if (a_.defined()) g.packed_a = packed_words(a_.data);
     else g.a = a.emplace(run.in(0)).data();
     g.precision = precision_;
-    if (b_.defined()) g.packed_b = b_.data.data<float>();
+    if (b_.defined()) g.packed_b = packed_words(b_.data);
     else g.b = b.emplace(run.in(1)).data();
     if (spec_.bias != kNone && run.has(spec_.bias)) g.epilogue.column_bias = column_bias(run, s, bias);
     if (spec_.residual != kNone && run.has(spec_.residual)) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/gemm/gemm.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/ms_kv_cache.h"
@@ -370,7 +371,7 @@ Kernel make(Prepare& p) {
   SX_CHECK(p, (p.attr_int("qk_output") != 0) == p.wants(kScores),
            "qk_output and the output output_qk must be given together");
   Spec made(p);
-  made.precision = p.precision();
+  made.precision = changing_precision(p.precision());
   return [spec = made](Run& run) { GroupQuery(run, spec).compute(); };
 }
 

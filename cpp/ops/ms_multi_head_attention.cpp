@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/gemm/gemm.h"
 #include "ops/attention_gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
@@ -277,7 +278,7 @@ class MultiHead {
 
 Kernel make(Prepare& p) {
   Spec made(p);
-  made.precision = p.precision();
+  made.precision = changing_precision(p.precision());
   return [spec = made](Run& run) { MultiHead(run, spec).compute(); };
 }
 

@@ -229,10 +229,10 @@ void check_projection(const Run& run) {
 class FloatAttention {
  public:
   explicit FloatAttention(Prepare& p) : spec_(p, kFloatPlaces) {
-    spec_.precision = p.precision();
+    spec_.precision = changing_precision(p.precision());
     const Tensor* weights = p.constant(1);
     if (weights == nullptr || weights->rank() != 2 || weights->size() == 0) return;
-    packed_ = p.shared("weights", [&] { return pack_matrix(*weights, false, spec_.precision); });
+    packed_ = p.shared("weights", [&] { return pack_matrix(*weights, false, p.precision()); });
   }
 
   void operator()(Run& run) const {
@@ -247,7 +247,7 @@ class FloatAttention {
     g.m = x[0] * x[1], g.n = columns, g.k = x[2];
     g.a = input.data(), g.lda = x[2];
     g.ldb = g.ldc = columns;
-    if (packed_.defined()) g.packed_b = packed_.data<float>(), g.precision = spec_.precision;
+    if (packed_.defined()) g.packed_b = packed_words(packed_), g.precision = packed_precision(packed_);
     else g.b = weights.emplace(run.in(1)).data();
     g.c = qkv.data<float>();
     if (run.has(2)) g.epilogue.column_bias = bias.emplace(run.in(2)).data();
@@ -262,7 +262,9 @@ class FloatAttention {
 
 class ByteAttention {
  public:
-  explicit ByteAttention(Prepare& p) : spec_(p, kBytePlaces), product_(p, 1) { spec_.precision = p.precision(); }
+  explicit ByteAttention(Prepare& p) : spec_(p, kBytePlaces), product_(p, 1) {
+    spec_.precision = changing_precision(p.precision());
+  }
 
   void operator()(Run& run) const {
     enum : int { kX, kWeights, kBias, kXScale, kWeightScale, kMask, kXZero, kWeightZero };

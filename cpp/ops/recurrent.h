@@ -150,13 +150,13 @@ class RecurrentProducts {
 class WeightCache {
  public:
   WeightCache(Prepare& p, std::vector<int> parts);
-  // For f32, in the session's precision; the weights of this run where they are not constant.
+  // For f32; constant weights in the precision that they are kept in, else those of this run.
   std::unique_ptr<RecurrentProducts<float>> floats(const Run& run, const RecurrentSizes& sizes) const;
   std::unique_ptr<RecurrentProducts<double>> doubles(const Run& run, const RecurrentSizes& sizes) const;
 
  private:
   std::vector<int> parts_;
-  const Precision precision_;
+  const Precision allowed_;
   Tensor w_, r_;
 };
 

@@ -2,6 +2,7 @@
 #include "kernels/gemm/gemm.h"
 #include "ops/float_io.h"
 #include "ops/matmul.h"
+#include "ops/pack_matrix.h"
 #include "ops/recurrent.h"
 
 namespace sx {
@@ -16,14 +17,16 @@ int64_t packed_size(int64_t k, int64_t columns, Precision precision) {
 }
 
 // Matrices [directions, gates * hidden, k] packed direction by direction and part by part.
-Tensor pack_weights(const Tensor& weights, const std::vector<int>& parts, int gates, Precision precision) {
+Tensor pack_weights(const Tensor& weights, const std::vector<int>& parts, int gates, Precision allowed, bool constant) {
   const int64_t k = weights.dim(2);
   const int64_t hidden = weights.dim(1) / gates;
+  const FloatIn from(weights);
+  const Precision precision =
+      constant ? kept_precision(from.data(), weights.size(), allowed) : changing_precision(allowed);
   int64_t step = 0;
   for (int part : parts) step = checked_add(step, packed_size(k, part * hidden, precision));
-  Tensor packed(DType::kFloat32, Shape{checked_mul(weights.dim(0), step)});
-  const FloatIn from(weights);
-  float* to = packed.data<float>();
+  const Tensor packed = packed_memory(checked_mul(weights.dim(0), step), precision);
+  float* to = packed_words(packed);
   const float* matrix = from.data();
   for (int64_t d = 0; d < weights.dim(0); ++d)
     for (int part : parts) {
@@ -34,29 +37,30 @@ Tensor pack_weights(const Tensor& weights, const std::vector<int>& parts, int ga
   return packed;
 }
 
-const float* packed_part(const Tensor& packed, Precision precision, const std::vector<int>& parts, int64_t k,
-                         int64_t hidden, int direction, int part) {
+const float* packed_part(const Tensor& packed, const std::vector<int>& parts, int64_t k, int64_t hidden, int direction,
+                         int part) {
+  const Precision precision = packed_precision(packed);
   int64_t step = 0, skip = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
     const int64_t size = packed_size(k, parts[i] * hidden, precision);
     if (static_cast<int>(i) < part) skip += size;
     step += size;
   }
-  return packed.data<float>() + direction * step + skip;
+  return packed_words(packed) + direction * step + skip;
 }
 
 class FloatProducts : public RecurrentProducts<float> {
  public:
-  FloatProducts(const RecurrentSizes& sizes, const std::vector<int>& parts, Tensor w, Tensor r, Precision precision)
-      : sizes_(sizes), parts_(parts), whole_{sizes.gates}, w_(std::move(w)), r_(std::move(r)), precision_(precision) {}
+  FloatProducts(const RecurrentSizes& sizes, const std::vector<int>& parts, Tensor w, Tensor r)
+      : sizes_(sizes), parts_(parts), whole_{sizes.gates}, w_(std::move(w)), r_(std::move(r)) {}
 
   void project(int direction, const RecurrentRows& rows, const float* x, const float* bias, float* y) const override {
     Gemm g;
     g.m = rows.count(), g.n = sizes_.width(), g.k = sizes_.inputs;
     g.a = rows.of(x, sizes_.inputs), g.lda = sizes_.inputs;
-    g.packed_b = packed_part(w_, precision_, whole_, sizes_.inputs, sizes_.hidden, direction, 0);
+    g.packed_b = packed_part(w_, whole_, sizes_.inputs, sizes_.hidden, direction, 0);
     g.c = y, g.ldc = g.n;
-    g.precision = precision_;
+    g.precision = packed_precision(w_);
     g.epilogue.column_bias = bias;
     gemm(g);
   }
@@ -66,9 +70,9 @@ class FloatProducts : public RecurrentProducts<float> {
     Gemm g;
     g.m = rows, g.n = parts_[static_cast<size_t>(part)] * sizes_.hidden, g.k = sizes_.hidden;
     g.a = h, g.lda = sizes_.hidden;
-    g.packed_b = packed_part(r_, precision_, parts_, sizes_.hidden, sizes_.hidden, direction, part);
+    g.packed_b = packed_part(r_, parts_, sizes_.hidden, sizes_.hidden, direction, part);
     g.c = y, g.ldc = y_stride;
-    g.precision = precision_;
+    g.precision = packed_precision(r_);
     g.epilogue.residual = addend;
     g.epilogue.residual_stride = addend_stride;
     g.last_columns_first = t % 2 != 0;
@@ -80,7 +84,6 @@ class FloatProducts : public RecurrentProducts<float> {
   const std::vector<int>& parts_;
   std::vector<int> whole_;
   Tensor w_, r_;
-  const Precision precision_;
 };
 
 class DoubleProducts : public RecurrentProducts<double> {
@@ -126,9 +129,7 @@ void check_weights(const Run& run, const RecurrentSizes& s) {
 
 }  // namespace
 
-WeightCache::WeightCache(Prepare& p, std::vector<int> parts)
-    : parts_(std::move(parts)),
-      precision_(p.constant(1) && p.constant(2) ? p.precision() : changing_precision(p.precision())) {
+WeightCache::WeightCache(Prepare& p, std::vector<int> parts) : parts_(std::move(parts)), allowed_(p.precision()) {
   int gates = 0;
   for (int part : parts_) gates += part;
   const auto packable = [&](int i) {
@@ -136,18 +137,19 @@ WeightCache::WeightCache(Prepare& p, std::vector<int> parts)
     return weights != nullptr && weights->dtype() != DType::kFloat64 && weights->rank() == 3 &&
            weights->dim(1) % gates == 0;
   };
-  if (packable(1))
-    w_ = p.shared("w", [&] { return pack_weights(p.constant(1)->borrow(), {gates}, gates, precision_); });
-  if (packable(2)) r_ = p.shared("r", [&] { return pack_weights(p.constant(2)->borrow(), parts_, gates, precision_); });
+  const auto packed = [&](int i, const std::vector<int>& cut) {
+    return pack_weights(p.constant(i)->borrow(), cut, gates, allowed_, true);
+  };
+  if (packable(1)) w_ = p.shared("w", [&] { return packed(1, {gates}); });
+  if (packable(2)) r_ = p.shared("r", [&] { return packed(2, parts_); });
 }
 
 std::unique_ptr<RecurrentProducts<float>> WeightCache::floats(const Run& run, const RecurrentSizes& sizes) const {
   check_weights(run, sizes);
   const auto packed = [&](const Tensor& known, int i, const std::vector<int>& parts) {
-    return known.defined() ? known : pack_weights(run.in(i), parts, sizes.gates, precision_);
+    return known.defined() ? known : pack_weights(run.in(i), parts, sizes.gates, allowed_, false);
   };
-  return std::make_unique<FloatProducts>(sizes, parts_, packed(w_, 1, {sizes.gates}), packed(r_, 2, parts_),
-                                         precision_);
+  return std::make_unique<FloatProducts>(sizes, parts_, packed(w_, 1, {sizes.gates}), packed(r_, 2, parts_));
 }
 
 std::unique_ptr<RecurrentProducts<double>> WeightCache::doubles(const Run& run, const RecurrentSizes& sizes) const {

@@ -68,15 +68,18 @@ void check(const Case& c, Isa isa) {
   bool close = true, untouched = true;
   for (int64_t i = 0; i < c.m; ++i) {
     for (int64_t j = 0; j < c.n; ++j) {
-      double sum = 0, magnitude = 0;
+      double sum = 0, magnitude = 0, rounding = 0;
       for (int64_t k = 0; k < c.k; ++k) {
         const double product = static_cast<double>(problem.at_a(i, k)) * problem.at_b(k, j);
         sum += product;
         magnitude += std::fabs(product);
+        // To bf16 each factor is rounded, by 2^-8 of itself at most; to f16 one of them, by 2^-11, or 2^-25 below
+        // 2^-14.
+        if (c.precision == Precision::kBf16) rounding += std::ldexp(2.01, -8) * std::fabs(product);
+        if (c.precision == Precision::kF16)
+          rounding += std::max(std::ldexp(std::fabs(product), -11), std::ldexp(std::fabs(problem.at_a(i, k)), -25));
       }
-      // Rounding to bf16 changes each factor by 2^-8 of itself at most.
-      const double factors = c.precision == Precision::kBf16 ? std::ldexp(2.01, -8) : 0.0;
-      const double bound = (1.2e-7 * (static_cast<double>(c.k) + 2) + factors) * magnitude;
+      const double bound = 1.2e-7 * (static_cast<double>(c.k) + 2) * magnitude + rounding;
       close = close && std::fabs(out[i * ldc + j] - sum) <= bound;
     }
     for (int64_t j = c.n; j < ldc; ++j) untouched = untouched && out[i * ldc + j] == 7.0f;
@@ -92,7 +95,7 @@ TEST(gemm_values) {
         for (int64_t k : {1, 5, 16, 33}) {
           for (int bits = 0; bits < 16; ++bits) {
             if ((m * 7 + n * 3 + k + bits) % 4 != 0) continue;
-            for (Precision precision : {Precision::kF32, Precision::kBf16})
+            for (Precision precision : {Precision::kF32, Precision::kBf16, Precision::kF16})
               check({m, n, k, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0, precision}, isa);
           }
         }
@@ -101,13 +104,13 @@ TEST(gemm_values) {
     // One row, which takes up to four panels at a time.
     for (int64_t n = 1; n <= 300; n += 13) {
       for (int64_t k : {1, 2, 37}) {
-        for (Precision precision : {Precision::kF32, Precision::kBf16}) {
+        for (Precision precision : {Precision::kF32, Precision::kBf16, Precision::kF16}) {
           check({1, n, k, n % 2 == 0, false, false, false, precision}, isa);
           check({1, n, k, false, n % 2 == 0, false, true, precision}, isa);
         }
       }
     }
-    for (Precision precision : {Precision::kF32, Precision::kBf16}) {
+    for (Precision precision : {Precision::kF32, Precision::kBf16, Precision::kF16}) {
       check({300, 70, 801, false, false, false, false, precision}, isa);
       check({61, 3200, 500, false, true, true, false, precision}, isa);
       check({9, 300, 1000, false, false, false, false, precision}, isa);
@@ -230,6 +233,7 @@ void check_same_bits(Precision precision) {
 
 TEST(gemm_same_bits) { check_same_bits(Precision::kF32); }
 TEST(gemm_bf16_same_bits) { check_same_bits(Precision::kBf16); }
+TEST(gemm_f16_same_bits) { check_same_bits(Precision::kF16); }
 
 TEST(gemm_bf16_rounds_to_even) {
   for (Isa isa : tested_isas()) {

@@ -322,7 +322,9 @@ void stack_plain(const float* x, int64_t batch, int64_t count, float* y, Isa isa
 
 bool can_stack(const ConvShape& shape) { return shape.rank == 2 && shape.groups == 1; }
 
-Precision stacked_precision(Precision allowed, Isa isa) { return has_bf16_blocks(isa) ? allowed : Precision::kF32; }
+Precision stacked_precision(Precision allowed, Isa isa) {
+  return allowed == Precision::kBf16 && has_bf16_blocks(isa) ? allowed : Precision::kF32;
+}
 
 static StackedMethod method_of(const ConvShape& shape, bool transposed, bool allow_winograd, Precision precision) {
   return allow_winograd && stacked_winograd_tile(shape, transposed, precision) != 0 ? StackedMethod::kWinograd

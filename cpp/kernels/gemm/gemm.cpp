@@ -441,7 +441,9 @@ void run_gemms(const Gemm& shape, int64_t count, OperandsOf operands, const Make
   run_pieces(kernel, shape, count, operands, make_panel, make_grid(kernel, shape, count, packs_b), isa);
 }
 
-Precision changing_precision(Precision allowed, Isa isa) { return isa >= Isa::kAvx512Bf16 ? allowed : Precision::kF32; }
+Precision changing_precision(Precision allowed, Isa isa) {
+  return allowed == Precision::kBf16 && isa >= Isa::kAvx512Bf16 ? allowed : Precision::kF32;
+}
 
 int64_t packed_a_size(int64_t m, int64_t k, Isa isa, Precision precision) {
   const GemmKernel& kernel = gemm_kernel(isa, precision);

@@ -14,7 +14,8 @@ namespace sx {
 // its row of A, its column of B and the ISA only: not on M, N, the batch, the packing or the number of threads.
 //
 // With Precision::kBf16, B is rounded to bf16 as it is packed. Where the ISA multiplies bf16 in hardware A is so too,
-// and the chain takes pairs of products, which flush denormals to zero; elsewhere the chain is that of f32.
+// and the chain takes pairs of products, which flush denormals to zero; elsewhere the chain is that of f32. With
+// Precision::kF16, B is rounded to f16 as it is packed, and the chain is that of f32 with those values.
 //
 // op(A) is M x K: element (i, k) stands at a[i * lda + k], or at a[k * lda + i] with trans_a.
 // op(B) is K x N: element (k, j) stands at b[k * ldb + j], or at b[j * ldb + k] with trans_b.
@@ -43,8 +44,8 @@ struct Gemm {
   Epilogue epilogue;
 };
 
-// The precision of a product whose operands both change from run to run: what is allowed where the ISA multiplies it,
-// else f32, which is as fast there and rounds nothing.
+// The precision of a product whose operands both change from run to run: bf16 where it is allowed and the ISA
+// multiplies it, else f32, which is as fast there and rounds nothing.
 Precision changing_precision(Precision allowed, Isa isa = active_isa());
 
 // The memory that a packed op(A) or op(B) takes, in floats; it must be aligned to 64 bytes. A packed matrix fits the

@@ -118,14 +118,7 @@ void pack_a_panel(int64_t k, int rows, const float* a, int64_t lda, bool transpo
 }
 #else
 void pack_a_panel(int64_t k, int rows, const float* a, int64_t lda, bool transposed, float* packed) {
-  if (!transposed) {
-    pack_transposed<false>(k, rows, a, lda, rows, packed);
-  } else {
-    for (int64_t at = 0; at < k; ++at) {
-      for (int i = 0; i < rows; ++i) packed[at * rows + i] = a[at * lda + i];
-    }
-  }
-  for (int i = 0; k % 2 != 0 && i < rows; ++i) packed[k * rows + i] = 0.0f;
+  pack_a_of_two(k, rows, a, lda, transposed, packed);
 }
 #endif
 

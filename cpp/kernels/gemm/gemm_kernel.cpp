@@ -2,6 +2,7 @@
 #include "kernels/gemm/gemm_kernel.h"
 
 #include "kernels/gemm/gemm_bf16_kernel.h"
+#include "kernels/gemm/gemm_f16_kernel.h"
 
 #define SX_SIMD_SOURCE "kernels/gemm/gemm_kernel.simd.h"
 #include "kernels/foreach_isa.h"
@@ -12,7 +13,11 @@ SX_DEFINE_FOR_ISA(GemmKernel, kGemmKernel)
 }  // namespace
 
 const GemmKernel& gemm_kernel(Isa isa, Precision precision) {
-  return precision == Precision::kBf16 ? gemm_bf16_kernel(isa) : for_isa(isa);
+  switch (precision) {
+    case Precision::kBf16: return gemm_bf16_kernel(isa);
+    case Precision::kF16: return gemm_f16_kernel(isa);
+    default: return for_isa(isa);
+  }
 }
 
 }  // namespace sx

@@ -39,7 +39,8 @@ using TileFunction = void (*)(int64_t steps, const float* a, const float* b, int
 // Panels consist of words of four bytes, passed as floats, and of steps: with f32 a word is one element and a step one
 // of K; with bf16 a word of B is two elements of a column, the first in its low half, and a step two of K, the last
 // filled up with zeros. A takes a_words words for each row and step: one that holds two elements as well where the ISA
-// multiplies such words, else two of f32.
+// multiplies such words, else two of f32. With f16 the same, but `lanes` words of B hold as many elements of the
+// step's first row of B and then those of its second, and A is f32.
 //
 // A panel of op(A) is `mr` rows (fewer in the last one), stored [step][a_words][rows]. A panel of op(B) is `nr`
 // columns, stored [step][width], where the width of the last panel is its columns rounded up to `lanes`, filled up with

@@ -200,6 +200,18 @@ SX_INLINE void pack_transposed(int64_t k, int rows, const float* src, int64_t st
   }
 }
 
+// A panel of A in f32 for steps of two elements of K.
+SX_INLINE void pack_a_of_two(int64_t k, int rows, const float* a, int64_t lda, bool transposed, float* packed) {
+  if (!transposed) {
+    pack_transposed<false>(k, rows, a, lda, rows, packed);
+  } else {
+    for (int64_t at = 0; at < k; ++at) {
+      for (int i = 0; i < rows; ++i) packed[at * rows + i] = a[at * lda + i];
+    }
+  }
+  for (int i = 0; k % 2 != 0 && i < rows; ++i) packed[k * rows + i] = 0.0f;
+}
+
 #define SX_ROW(m) {tile<Words, m, 1>, tile<Words, m, 2>}
 template <typename Words>
 constexpr TileFunction kTiles[kRows][2] = {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
 from sardonyx.options import Precision, SessionOptions
 
 
-def add_precision_argument(parser: argparse._ActionsContainer) -> None:
-    """Adds the option."""
+def add_precision_argument(parser: argparse._ActionsContainer, kinds: Iterable[Precision] = Precision) -> None:
+    """Adds the option, with a choice of `kinds`."""
     parser.add_argument(
-        "--precision", choices=[kind.value for kind in Precision], default=Precision.F32.value,
+        "--precision", choices=[kind.value for kind in kinds], default=Precision.F32.value,
         help="what products may be computed in (default f32)",
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from sardonyx.cli.precision import add_precision_argument
 from sardonyx.errors import Fail
 from sardonyx.export import export
 from sardonyx.measure import largest_difference
+from sardonyx.options import Precision
 from sardonyx.runtime import set_seed
 from sardonyx.session import InferenceSession
 
@@ -95,7 +96,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     how.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better validation loss")
     how.add_argument("--seed", type=int, default=0, help="of the split, the order, the head and dropout (default 0)")
     how.add_argument("--threads", type=int, default=0, metavar="N", help="most threads to use (default: all CPUs)")
-    add_precision_argument(how)
+    add_precision_argument(how, [Precision.F32, Precision.BF16])
     files = parser.add_argument_group("files")
     files.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="save the whole state after each epoch (.safetensors)"

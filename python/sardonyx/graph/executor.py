@@ -236,10 +236,8 @@ class Executor:
         self._training = training
         options = SessionOptions()
         options.intra_op_num_threads = threads
-        if precision not in list(Precision):
-            raise InvalidArgument(
-                f"precision is {precision!r}; {' or '.join(repr(x.value) for x in Precision)} expected"
-            )
+        if precision not in (Precision.F32, Precision.BF16):
+            raise InvalidArgument(f"precision is {precision!r}; 'f32' or 'bf16' expected")
         options.precision = Precision(precision)
         self._recompute = [recompute] if isinstance(recompute, (str, Tensor)) else recompute
         self._options = options._core_options()

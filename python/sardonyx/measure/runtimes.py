@@ -105,7 +105,7 @@ def load(name: str, model: str, threads: int = 0, precision: str = "f32") -> Run
     """Loads `model` into the runtime `name` for `threads` threads (0: as many as it likes).
 
     Args:
-        precision: f32, or bf16 where the runtime can compute an f32 model in it: sardonyx and openvino.
+        precision: f32, or bf16 or f16 where the runtime can compute an f32 model in it: sardonyx and openvino.
 
     Raises:
         Unavailable: the runtime is not installed, or has no form of this model.
