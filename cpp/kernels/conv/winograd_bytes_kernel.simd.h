@@ -10,8 +10,8 @@ namespace winograd_u8 {
 
 // 16-bit numbers that wrap.
 typedef uint16_t H __attribute__((vector_size(kLanes * 2)));
-// The weights of pairs of channels, and the bytes that they are made of.
-typedef int16_t W __attribute__((vector_size(kLanes * 4)));
+// The weights of pairs of channels, which wrap likewise, and the signed bytes that they are made of.
+typedef uint16_t W __attribute__((vector_size(kLanes * 4)));
 typedef int8_t WBytes __attribute__((vector_size(kLanes * 2)));
 
 #if SX_ISA_LEVEL >= 3
