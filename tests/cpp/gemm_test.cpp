@@ -77,7 +77,8 @@ void check(const Case& c, Isa isa) {
         // 2^-14.
         if (c.precision == Precision::kBf16) rounding += std::ldexp(2.01, -8) * std::fabs(product);
         if (c.precision == Precision::kF16)
-          rounding += std::max(std::ldexp(std::fabs(product), -11), std::ldexp(std::fabs(problem.at_a(i, k)), -25));
+          rounding +=
+              std::max(std::ldexp(std::fabs(product), -11), std::ldexp(std::fabs(double{problem.at_a(i, k)}), -25));
       }
       const double bound = 1.2e-7 * (static_cast<double>(c.k) + 2) * magnitude + rounding;
       close = close && std::fabs(out[i * ldc + j] - sum) <= bound;
