@@ -47,11 +47,11 @@ def test_products_round_their_weights_only(rows: int, k: int, columns: int, tran
 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(("rows", "k", "columns"), SHAPES)
-def test_weights_that_f16_holds_are_kept_so_and_exact(rows: int, k: int, columns: int, transposed: bool) -> None:
+def test_weights_that_f16_holds_are_exact(rows: int, k: int, columns: int, transposed: bool) -> None:
     a, b = operands(rows, k, columns)
     halves = b.astype(np.float16).astype(np.float32)
     halves[0, 0] = np.nan
-    y, short = run(session(product(halves, transposed), "f32"), a)
+    y, short = run(session(product(halves, transposed), "f16"), a)
     assert short
     # A product of two inputs is in f32, and has the same bits.
     two = model([helper.make_node("MatMul", ["a", "b"], ["y"])], {"a": None, "b": None}, ["y"], {})
@@ -59,10 +59,17 @@ def test_weights_that_f16_holds_are_kept_so_and_exact(rows: int, k: int, columns
     assert np.array_equal(y, expected, equal_nan=True)
 
 
-def test_one_weight_that_f16_rounds_keeps_all_in_f32() -> None:
-    a, b = operands(40, 129, 70)
-    halves = b.astype(np.float16).astype(np.float32)
-    halves[-1, -1] = 1 + 2.0**-12
+@pytest.mark.parametrize("rows", [1, 7, 40])
+def test_many_weights_that_f16_holds_are_kept_so_unasked(rows: int) -> None:
+    rng = np.random.default_rng(7)
+    k, columns = 2500, 1700  # more than 2^22
+    a = rng.standard_normal((rows, k)).astype(np.float32)
+    halves = rng.standard_normal((k, columns)).astype(np.float16).astype(np.float32)
+    y, short = run(session(product(halves, False), "f32"), a)
+    assert short
+    two = model([helper.make_node("MatMul", ["a", "b"], ["y"])], {"a": None, "b": None}, ["y"], {})
+    assert np.array_equal(y, session(two, "f32").run(None, {"a": a, "b": halves})[0])
+    halves[-1, -1] = 1 + 2.0**-12  # one that f16 rounds
     assert not run(session(product(halves, False), "f32"), a)[1]
 
 

@@ -20,6 +20,8 @@ constexpr int64_t kColumnStep = 192;
 // A multiple of the rows that a panel keeps in one word.
 constexpr int64_t kRowStep = 2;
 
+// Factors from so many on come from memory in each run (16 MB in f32).
+constexpr int64_t kManyFactors = int64_t{4} << 20;
 // Elements that are looked at in one go.
 constexpr int64_t kSample = 1024;
 
@@ -49,6 +51,7 @@ bool fit_f16(const float* values, int64_t count, bool exactly) {
 
 Precision kept_precision(const float* values, int64_t count, Precision allowed) {
   if (allowed == Precision::kBf16) return allowed;
+  if (allowed == Precision::kF32 && count < kManyFactors) return allowed;
   return fit_f16(values, count, allowed == Precision::kF32) ? Precision::kF16 : Precision::kF32;
 }
 

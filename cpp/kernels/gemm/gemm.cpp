@@ -120,8 +120,9 @@ Grid make_fine_grid(const GemmKernel& kernel, const Gemm& shape) {
 class Product {
  public:
   Product(const GemmKernel& kernel, const Gemm& shape, const GemmOperands& operands, const MakePanel* make_panel,
-          int64_t item, ActivationFunction activate)
+          int64_t item, ActivationFunction activate, Isa isa)
       : kernel_(kernel),
+        widened_(kernel.widen_panel != nullptr && operands.packed_b != nullptr ? &gemm_kernel(isa) : nullptr),
         shape_(shape),
         steps_(steps_of(kernel, shape.k)),
         operands_(operands),
@@ -302,7 +303,17 @@ class Product {
     const float* next = operands_.packed_b && block.rows > kernel_.mr && width == kernel_.nr
                             ? next_panel(block, end, b_panel, panel_step)
                             : nullptr;
-    tail_.next_step = b_step / ceil_div(block.rows, kernel_.mr);
+    int64_t steps = block.depth;
+    const TileFunction(*tiles)[2] = kernel_.tiles;
+    if (widened_ != nullptr && block.rows > kernel_.mr) {
+      steps *= kernel_.step / widened_->step;
+      // The packed B may stand in this thread's kPackB.
+      float* panel = scratch_floats(ScratchSlot::kImage, steps * b_step);
+      kernel_.widen_panel(block.depth, b_step, b_panel, panel);
+      b_panel = panel;
+      tiles = widened_->tiles;
+    }
+    tail_.next_step = block.depth * b_step / std::max<int64_t>(steps * ceil_div(block.rows, kernel_.mr), 1);
     tail_.column_bias = epilogue.column_bias ? epilogue.column_bias + at_column : nullptr;
     tail_.partial_stride = block.partial_stride;
     for (int64_t row = 0; row < block.rows; row += kernel_.mr) {
@@ -310,7 +321,7 @@ class Product {
       const int64_t at_row = block.i + row;
       const float* a_panel = block.a ? block.a + row * block.depth * kernel_.a_words
                                      : operands_.packed_a + (at_row * steps_ + block.k0 * height) * kernel_.a_words;
-      tail_.next_b = next ? next + row / kernel_.mr * tail_.next_step * block.depth : nullptr;
+      tail_.next_b = next ? next + row / kernel_.mr * tail_.next_step * steps : nullptr;
       if (!next && ahead_.tiles > 0) {
         tail_.next_b = ahead_.from, tail_.next_step = ahead_.stride;
         ahead_.from += ahead_.advance;
@@ -320,15 +331,14 @@ class Product {
       tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
       tail_.residual =
           operands_.residual ? operands_.residual + at_row * epilogue.residual_stride + at_column : nullptr;
-      const TileFunction tile =
-          wide ? kernel_.wide_tiles[width / kernel_.nr - 2] : kernel_.tiles[height - 1][vectors - 1];
+      const TileFunction tile = wide ? kernel_.wide_tiles[width / kernel_.nr - 2] : tiles[height - 1][vectors - 1];
       if (shape_.c_panels) {
         alignas(64) float result[kTileElements];
-        tile(block.depth, a_panel, b_panel, b_step, panel_step, result, width, width, tail_);
+        tile(steps, a_panel, b_panel, b_step, panel_step, result, width, width, tail_);
         if (tail_.last) pack_result(result, at_row, height, at_column, width);
       } else {
-        tile(block.depth, a_panel, b_panel, b_step, panel_step, operands_.c + at_row * shape_.ldc + at_column,
-             shape_.ldc, width, tail_);
+        tile(steps, a_panel, b_panel, b_step, panel_step, operands_.c + at_row * shape_.ldc + at_column, shape_.ldc,
+             width, tail_);
       }
     }
   }
@@ -352,6 +362,7 @@ class Product {
   }
 
   const GemmKernel& kernel_;
+  const GemmKernel* const widened_;  // of f32, for panels that are widened before rows are multiplied by them; or null
   const Gemm& shape_;
   const int64_t steps_;
   const GemmOperands operands_;
@@ -386,7 +397,7 @@ void run_pieces(const GemmKernel& kernel, const Gemm& shape, int64_t count, Oper
       const int64_t i1 = std::min((row_part + 1) * grid.row_panels / grid.row_parts * kernel.mr, shape.m);
       const int64_t j0 = column_part * grid.column_panels / grid.column_parts * kernel.nr;
       const int64_t j1 = std::min((column_part + 1) * grid.column_panels / grid.column_parts * kernel.nr, shape.n);
-      Product(kernel, shape, operands(item), make_panel, item, activate).run(i0, i1, j0, j1);
+      Product(kernel, shape, operands(item), make_panel, item, activate, isa).run(i0, i1, j0, j1);
     }
   });
 }

@@ -76,6 +76,17 @@ void pack_b_panel(int64_t k, int columns, const float* b, int64_t ldb, bool tran
   }
 }
 
+void widen_panel(int64_t steps, int64_t width, const float* packed, float* panel) {
+  for (; steps > 0; --steps, packed += width, panel += 2 * width) {
+    for (int64_t i = 0; i < width; i += kLanes) {
+      H halves[2];
+      __builtin_memcpy(halves, packed + i, sizeof(halves));
+      store(panel + i, widen_f16(halves[0]));
+      store(panel + width + i, widen_f16(halves[1]));
+    }
+  }
+}
+
 }  // namespace gemm_f16
 
 // A takes as much memory as in f32, B half as much.
@@ -91,7 +102,8 @@ constexpr GemmKernel kGemmF16Kernel = {gemm_tile::kRows,
                                        gemm_tile::kWidePanels,
                                        gemm_tile::kWideTiles<gemm_f16::Words>,
                                        gemm_f16::pack_a_panel,
-                                       gemm_f16::pack_b_panel};
+                                       gemm_f16::pack_b_panel,
+                                       gemm_f16::widen_panel};
 
 }  // namespace SX_ISA
 }  // namespace sx

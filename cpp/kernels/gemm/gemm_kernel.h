@@ -59,6 +59,9 @@ struct GemmKernel {
   void (*pack_a_panel)(int64_t k, int rows, const float* a, int64_t lda, bool transposed, float* packed);
   // One panel of `columns` columns: element (k, j) at b[k * ldb + j], or b[j * ldb + k] when transposed.
   void (*pack_b_panel)(int64_t k, int columns, const float* b, int64_t ldb, bool transposed, float* packed);
+  // Makes `steps` steps of a panel of B that of the f32 kernel, which multiplies the same panels of A faster where rows
+  // are many. Null where there is no such panel.
+  void (*widen_panel)(int64_t steps, int64_t width, const float* packed, float* panel) = nullptr;
 };
 
 const GemmKernel& gemm_kernel(Isa isa, Precision precision = Precision::kF32);
