@@ -40,22 +40,6 @@ void free_small(void* data) {
   std::free(base);
 }
 
-// Blocks from this size on ask for pages of 2 MB: who walks through them, or down their columns, looks up few pages.
-constexpr size_t kLargePagesFrom = size_t{4} << 20;
-
-void* allocate_block(size_t size) {
-  void* data = std::aligned_alloc(kAlignment, size);
-#ifdef MADV_HUGEPAGE
-  if (data != nullptr && size >= kLargePagesFrom) {
-    const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const auto begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
-    const auto end = (reinterpret_cast<uintptr_t>(data) + size) / page * page;
-    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-  }
-#endif
-  return data;
-}
-
 class BlockCache {
  public:
   void* take(size_t bytes) {
@@ -144,7 +128,7 @@ std::shared_ptr<Buffer> Buffer::allocate(size_t bytes) {
   const size_t size = block_size(bytes);
   SX_REQUIRE(size >= bytes, kInvalidArgument, "a tensor of ", bytes, " bytes is too large");
   void* data = size <= kSmall ? allocate_small(size) : cache().take(size);
-  if (data == nullptr && size > kSmall) data = allocate_block(size);
+  if (data == nullptr && size > kSmall) data = std::aligned_alloc(kAlignment, size);
   SX_REQUIRE(data != nullptr, kRuntimeException, "out of memory: a tensor of ", bytes, " bytes cannot be allocated");
   return std::shared_ptr<Buffer>(new Buffer(Kind::kPlain, data, bytes));
 }
