@@ -23,7 +23,7 @@ def compare(build: Any, values: Arrays, tolerance: float = 2e-5, threads: tuple[
         wanted = [x for x in xs if x.dtype.kind == "f"]
         executor = Executor([*outputs, *gradients(outputs[0], wanted, seed)], threads=count, training=True)
         results = executor.run()
-        program = executor._compiled["default"].program
+        program = next(iter(executor._compiled.values())).program
         program.set_profiling(True)
         executor.run()
         return results, [row["op"] for row in program.take_profile()]
