@@ -28,8 +28,8 @@ constexpr auto kCrowdedSpinTime = std::chrono::microseconds(20);
 constexpr auto kCrowdedTime = std::chrono::milliseconds(20);
 // A thread that spins and sees so much time go by at once did not have its CPU.
 constexpr auto kLostTime = std::chrono::microseconds(100);
-// A thread takes one part in so many of what is left of a share at a time: long ranges first, and short ones at the end,
-// so that a thread that is late does not hold up the others.
+// A thread takes one part in so many of what is left of a share at a time: long ranges first, and short ones at the
+// end, so that a thread that is late does not hold up the others.
 constexpr int64_t kPartsOfRest = 8;
 constexpr int kMostShares = 64;
 
