@@ -6,8 +6,10 @@
 //   graph (x: f32[2]) => (y) { ... }
 //
 // In the place of `=>` and the second graph, `unchanged` says that the pass must not fire, and `missed: TEXT` that it
-// must not and gives a reason with TEXT in it.
+// must not and gives a reason with TEXT in it. BLOCK stands for the channels of a block, BLOCKS_OF_16 for the blocks
+// that take 16 of them.
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -18,6 +20,7 @@
 #include <vector>
 
 #include "check.h"
+#include "kernels/conv/blocked.h"
 #include "ops/text.h"
 #include "passes/pipeline.h"
 #include "passes/rules.h"
@@ -62,6 +65,16 @@ std::map<std::string, Transform> transforms() {
   return named;
 }
 
+// A line of a graph with the extents that blocks of channels have on this tier.
+std::string on_this_tier(std::string line) {
+  const std::pair<const char*, int64_t> extents[] = {{"BLOCKS_OF_16", 16 / channel_block()},
+                                                     {"BLOCK", channel_block()}};
+  for (const auto& [word, extent] : extents)
+    for (size_t at; (at = line.find(word)) != std::string::npos;)
+      line.replace(at, std::strlen(word), std::to_string(extent));
+  return line;
+}
+
 std::vector<Case> read_cases(const std::filesystem::path& path) {
   std::ifstream file(path);
   std::vector<Case> cases;
@@ -77,7 +90,7 @@ std::vector<Case> read_cases(const std::filesystem::path& path) {
     } else if (line.rfind("missed: ", 0) == 0) {
       cases.back().reason = line.substr(8);
     } else if (line != "unchanged") {
-      (behind ? cases.back().after : cases.back().before) += line + "\n";
+      (behind ? cases.back().after : cases.back().before) += on_this_tier(line) + "\n";
     }
   }
   return cases;
