@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-import sardonyx as sx
 from tests.cpu import has_bf16_products
+from tests.test_precision import session
 
 WIDTH, HEADS, INNER = 48, 4, 130
 
@@ -60,13 +60,6 @@ def layer(norm: str, joint: bool, after: bool, causal: bool) -> ModelProto:
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
-
-
-def session(graph: ModelProto, precision: str = "bf16", threads: int = 0) -> sx.InferenceSession:
-    options = sx.SessionOptions()
-    options.precision = precision
-    options.intra_op_num_threads = threads
-    return sx.InferenceSession(graph.SerializeToString(), options)
 
 
 LAYERS = [
