@@ -14,7 +14,8 @@ import onnx
 import pytest
 from onnx import parser
 
-from sardonyx import cli, measure
+from sardonyx import measure
+from sardonyx.cli.main import main
 from sardonyx.measure import runtimes
 
 BENCH = pathlib.Path(__file__).parent.parent / "bench"
@@ -104,7 +105,7 @@ def test_a_report_in_each_form(tmp_path: pathlib.Path) -> None:
 
 
 def bench(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    assert cli.main(["bench", *arguments, "--json"]) == 0
+    assert main(["bench", *arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 

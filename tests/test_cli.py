@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import parser
 
-from sardonyx import cli
+from sardonyx.cli.main import main
 from sardonyx.cost import model_cost
 from sardonyx.demo import fetch as demo_fetch
 from sardonyx.demo.file_type import FileTyper
@@ -35,7 +35,7 @@ def model(tmp_path: pathlib.Path) -> str:
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *args: str) -> Any:
-    assert cli.main([*args, "--json"]) == 0
+    assert main([*args, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -45,7 +45,7 @@ def test_run_on_files_and_numbers(model: str, tmp_path: pathlib.Path, capsys: py
     np.savez(tmp_path / "feeds.npz", x=x)
     out = tmp_path / "out"
     for given in (f"x={tmp_path / 'x.npy'}", str(tmp_path / "x.npy"), str(tmp_path / "feeds.npz"), f"x={x.tolist()}"):
-        assert cli.main(["run", model, "--input", given, "--output-dir", str(out)]) == 0
+        assert main(["run", model, "--input", given, "--output-dir", str(out)]) == 0
         assert np.load(out / "y.npy").tolist() == [[9, 12], [0, 0]]
     assert "y: float32 2x2" in capsys.readouterr().out
     result = run_json(capsys, "run", model, "--dim", "N=4", "--fetch", "xw")
@@ -70,7 +70,7 @@ def test_inspect(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert result["operators"] == {"MatMul": 1, "Relu": 1}
     assert (result["cost"]["parameters"], result["cost"]["parameter_bytes"]) == (6, 24)
     assert result["cost"]["flops"] == 2 * 10 * 3 * 2 + 10 * 2
-    assert cli.main(["inspect", model]) == 0
+    assert main(["inspect", model]) == 0
     assert "MatMul" in capsys.readouterr().out
 
 
@@ -89,10 +89,10 @@ def test_check_lists_all_problems(model: str, tmp_path: pathlib.Path, capsys: py
         <ir_version: 8, opset_import: ["" : 17, "com.acme" : 1]>
         g (float[N] x) => (float[N] y) { a = com.acme.Foo(x)  y = com.acme.Bar(a) }""")
     onnx.save(bad, tmp_path / "bad.onnx")
-    assert cli.main(["check", str(tmp_path / "bad.onnx")]) == 1
+    assert main(["check", str(tmp_path / "bad.onnx")]) == 1
     text = capsys.readouterr().out
     assert "Foo" in text and "Bar" in text
-    assert cli.main(["run", str(tmp_path / "bad.onnx")]) == 1
+    assert main(["run", str(tmp_path / "bad.onnx")]) == 1
     error = capsys.readouterr().err
     assert "NotImplemented" in error and "Foo" in error and "Bar" in error
 
@@ -101,7 +101,7 @@ def test_explain(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = run_json(capsys, "explain", model, "--run")
     assert result["nodes"]
     assert all(set(row) == {"name", "node", "fired", "reason"} for row in result["passes"])
-    assert cli.main(["explain", model]) == 0
+    assert main(["explain", model]) == 0
 
 
 def test_precision(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +119,7 @@ def test_profile_writes_a_trace(model: str, tmp_path: pathlib.Path, capsys: pyte
     result = run_json(capsys, "profile", model, "--runs", "3", "--trace", str(tmp_path / "trace.json"))
     assert result["rows"] and result["us_per_run"] > 0
     assert all(event["ph"] == "X" for event in json.loads((tmp_path / "trace.json").read_text()))
-    assert cli.main(["profile", model, "--runs", "1", "--by", "operator"]) == 0
+    assert main(["profile", model, "--runs", "1", "--by", "operator"]) == 0
     assert "GB/s" in capsys.readouterr().out
 
 
@@ -143,7 +143,7 @@ def test_bench_takes_turns(model: str, capsys: pytest.CaptureFixture[str]) -> No
 )  # fmt: skip
 def test_wrong_use_ends_with_2_and_a_message(model: str, args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        status = cli.main([model if arg == "MODEL" else arg for arg in args])
+        status = main([model if arg == "MODEL" else arg for arg in args])
     except SystemExit as stop:
         status = int(stop.code or 0)
     assert status == 2
@@ -154,7 +154,7 @@ def test_wrong_use_ends_with_2_and_a_message(model: str, args: list[str], capsys
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        cli.main([command, "--help"])
+        main([command, "--help"])
     assert stop.value.code == 0
     assert f"sardonyx {command}" in capsys.readouterr().out.split("examples:")[1]
 
@@ -170,7 +170,7 @@ def test_demo_without_a_network_says_so(
     pytest.importorskip("PIL")
     monkeypatch.setenv("SARDONYX_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    assert cli.main(["demo"]) == 1
+    assert main(["demo"]) == 1
     error = capsys.readouterr().err
     assert "could not be downloaded" in error and "network" in error
 

@@ -15,7 +15,8 @@ import pytest
 from onnx import parser
 
 import sardonyx as sx
-from sardonyx import cli, nn
+from sardonyx import nn
+from sardonyx.cli.main import main
 from sardonyx.graph import export, placeholder
 
 datasets = pytest.importorskip("sklearn.datasets")
@@ -44,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 def train(*arguments: object) -> int:
-    return cli.main(["train", *map(str, arguments)])
+    return main(["train", *map(str, arguments)])
 
 
 def report(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:

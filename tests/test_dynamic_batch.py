@@ -12,7 +12,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import sardonyx as sx
-from sardonyx.cli import main
+from sardonyx.cli.main import main
 from sardonyx.errors import InvalidArgument, InvalidGraph
 
 RANDOM = np.random.default_rng(5)
