@@ -238,7 +238,7 @@ def complaint(outcome: Outcome, case: Case) -> str | None:
         return "no error of sardonyx: " + text
     if "assertion" in text.lower():
         return "an assertion: " + text
-    if "node" not in text and case.op not in text and "input" not in text:
+    if "node" not in text and case.op not in text and "input" not in text and "output" not in text:
         return "names no node: " + text
     return None
 
@@ -284,8 +284,12 @@ def describe(case: Case) -> str:
 
 
 def child(cases: list[Case], seed: int, numbers: range, limit: int, out: int) -> None:
-    """Writes (number, started) and (number, finding) records; a record that is missing tells of a crash."""
+    """Writes (number, started) and (number, finding) records; a record that is missing tells of a crash.
+
+    `limit` bounds the memory beyond what the process holds already, which is much in a long run of tests.
+    """
     if limit:
+        limit += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with np.errstate(all="ignore"):

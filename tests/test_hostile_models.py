@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -445,3 +447,37 @@ def test_gradients_through_windows_of_any_size() -> None:
         imports = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.preview.training", 1)]
         with contextlib.suppress(errors.Error):
             session(helper.make_model(graph, opset_imports=imports).SerializeToString()).run(None, feeds)
+
+
+# --- memory
+
+IN_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import onnx.parser
+import sardonyx as sx
+
+text = "<ir_version: 8, opset_import: ['' : 17]> g (string[1] x, int64[1] n) => (string[N] y) { y = Expand(x, n) }"
+session = sx.InferenceSession(onnx.parser.parse_model(text.replace("'", chr(34))).SerializeToString())
+feeds = {"x": np.array(["fifteen letters"], object), "n": np.array([2_000_000])}
+session.run(None, {**feeds, "n": np.array([2])})
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + int(sys.argv[1]), held + int(sys.argv[1])))
+try:
+    session.run(None, feeds)
+except sx.errors.RuntimeException as error:
+    print(error)
+"""
+
+
+def test_memory_that_ends_in_any_phase_of_a_run_is_our_error() -> None:
+    """The strings take 64 MB in the core, then more than 140 as objects of Python."""
+    told = []
+    for megabytes in (30, 90, 130, 170):
+        command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(megabytes << 20)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout)
+    assert "Expand" in told[0]
+    assert any("output 'y' needs more memory" in text for text in told), told

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <new>
 #include <unordered_map>
 #include <utility>
 
@@ -299,8 +300,24 @@ py::list run_to_arrays(BoundSession& self, const py::object& outputs, const py::
                        double timeout_s) {
   std::vector<Datum> results = self.run(outputs, feeds, cancel, timeout_s);
   py::list list(results.size());
-  for (size_t k = 0; k < results.size(); ++k)
-    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(k), object_from_result(std::move(results[k])).release().ptr());
+  size_t at = 0;
+  const auto out_of_memory = [&] {
+    const std::vector<std::string> names = self.fetches_of(outputs);
+    fail(ErrorKind::kRuntimeException, "output '", names.empty() ? self.outputs[at].name : names[at],
+         "' needs more memory as a Python object than there is");
+  };
+  try {
+    for (; at < results.size(); ++at) {
+      py::object object = object_from_result(std::move(results[at]));
+      PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(at), object.release().ptr());
+    }
+  } catch (const py::error_already_set& error) {
+    if (!error.matches(PyExc_MemoryError)) throw;
+    out_of_memory();
+  } catch (const std::bad_alloc&) {
+    PyErr_Clear();
+    out_of_memory();
+  }
   return list;
 }
 
