@@ -23,7 +23,8 @@ import numpy.typing as npt
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph.build import FLOATS, attribute_proto, sort
 from sardonyx.graph.executor import Update, gradients
-from sardonyx.graph.tensor import Node, Tensor, apply, constant, operator_rows, variable
+from sardonyx.graph.registry import operator_rows
+from sardonyx.graph.tensor import Node, Tensor, apply, constant, variable
 
 __all__ = [
     "LAMB",

@@ -1,15 +1,29 @@
-"""Gradients at once: what `Tensor.backward()` does where no graph is being written."""
+"""Tensors at once: what they answer when they are asked for their shape, their elements or gradients."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph.build import sort
+from sardonyx.graph.build import output_types, sort
 from sardonyx.graph.executor import evaluate, gradients
-from sardonyx.graph.tensor import Node, Tensor, data
+from sardonyx.graph.tensor import Node, Shape, Tensor, data
 
-__all__ = ["backward"]
+__all__ = ["backward", "compute", "infer"]
+
+
+def infer(tensor: Tensor) -> tuple[np.dtype[Any], Shape | None]:
+    """The element type and the shape, by the core's inference; data counts with the extents that it has."""
+    return output_types([tensor], exact=True)[0]
+
+
+def compute(tensor: Tensor) -> npt.NDArray[Any]:
+    """The elements. Raises InvalidArgument where a placeholder is needed."""
+    result: npt.NDArray[Any] = evaluate([tensor])[0]
+    return result
 
 
 def backward(loss: Tensor) -> None:

@@ -7,10 +7,9 @@ one whose leaves hold data. Both go the same way.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -18,6 +17,8 @@ import numpy.typing as npt
 
 from sardonyx import _core
 from sardonyx.errors import InvalidArgument
+from sardonyx.graph.indexing import read_index
+from sardonyx.graph.registry import DTYPES, operator_rows
 
 __all__ = [
     "Node",
@@ -34,14 +35,20 @@ __all__ = [
 ]
 
 Extents: TypeAlias = "Sequence[int | str | None]"
+Shape: TypeAlias = "tuple[int | str | None, ...]"
 
-# The registry's short names of element types as NumPy's.
-DTYPES: dict[str, npt.DTypeLike] = {
-    "f16": np.float16, "bf16": ml_dtypes.bfloat16, "f32": np.float32, "f64": np.float64,
-    "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64,
-    "u8": np.uint8, "u16": np.uint16, "u32": np.uint32, "u64": np.uint64,
-    "bool": np.bool_, "c64": np.complex64, "c128": np.complex128,
-}  # fmt: skip
+
+class Engine(Protocol):
+    """What tensors ask where an answer takes a graph that is built and run."""
+
+    def infer(self, tensor: Tensor) -> tuple[np.dtype[Any], Shape | None]:
+        """The element type and the shape of what a node computes."""
+
+    def compute(self, tensor: Tensor) -> npt.NDArray[Any]:
+        """The elements."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds gradients to those of the variables behind a loss."""
 
 
 class Node:
@@ -94,12 +101,14 @@ class Tensor:
         trainable: whether optimizers change it; only of variables.
         grad: what `backward()` of losses has added up; None before. Only of trainable variables.
         fed_rank: the number of axes that a placeholder without a shape had in the last run.
+        engine: what all tensors ask; it stands above them, and the package sets it when it is imported.
     """
 
     __slots__ = (
         "__weakref__", "_array", "_dtype", "_shape", "fed_rank", "grad", "index", "name", "node", "trainable",
         "variable",
     )  # fmt: skip
+    engine: ClassVar[Engine]
     __array_priority__ = 1000  # NumPy leaves `array + tensor` to the tensor
 
     def __init__(
@@ -123,7 +132,7 @@ class Tensor:
         self.fed_rank: int | None = None
         self._array = array
         self._dtype = None if dtype is None else np.dtype(dtype)
-        self._shape: tuple[int | str | None, ...] | None = None if shape is None else tuple(shape)
+        self._shape: Shape | None = None if shape is None else tuple(shape)
 
     # --- what it is
 
@@ -147,7 +156,7 @@ class Tensor:
         return self._dtype
 
     @property
-    def shape(self) -> tuple[int | str | None, ...] | None:
+    def shape(self) -> Shape | None:
         """The extents: numbers, names of symbols, None where unknown; None altogether where the rank is unknown."""
         if self.variable is not None:
             return self.variable.shape
@@ -178,11 +187,9 @@ class Tensor:
         return floats and self._shape is not None
 
     def _infer(self) -> None:
-        from sardonyx.graph.build import output_types
-
         if self.node is None:
             raise InvalidArgument(f"the element type of {self!r} is not known")
-        self._dtype, self._shape = output_types([self], exact=True)[0]
+        self._dtype, self._shape = self.engine.infer(self)
 
     def __repr__(self) -> str:
         kind = "Tensor" if self.node is not None else "Variable" if self.variable is not None else "Leaf"
@@ -197,10 +204,7 @@ class Tensor:
             return self.variable.get()
         if self._array is not None:
             return self._array
-        from sardonyx.graph.executor import evaluate
-
-        result: npt.NDArray[Any] = evaluate([self])[0]
-        return result
+        return self.engine.compute(self)
 
     def item(self) -> Any:
         """The only element, as a Python number."""
@@ -229,9 +233,7 @@ class Tensor:
         """
         losses = _losses.get()
         if losses is None:
-            from sardonyx.graph.eager import backward
-
-            backward(self)
+            self.engine.backward(self)
         else:
             losses.append(self)
 
@@ -544,12 +546,6 @@ def apply(op: str, *inputs: TensorLike | None, domain: str = "", **attributes: A
     return apply_all(op, inputs, attributes, domain=domain)[0]
 
 
-@functools.cache
-def operator_rows() -> dict[tuple[str, str], _core.OperatorRow]:
-    """The registry by domain and name."""
-    return {(row["domain"], row["name"]): row for row in _core.operators()}
-
-
 def _dtype_by_ports(node: Node, index: int) -> np.dtype[Any] | None:
     """The element type of an output, where the operator's ports alone tell it."""
     row = operator_rows().get((node.domain, node.op))
@@ -612,56 +608,27 @@ def _index(x: Tensor, key: Any) -> Tensor:
     keys = list(key) if isinstance(key, tuple) else [key]
     if len(keys) == 1 and (mask := _mask(keys[0])) is not None:
         return apply("GatherND", x, apply("Transpose", apply("NonZero", mask), perm=[1, 0]))
-    if any(k is Ellipsis for k in keys):
-        at = next(i for i, k in enumerate(keys) if k is Ellipsis)
-        taken = sum(k is not None for k in keys) - 1
-        keys[at : at + 1] = [slice(None)] * (x.rank - taken)
-    starts: list[int] = []
-    ends: list[int] = []
-    axes: list[int] = []
-    steps: list[int] = []
-    dropped: list[int] = []
-    added: list[int] = []
-    gathered: list[tuple[int, TensorLike]] = []
-    axis = 0
-    for place, k in enumerate(keys):
-        if k is None:
-            added.append(place - len(dropped))
-            continue
-        if isinstance(k, (int, np.integer)):
-            starts.append(int(k))
-            ends.append(int(k) + 1 if k != -1 else np.iinfo(np.int64).max)
-            axes.append(axis)
-            steps.append(1)
-            dropped.append(axis)
-        elif isinstance(k, slice):
-            if k != slice(None):
-                step = 1 if k.step is None else int(k.step)
-                limit = np.iinfo(np.int64)
-                starts.append((0 if step > 0 else limit.max) if k.start is None else int(k.start))
-                ends.append((limit.max if step > 0 else limit.min) if k.stop is None else int(k.stop))
-                axes.append(axis)
-                steps.append(step)
-        elif isinstance(k, (Tensor, list, np.ndarray)):
-            if (mask := _mask(k)) is not None:
-                if mask.rank != 1:
-                    raise TypeError("beside other indices, a mask has one axis")
-                k = apply("NonZero", mask).squeeze(0)
-            gathered.append((axis, k))
-        else:
-            raise TypeError(
-                f"cannot index a tensor with {type(k).__name__}; integers, slices and integer arrays expected"
-            )
-        axis += 1
+    index = read_index(keys, lambda: x.rank)
+    gathered = [(axis, _chosen(k)) for axis, k in index.gathered]
     if len(gathered) > 1:
         raise TypeError("at most one index may be an array; use op.GatherND for more")
-    if starts:
-        x = apply("Slice", x, _ints(starts), _ints(ends), _ints(axes), _ints(steps))
-    for at, indices in gathered:
-        chosen = indices if isinstance(indices, Tensor) else constant(np.asarray(indices, np.int64))
-        x = apply("Gather", x, chosen, axis=at)
-    if dropped:
-        x = x.squeeze(*dropped)
-    if added:
-        x = x.unsqueeze(*added)
+    if index.starts:
+        x = apply("Slice", x, *(_ints(values) for values in (index.starts, index.ends, index.axes, index.steps)))
+    for axis, chosen in gathered:
+        x = apply("Gather", x, chosen, axis=axis)
+    if index.dropped:
+        x = x.squeeze(*index.dropped)
+    if index.added:
+        x = x.unsqueeze(*index.added)
     return x
+
+
+def _chosen(k: Any) -> Tensor:
+    """The places along an axis that a list, an array or a tensor of integers or truth values stands for."""
+    if not isinstance(k, (Tensor, list, np.ndarray)):
+        raise TypeError(f"cannot index a tensor with {type(k).__name__}; integers, slices and integer arrays expected")
+    if (mask := _mask(k)) is None:
+        return k if isinstance(k, Tensor) else constant(np.asarray(k, np.int64))
+    if mask.rank != 1:
+        raise TypeError("beside other indices, a mask has one axis")
+    return apply("NonZero", mask).squeeze(0)
