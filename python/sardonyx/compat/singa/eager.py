@@ -26,12 +26,7 @@ _live: WeakValueDictionary[int, Tensor] = WeakValueDictionary()  # results that 
 _owners: WeakValueDictionary[graph.Tensor, Tensor] = WeakValueDictionary()  # tensors by their leaves
 _pending: dict[graph.Tensor, graph.Tensor] = {}  # next values of variables
 _made = 0
-
-
-def _training() -> bool:
-    from sardonyx.compat.singa import autograd
-
-    return autograd.training
+training = False  # whether operations are a part of training; programs set it as `autograd.training`
 
 
 class Tensor:
@@ -79,7 +74,7 @@ class Tensor:
         tensor._stores_grad = False
         tensor._array = None
         tensor._frozen = None
-        tensor._training = _training()
+        tensor._training = training
         if lazy.node is None:
             tensor._set_leaf(lazy)
         else:
