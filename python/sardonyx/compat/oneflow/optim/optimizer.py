@@ -1,4 +1,4 @@
-"""OneFlow's optimizers: `loss.backward()` and `step()` in a loop, or `nn.Graph.add_optimizer`."""
+"""What changes parameters: `loss.backward()` and `step()` in a loop, or `nn.Graph.add_optimizer`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import sardonyx.optim as _optim
-from sardonyx.compat.oneflow.optim import lr_scheduler
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph import Tensor, Update, evaluate
 
-__all__ = ["LAMB", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+__all__ = ["LAMB", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 
 class Optimizer:
