@@ -16,7 +16,8 @@ Reduction = Literal["mean", "sum", "none"]
 Weights: TypeAlias = "Tensor | npt.ArrayLike"
 
 
-def _reduced(x: Tensor, reduction: Reduction) -> Tensor:
+def reduced(x: Tensor, reduction: Reduction | str) -> Tensor:
+    """The terms of a loss as one: their mean, their sum, or all of them (none)."""
     if reduction not in ("mean", "sum", "none"):
         raise InvalidArgument(f"reduction is '{reduction}'; mean, sum or none expected")
     return x if reduction == "none" else x.mean() if reduction == "mean" else x.sum()
@@ -82,7 +83,7 @@ def softmax_cross_entropy(
     terms = rows * apply("LogSoftmax", logits, axis=1)
     if weights is not None:
         terms = terms * weights.reshape((-1, *(1 for _ in range(logits.rank - 2))))
-    return _reduced(-terms.sum(1), reduction)
+    return reduced(-terms.sum(1), reduction)
 
 
 def nll(
@@ -103,12 +104,12 @@ def nll(
 def mse(x: Tensor, y: Tensor, reduction: Reduction = "mean") -> Tensor:
     """(x - y)^2."""
     difference = x - y
-    return _reduced(difference * difference, reduction)
+    return reduced(difference * difference, reduction)
 
 
 def l1(x: Tensor, y: Tensor, reduction: Reduction = "mean") -> Tensor:
     """|x - y|."""
-    return _reduced(abs(x - y), reduction)
+    return reduced(abs(x - y), reduction)
 
 
 def huber(x: Tensor, y: Tensor, delta: float = 1.0, reduction: Reduction = "mean") -> Tensor:
@@ -117,7 +118,7 @@ def huber(x: Tensor, y: Tensor, delta: float = 1.0, reduction: Reduction = "mean
         raise InvalidArgument(f"delta is {delta}; a positive number expected")
     distance = abs(x - y)
     small = apply("Min", distance, delta)
-    return _reduced(small * (distance - small * 0.5), reduction)
+    return reduced(small * (distance - small * 0.5), reduction)
 
 
 def bce_with_logits(
@@ -145,4 +146,4 @@ def bce_with_logits(
         terms = (1.0 - targets) * logits + (1.0 + (_factors(pos_weight, logits) - 1.0) * targets) * (
             positive - logits + rest
         )
-    return _reduced(terms if weight is None else terms * _factors(weight, logits), reduction)
+    return reduced(terms if weight is None else terms * _factors(weight, logits), reduction)

@@ -59,7 +59,7 @@ class Node:
         inputs: None where an optional input is left out.
         attributes: Python values; tensors as arrays, bodies of control flow as onnx.GraphProto.
         captures: what the bodies read from the graph around them, by the names they use.
-        outputs: the tensors that it computes.
+        outputs: the tensors that it computes, of the class of the first input that is of a class derived from Tensor.
         frozen: keeps batch normalization and dropout as they are in inference where a graph is built for training.
         spent: `backward()` went through it; see `graph.eager`.
     """
@@ -84,7 +84,8 @@ class Node:
         self.captures = dict(captures or {})
         self.name = name
         self.frozen = self.spent = False
-        self.outputs = [Tensor(node=self, index=i) for i in range(outputs)]
+        kind = next((type(x) for x in inputs if x is not None and type(x) is not Tensor), Tensor)
+        self.outputs = [kind(node=self, index=i) for i in range(outputs)]
 
     def __repr__(self) -> str:
         return f"{self.op}({', '.join(repr(x.name) if x is not None else 'None' for x in self.inputs)})"
@@ -617,9 +618,9 @@ def _index(x: Tensor, key: Any) -> Tensor:
     for axis, chosen in gathered:
         x = apply("Gather", x, chosen, axis=axis)
     if index.dropped:
-        x = x.squeeze(*index.dropped)
+        x = apply("Squeeze", x, _ints(index.dropped))
     if index.added:
-        x = x.unsqueeze(*index.added)
+        x = apply("Unsqueeze", x, _ints(index.added))
     return x
 
 
