@@ -168,7 +168,7 @@ class Tensor:
         return self._shape
 
     def set_shape(self, shape: Extents) -> None:
-        """Declares the extents of a placeholder whose rank was left open."""
+        """Declares the extents of a placeholder whose rank was left open. Raises InvalidArgument for another tensor."""
         if not self.is_placeholder or self._shape is not None:
             raise InvalidArgument(f"the shape of {self!r} is {self.shape}; only that of a placeholder can be declared")
         self._shape = tuple(shape)
@@ -208,7 +208,7 @@ class Tensor:
         return self.engine.compute(self)
 
     def item(self) -> Any:
-        """The only element, as a Python number."""
+        """The only element, as a Python number. Raises ValueError where there are more."""
         return self.numpy().item()
 
     def to(self, device: str) -> Tensor:
@@ -242,7 +242,11 @@ class Tensor:
         return float(self.item())
 
     def assign(self, value: npt.ArrayLike) -> None:
-        """Gives a variable new elements of the same shape."""
+        """Gives a variable new elements of the same shape, converted to its type.
+
+        Raises:
+            InvalidArgument: it is no variable, or the shape is another one.
+        """
         if self.variable is None:
             raise InvalidArgument(f"{self!r} is no variable; only variables can be assigned to")
         self.variable.set(np.asarray(value, dtype=self.variable.dtype))
@@ -337,7 +341,7 @@ class Tensor:
         return apply("Not", self)
 
     def equal(self, other: TensorLike) -> Tensor:
-        """Element by element."""
+        """Whether elements are equal, one by one: a tensor of bool."""
         return _binary("Equal", self, other)
 
     # --- shapes
@@ -410,7 +414,7 @@ class Tensor:
         return _reduce("ReduceProd", self, axis, keepdims)
 
     def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """The mean of squared distances from the mean, over the axes, or all."""
+        """The mean of squared distances from the mean, over the axes, or all (divided by their number, as NumPy's)."""
         distance = self - self.mean(axis, keepdims=True)
         return (distance * distance).mean(axis, keepdims)
 
@@ -419,11 +423,11 @@ class Tensor:
         return apply("Sqrt", self.var(axis, keepdims))
 
     def argmax(self, axis: int = -1, keepdims: bool = False) -> Tensor:
-        """The place of the largest element along an axis."""
+        """The place of the largest element along an axis (i64); the first of several."""
         return apply("ArgMax", self, axis=axis, keepdims=int(keepdims))
 
     def argmin(self, axis: int = -1, keepdims: bool = False) -> Tensor:
-        """The place of the smallest element along an axis."""
+        """The place of the smallest element along an axis (i64); the first of several."""
         return apply("ArgMin", self, axis=axis, keepdims=int(keepdims))
 
     def clip(self, low: TensorLike | None = None, high: TensorLike | None = None) -> Tensor:
@@ -454,7 +458,13 @@ def placeholder(name: str = "", dtype: npt.DTypeLike = np.float32, shape: Extent
 
     Args:
         name: its name in an exported model.
+        dtype: the element type of what it is fed; nothing is converted but Python's numbers and lists.
         shape: numbers, names of symbolic extents ("batch") or None for extents that may vary; None: any rank.
+
+    Example:
+        >>> x = placeholder("x", shape=("batch", 3))
+        >>> (x @ np.ones((3, 2), np.float32)).shape
+        ('batch', 2)
     """
     return Tensor(name=name, dtype=dtype, shape=shape)
 
@@ -465,6 +475,15 @@ def variable(
     """A leaf that keeps its elements between runs and that optimizers may change. Copies `value`.
 
     Only floating-point variables can be trainable. Lists and Python numbers become f32 where no dtype is given.
+
+    Raises:
+        InvalidArgument: it is trainable, and its elements are no floating-point numbers.
+
+    Example:
+        >>> w = variable([1.0, 2.0], "w")
+        >>> w.assign([3.0, 4.0])
+        >>> (w * 2.0).numpy()
+        array([6., 8.], dtype=float32)
     """
     array = np.asarray(value, dtype=dtype)
     if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == np.float64:
@@ -478,7 +497,12 @@ def variable(
 
 
 def constant(value: npt.ArrayLike, name: str = "", dtype: npt.DTypeLike | None = None) -> Tensor:
-    """A leaf that is a part of the graph. Python numbers become f32 or i64 where no dtype is given."""
+    """A leaf that is a part of the graph. Python numbers become f32 or i64 where no dtype is given. Copies `value`.
+
+    Example:
+        >>> constant([1, 2]).dtype, constant(0.5).dtype
+        (dtype('int64'), dtype('float32'))
+    """
     array = np.array(value, dtype=dtype)
     if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == np.float64:
         array = array.astype(np.float32)
@@ -488,7 +512,12 @@ def constant(value: npt.ArrayLike, name: str = "", dtype: npt.DTypeLike | None =
 
 def data(value: npt.ArrayLike, name: str = "") -> Tensor:
     """A leaf that holds elements which change from graph to graph, such as a batch: graphs that differ in nothing else
-    are compiled once."""
+    are compiled once. Shares the memory of an array, and keeps its element type.
+
+    Example:
+        >>> data(np.arange(3)).sum().item()
+        3
+    """
     tensor = Tensor(name=name, array=np.asarray(value))
     tensor._dtype = tensor._array.dtype if tensor._array is not None else None
     return tensor
