@@ -1,4 +1,10 @@
-"""The interface of onnx.backend.base: prepare, run_model, run_node and supports_device."""
+"""The interface of onnx.backend.base: prepare, run_model, run_node and supports_device.
+
+Example:
+    >>> node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    >>> run_node(node, [np.array([-1.0, 2.0], np.float32)])[0]
+    array([0., 2.], dtype=float32)
+"""
 
 from __future__ import annotations
 

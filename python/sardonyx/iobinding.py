@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,13 @@ from sardonyx.devices import require_cpu
 from sardonyx.errors import InvalidArgument
 from sardonyx.ortvalue import OrtValue, onnx_type_of
 
-if TYPE_CHECKING:
-    from sardonyx.session import InferenceSession
-
 __all__ = ["IOBinding"]
+
+
+class _Session(Protocol):
+    """What a binding needs of an InferenceSession."""
+
+    _core: _core.Session
 
 
 class IOBinding:
@@ -31,7 +34,7 @@ class IOBinding:
         >>> y = binding.copy_outputs_to_cpu()[0]
     """
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: _Session) -> None:
         self._core = _core.Binding(session._core)
 
     def bind_cpu_input(self, name: str, arr_on_cpu: npt.ArrayLike) -> None:

@@ -16,7 +16,8 @@ Reduction = Literal["mean", "sum", "none"]
 Weights: TypeAlias = "Tensor | npt.ArrayLike"
 
 
-def _reduced(x: Tensor, reduction: Reduction) -> Tensor:
+def reduced(x: Tensor, reduction: Reduction | str) -> Tensor:
+    """The terms of a loss as one: their mean, their sum, or all of them (none)."""
     if reduction not in ("mean", "sum", "none"):
         raise InvalidArgument(f"reduction is '{reduction}'; mean, sum or none expected")
     return x if reduction == "none" else x.mean() if reduction == "mean" else x.sum()
@@ -82,7 +83,7 @@ def softmax_cross_entropy(
     terms = rows * apply("LogSoftmax", logits, axis=1)
     if weights is not None:
         terms = terms * weights.reshape((-1, *(1 for _ in range(logits.rank - 2))))
-    return _reduced(-terms.sum(1), reduction)
+    return reduced(-terms.sum(1), reduction)
 
 
 def nll(
@@ -93,7 +94,13 @@ def nll(
     weight: Weights | None = None,
 ) -> Tensor:
     """-log_probabilities at the right class, times its weight; arguments as in `softmax_cross_entropy`, classes as
-    integers."""
+    integers.
+
+    Example:
+        >>> from sardonyx.graph import data
+        >>> nll(data(np.log([[0.5, 0.5], [0.25, 0.75]])), data([0, 0]), "none").numpy().round(3)
+        array([0.693, 1.386])
+    """
     weights = _class_weights(weight, log_probabilities)
     return apply(
         "NegativeLogLikelihoodLoss", log_probabilities, targets, weights, reduction=reduction, ignore_index=ignore_index
@@ -101,23 +108,47 @@ def nll(
 
 
 def mse(x: Tensor, y: Tensor, reduction: Reduction = "mean") -> Tensor:
-    """(x - y)^2."""
+    """(x - y)^2.
+
+    Args:
+        x, y: floating-point, of shapes that spread to one.
+        reduction: mean over all elements, sum, or none.
+
+    Example:
+        >>> from sardonyx.graph import data
+        >>> mse(data([1.0, 2.0]), data([3.0, 2.0])).item()
+        2.0
+    """
     difference = x - y
-    return _reduced(difference * difference, reduction)
+    return reduced(difference * difference, reduction)
 
 
 def l1(x: Tensor, y: Tensor, reduction: Reduction = "mean") -> Tensor:
-    """|x - y|."""
-    return _reduced(abs(x - y), reduction)
+    """|x - y|; arguments as in `mse`."""
+    return reduced(abs(x - y), reduction)
 
 
 def huber(x: Tensor, y: Tensor, delta: float = 1.0, reduction: Reduction = "mean") -> Tensor:
-    """(x - y)^2 / 2 where |x - y| <= delta, delta (|x - y| - delta / 2) beyond (Huber 1964)."""
+    """(x - y)^2 / 2 where |x - y| <= delta, delta (|x - y| - delta / 2) beyond (Huber 1964).
+
+    Args:
+        x, y: floating-point, of shapes that spread to one.
+        delta: where the square ends, in the unit of x and y; positive.
+        reduction: mean over all elements, sum, or none.
+
+    Raises:
+        InvalidArgument: delta is not positive.
+
+    Example:
+        >>> from sardonyx.graph import data
+        >>> huber(data([0.0, 3.0]), data([1.0, 0.0]), 1.0, "none").numpy()
+        array([0.5, 2.5])
+    """
     if delta <= 0:
         raise InvalidArgument(f"delta is {delta}; a positive number expected")
     distance = abs(x - y)
     small = apply("Min", distance, delta)
-    return _reduced(small * (distance - small * 0.5), reduction)
+    return reduced(small * (distance - small * 0.5), reduction)
 
 
 def bce_with_logits(
@@ -135,6 +166,11 @@ def bce_with_logits(
         reduction: mean over all elements, sum, or none.
         weight: factors of the terms, which broadcast to `logits`.
         pos_weight: factors of the first product, which broadcast to `logits`: above 1 where positives are rare.
+
+    Example:
+        >>> from sardonyx.graph import data
+        >>> round(bce_with_logits(data([0.0, 100.0]), data([1.0, 0.0]), "sum").item(), 4)
+        100.6931
     """
     positive = apply("Relu", logits)
     rest = apply("Softplus", -abs(logits))
@@ -145,4 +181,4 @@ def bce_with_logits(
         terms = (1.0 - targets) * logits + (1.0 + (_factors(pos_weight, logits) - 1.0) * targets) * (
             positive - logits + rest
         )
-    return _reduced(terms if weight is None else terms * _factors(weight, logits), reduction)
+    return reduced(terms if weight is None else terms * _factors(weight, logits), reduction)

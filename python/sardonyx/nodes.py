@@ -27,7 +27,12 @@ class NodeArg:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What the model says of itself, with `opsets` (domain to version) beyond onnxruntime's fields."""
+    """What the model says of itself.
+
+    Attributes:
+        version: `model_version`; 0 where there is none.
+        ir_version, opsets: the format's version, and those of operators by domain ("" is ai.onnx); not in onnxruntime.
+    """
 
     custom_metadata_map: dict[str, str] = field(default_factory=dict)
     description: str = ""
@@ -43,7 +48,14 @@ class ModelMetadata:
 
 @dataclass(frozen=True)
 class NodePlacement:
-    """Where one node of the optimised graph runs: provider, the kernel chosen, and why that one."""
+    """Where one node of the optimised graph runs.
+
+    Attributes:
+        name, op: the node and its operator; fused nodes have the domain `sardonyx`.
+        provider: "CPUExecutionProvider".
+        kernel: the one chosen for the latest shapes; "" before the first run.
+        reason: why there.
+    """
 
     name: str
     op: str

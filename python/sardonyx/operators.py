@@ -34,6 +34,10 @@ class TensorType:
 
     `dtype` is anything that NumPy takes for a dtype; `shape` is None where not even the rank is known, and holds an
     integer, the name of a symbolic extent or None for each axis otherwise.
+
+    Example:
+        >>> TensorType("float32", ("batch", 3)).shape
+        ('batch', 3)
     """
 
     dtype: Any

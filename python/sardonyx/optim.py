@@ -3,9 +3,11 @@
 `minimize(loss)` gives an update that an `Executor` runs beside the loss: forward, backward and update are one plan.
 
 Example:
-    >>> step = SGD(0.1, momentum=0.9).minimize(loss)
-    >>> executor = Executor([loss, step])
-    >>> executor.run({x: batch, t: targets})[0]
+    >>> x, w = placeholder("x", shape=("batch", 2)), variable([1.0, 2.0], "w")
+    >>> loss = ((x * w).sum(1) ** 2.0).mean()
+    >>> executor = Executor([loss, SGD(0.1, momentum=0.9).minimize(loss)])
+    >>> [round(float(executor.run({x: np.ones((4, 2), np.float32)})[0]), 3) for _ in range(2)]
+    [9.0, 3.24]
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ import numpy.typing as npt
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph.build import FLOATS, attribute_proto, sort
 from sardonyx.graph.executor import Update, gradients
-from sardonyx.graph.tensor import Node, Tensor, apply, constant, operator_rows, variable
+from sardonyx.graph.registry import operator_rows
+from sardonyx.graph.tensor import Node, Tensor, apply, constant, variable
 
 __all__ = [
     "LAMB",
@@ -102,6 +105,9 @@ class Optimizer(abc.ABC):
 
     Attributes:
         state: the optimizer's variables by name, for checkpoints; filled by `minimize`.
+
+    Raises:
+        InvalidArgument: an argument is out of its range.
     """
 
     def __init__(
@@ -240,7 +246,19 @@ def _unique_names(variables: Sequence[Tensor]) -> list[str]:
 class SGD(Optimizer):
     """x -= lr * g, or with momentum v = m v + (1 - dampening) g; x -= lr * v (Nesterov: lr * (g + m v)).
 
-    Weight decay adds `weight_decay` * x to the gradient. At the first step v = g.
+    Args:
+        momentum: m, from 0 on; 0 keeps no state.
+        dampening: the share of a gradient that does not enter v; at the first step v = g.
+        weight_decay: adds that many times x to the gradient.
+        nesterov: look one step ahead; needs momentum, and no dampening.
+        common: clip_norm, clip_value and accumulate, as in Optimizer.
+
+    Example:
+        >>> w = variable([1.0], "w")
+        >>> evaluate([SGD(0.5).minimize((w * w).sum())])
+        [None]
+        >>> w.numpy()
+        array([0.], dtype=float32)
     """
 
     def __init__(
@@ -275,9 +293,21 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Kingma and Ba, Adam: A Method for Stochastic Optimization (2015); `weight_decay` adds to the gradient.
+    """Kingma and Ba, Adam: A Method for Stochastic Optimization (2015).
 
-    With `amsgrad` the largest second moment so far divides (Reddi et al. 2018).
+    Args:
+        betas: the shares of themselves that the mean of gradients and that of their squares keep in a step, in [0, 1).
+        eps: added to the root of the mean square, in the unit of a gradient.
+        weight_decay: adds that many times x to the gradient.
+        amsgrad: divide by the largest second moment so far (Reddi et al. 2018).
+        common: clip_norm, clip_value and accumulate, as in Optimizer.
+
+    Example:
+        >>> w = variable([1.0], "w")
+        >>> evaluate([Adam(0.25).minimize((w * w).sum())])
+        [None]
+        >>> w.numpy().round(3)
+        array([0.75], dtype=float32)
     """
 
     decoupled = False
@@ -428,7 +458,13 @@ class RMSprop(Optimizer):
 
 
 def exponential(lr: float, rate: float, every: int = 1) -> Schedule:
-    """lr * rate ** (step // every)."""
+    """lr * rate ** (step // every).
+
+    Example:
+        >>> schedule = exponential(0.5, 0.5, every=10)
+        >>> [schedule(constant(float(step))).item() for step in (0, 9, 10, 20)]
+        [0.5, 0.5, 0.25, 0.125]
+    """
     return lambda step: rate ** apply("Floor", step / float(every)) * lr
 
 
@@ -445,7 +481,13 @@ def piecewise(lr: float, factors: Mapping[int, float]) -> Schedule:
 
 
 def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
-    """From lr down to `floor` along half a cosine wave, and then on at `floor`."""
+    """From lr down to `floor` along half a cosine wave of `steps` steps, and then on at `floor`.
+
+    Example:
+        >>> schedule = cosine(1.0, 100)
+        >>> [round(schedule(constant(float(step))).item(), 3) for step in (0, 50, 100, 200)]
+        [1.0, 0.5, 0.0, 0.0]
+    """
 
     def at(step: Tensor) -> Tensor:
         share = apply("Min", step / float(steps), constant(1.0))
@@ -455,7 +497,13 @@ def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
 
 
 def warmup(steps: int, then: float | Schedule) -> Schedule:
-    """Rises evenly to `then` over `steps` steps; a schedule begins behind them."""
+    """Rises evenly to `then` over `steps` steps; a schedule begins behind them.
+
+    Example:
+        >>> schedule = warmup(4, cosine(1.0, 100))
+        >>> [round(schedule(constant(float(step))).item(), 3) for step in (0, 1, 3, 54)]
+        [0.25, 0.5, 1.0, 0.5]
+    """
 
     def at(step: Tensor) -> Tensor:
         after = then(apply("Max", step - float(steps), constant(0.0))) if callable(then) else constant(then)
@@ -466,7 +514,12 @@ def warmup(steps: int, then: float | Schedule) -> Schedule:
 
 
 def one_cycle(lr: float, steps: int, *, rise: float = 0.3, start: float = 25.0, end: float = 1e4) -> Schedule:
-    """Up to lr along half a cosine wave from lr / start, then down to lr / (start * end) (Smith and Topin 2018)."""
+    """Up to lr along half a cosine wave from lr / start, then down to lr / (start * end) (Smith and Topin 2018).
+
+    Args:
+        steps: how many there will be; the rate is that of the last one from then on.
+        rise: the share of them that goes up.
+    """
     up = max(1.0, rise * steps - 1)
     down = max(1.0, steps - up - 1)
 

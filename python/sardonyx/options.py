@@ -105,10 +105,14 @@ class SessionOptions(_Checked):
 
     What has an effect: `graph_optimization_level`, `intra_op_num_threads` (0: every CPU that the process may use),
     `enable_profiling`, `profile_file_prefix`, `optimized_model_filepath`, `log_severity_level`,
-    `add_free_dimension_override_by_name`, `add_initializer`; and beyond onnxruntime `precision` (`Precision` or its
-    value, "f32" or "bf16") and `winograd` (False: 3x3 convolutions add up every product, which is slower and rounds
-    less). The other fields are accepted so that existing code
-    runs: memory is always planned, results are always deterministic, and one pool of threads serves the process.
+    the methods; and beyond onnxruntime `precision` (`Precision` or its value, "f32", "bf16" or "f16") and `winograd`
+    (False: 3x3 convolutions add up every product, which is slower and rounds less). The other fields are accepted so
+    that existing code runs: memory is always planned, results are always deterministic, and one pool of threads serves
+    the process.
+
+    Raises (where a field is set):
+        AttributeError: there is no field of that name; names a near one.
+        TypeError: the value is of another type; says which is expected.
 
     Example:
         >>> options = SessionOptions()

@@ -52,7 +52,11 @@ class OrtValue:
 
     @classmethod
     def ortvalue_from_numpy_with_onnx_type(cls, data: npt.NDArray[Any], /, onnx_element_type: int) -> OrtValue:
-        """The array's bytes taken as elements of another ONNX type of the same width (uint16 as bfloat16)."""
+        """The array's bytes taken as elements of another ONNX type of the same width (uint16 as bfloat16).
+
+        Raises:
+            InvalidArgument: the widths differ.
+        """
         wanted = _core.numpy_dtype(onnx_element_type)
         if wanted.itemsize != data.dtype.itemsize:
             raise InvalidArgument(f"elements of {data.dtype} cannot be taken for {wanted}: their widths differ")
@@ -126,7 +130,7 @@ class OrtValue:
         return self._value.to_object()
 
     def update_inplace(self, data: npt.ArrayLike | OrtValue) -> None:
-        """Writes `data`, of the same type and shape, into the tensor's memory."""
+        """Writes `data` into the tensor's memory. Raises InvalidArgument where its type or shape is another one."""
         source = data._value if isinstance(data, OrtValue) else _core.Value.from_object(np.asarray(data))
         self._value.copy_from(source)
 
@@ -183,7 +187,7 @@ class OrtValue:
 
 
 def copy_tensors(src: Sequence[OrtValue], dst: Sequence[OrtValue], stream: Any = None) -> None:
-    """Copies each tensor of `src` into that of `dst`; types and shapes must agree."""
+    """Copies each tensor of `src` into that of `dst`. Raises InvalidArgument where numbers, types or shapes differ."""
     if len(src) != len(dst):
         raise InvalidArgument(f"{len(src)} tensors to copy into {len(dst)}")
     for source, target in zip(src, dst, strict=True):

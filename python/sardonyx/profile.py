@@ -14,7 +14,14 @@ __all__ = ["write_trace"]
 
 
 def write_trace(path: str | os.PathLike[str], events: Sequence[_core.ProfileRow]) -> None:
-    """Writes node events (times in microseconds) as a Chrome trace, one complete event ("ph": "X") for each node."""
+    """Writes node events (times in microseconds) as a Chrome trace, one complete event ("ph": "X") for each node.
+
+    Args:
+        events: rows of `Executor.profile`, or those that a session collects.
+
+    Example:
+        >>> write_trace("step.json", executor.profile(feeds))
+    """
     process = os.getpid()
     rows = [
         {

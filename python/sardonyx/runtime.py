@@ -66,7 +66,13 @@ def set_global_thread_pool_sizes(intra_op_num_threads: int = 0, inter_op_num_thr
 
 
 def set_seed(seed: int) -> None:
-    """Seeds the operators that draw random values and have no seed of their own, in every session of the process."""
+    """Seeds the operators that draw random values and have no seed of their own, in every session of the process.
+
+    The same runs after the same seed give the same numbers, on any number of threads.
+
+    Example:
+        >>> set_seed(7)
+    """
     _core.set_random_seed(seed % (1 << 64))
 
 

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from sardonyx import graph
 from sardonyx.graph import op
-from sardonyx.graph.tensor import operator_rows
+from sardonyx.graph.registry import operator_rows
 from tests.gradients.harness import away, positive
 
 try:

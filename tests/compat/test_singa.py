@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from sardonyx.compat.singa import autograd, device, eager, opt, sonnx, tensor
+from sardonyx.compat.singa import autograd, device, eager, initializer, opt, sonnx, tensor
 from sardonyx.compat.singa.tensor import Tensor
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph import executor
@@ -240,7 +240,58 @@ FUNCTIONS: list[tuple[Any, Any]] = [
     (lambda x: tensor.average(x, 0), X.mean(0)),
     (lambda x: x.as_type("int").as_type("float"), np.trunc(X)),
     (lambda x: tensor.concatenate([x, x], 0), np.concatenate([X, X])),
+    (lambda x: tensor.tensordot(x, x, ([0, 1], [0, 1])), (X * X).sum()),
+    (lambda x: tensor.tensordot(x, tensor.transpose(x), 1), X @ X.T),
+    (lambda x: tensor.tensordot(x, x, (-1, 1)), X @ X.T),
+    (lambda x: tensor.tensordot(x, x, 0), np.multiply.outer(X, X)),
+    (lambda x: tensor.sum_columns(x), X.sum(1, keepdims=True)),
+    (lambda x: tensor.sum_rows(x), X.sum(0, keepdims=True)),
+    (lambda x: tensor.repeat(x, 2, 1), X.repeat(2, 1)),
+    (lambda x: tensor.repeat(x, [1, 2, 0], -1), X.repeat([1, 2, 0], 1)),
+    (lambda x: x.repeat(2), X.repeat(2)),
+    (lambda x: x // 0.5, np.floor(X / 0.5)),
+    (lambda x: tensor.zeros((2, 3)) + tensor.ones((3,)) + tensor.contiguous(x) * 0.0, np.ones((2, 3))),
 ]
+
+V, W = np.array([2.0, 4.0], np.float32), np.array([1.0, 2.0, 4.0], np.float32)
+IN_PLACE: list[tuple[Any, Any]] = [
+    (lambda x, v, w: x.add_column(v), X + V[:, None]),
+    (lambda x, v, w: x.add_row(w), X + W),
+    (lambda x, v, w: x.div_column(v), X / V[:, None]),
+    (lambda x, v, w: x.div_row(w), X / W),
+    (lambda x, v, w: x.mult_column(v), X * V[:, None]),
+    (lambda x, v, w: x.mult_row(w), X * W),
+    (lambda x, v, w: tensor.add_column(0.5, v, 2.0, x), 0.5 * V[:, None] + 2 * X),
+    (lambda x, v, w: tensor.add_row(0.5, w, 2.0, x), 0.5 * W + 2 * X),
+    (lambda x, v, w: tensor.mult(tensor.ones((2, 2)), tensor.ones((2, 3)), x, 0.5, 2.0), 1 + 2 * X),
+    (lambda x, v, w: tensor.copy_data_to_from(x, w, 2, 1, 1), np.r_[X[0, :1], W[1:], X[1]].reshape(2, 3)),
+]
+
+
+@pytest.mark.parametrize("stores_grad", [False, True])
+@pytest.mark.parametrize(("change", "expected"), IN_PLACE, ids=lambda x: None)
+def test_functions_that_change_their_tensor(change: Any, expected: Any, stores_grad: bool) -> None:
+    x = Tensor(data=X, stores_grad=stores_grad)
+    change(x, tensor.from_numpy(V), tensor.from_numpy(W))
+    np.testing.assert_allclose(x.numpy(), expected, rtol=1e-6)
+    with pytest.raises(InvalidArgument, match="do not fit"):
+        tensor.copy_data_to_from(x, tensor.from_numpy(W), 3, 4)
+
+
+def test_initial_values() -> None:
+    for fill, std in (
+        (lambda t: initializer.uniform(t, 100, 300), np.sqrt(1 / 200)),
+        (lambda t: initializer.uniform(t, 100), np.sqrt(1 / 100)),
+        (lambda t: initializer.gaussian(t, 0, 50), np.sqrt(2 / 50)),
+        (initializer.xavier, np.sqrt(2 / 400)),
+        (initializer.glorot, np.sqrt(2 / 400)),
+        (initializer.msra, np.sqrt(2 / 100)),
+    ):
+        t = Tensor((100, 300))
+        fill(t)
+        np.testing.assert_allclose([t.numpy().mean(), t.numpy().std()], [0, std], rtol=0.03, atol=0.003)
+    with pytest.raises(InvalidArgument, match="fan_in or fan_out must be given"):
+        initializer.uniform(t)
 
 
 @pytest.mark.parametrize(("function", "expected"), FUNCTIONS, ids=lambda x: None)

@@ -1,15 +1,29 @@
-"""Gradients at once: what `Tensor.backward()` does where no graph is being written."""
+"""Tensors at once: what they answer when they are asked for their shape, their elements or gradients."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph.build import sort
+from sardonyx.graph.build import output_types, sort
 from sardonyx.graph.executor import evaluate, gradients
-from sardonyx.graph.tensor import Node, Tensor, data
+from sardonyx.graph.tensor import Node, Shape, Tensor
 
-__all__ = ["backward"]
+__all__ = ["backward", "compute", "infer"]
+
+
+def infer(tensor: Tensor) -> tuple[np.dtype[Any], Shape | None]:
+    """The element type and the shape, by the core's inference; data counts with the extents that it has."""
+    return output_types([tensor], exact=True)[0]
+
+
+def compute(tensor: Tensor) -> npt.NDArray[Any]:
+    """The elements. Raises InvalidArgument where a placeholder is needed."""
+    result: npt.NDArray[Any] = evaluate([tensor])[0]
+    return result
 
 
 def backward(loss: Tensor) -> None:
@@ -39,14 +53,16 @@ def backward(loss: Tensor) -> None:
     if int(np.prod([extent if isinstance(extent, int) else 1 for extent in loss.shape or ()])) != 1:
         raise InvalidArgument(f"backward() of a tensor of shape {loss.shape}; a scalar expected: take its mean or sum")
     changing, behind = _behind(nodes, loss)
-    kept, wanted = len(behind), [*behind, *gradients(loss, variables)]
-    values = evaluate(wanted, training=True)
-    for x, value in zip(behind, values, strict=False):
+    found = gradients(loss, variables)
+    values = evaluate([*behind, *found], training=True)
+    for x, value in zip([*behind, *found], values, strict=True):
         x.node, x._array = None, value
     for node in changing:
         node.spent = True
-    for x, value in zip(variables, values[kept:], strict=True):
-        x.grad = data(value if x.grad is None else x.grad.numpy() + value)
+    for x, gradient in zip(variables, found, strict=True):
+        if x.grad is not None:
+            gradient._array = x.grad.numpy() + gradient.numpy()
+        x.grad = gradient
 
 
 _VIEWS = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}

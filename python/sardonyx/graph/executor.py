@@ -27,6 +27,17 @@ class Update:
     Attributes:
         values: the next value of each variable.
         watched: a tensor that must be finite before any variable changes (the loss).
+
+    Raises:
+        InvalidArgument: a key of `values` is no variable.
+
+    Example:
+        >>> counter = variable([0.0], trainable=False)
+        >>> executor = Executor([Update({counter: counter + 1.0})])
+        >>> for _ in range(3):
+        ...     _ = executor.run()
+        >>> counter.numpy()
+        array([3.], dtype=float32)
     """
 
     def __init__(self, values: Mapping[Tensor, Tensor], watched: Tensor | None = None) -> None:
@@ -214,6 +225,11 @@ class Executor:
             the CPU has the instructions, at up to twice the speed. Variables, the optimizer's state, updates and all
             else stay f32.
 
+    Raises:
+        InvalidArgument: an output is no tensor and no update, two updates change one variable, or a pattern of
+            `recompute` matches nothing (the last two when the graph is compiled, in the first run).
+        NotImplemented: names the operator that cannot be run or differentiated (then too).
+
     Example:
         >>> x = placeholder("x", shape=("n", 4))
         >>> w = variable(np.ones((4, 2), np.float32), "w")
@@ -309,6 +325,10 @@ class Executor:
         """Runs a list of fetches `runs` times, after once that does not count, and returns what each node took.
 
         Updates are carried out. `sardonyx.profile.write_trace` writes the rows for Perfetto.
+
+        Returns:
+            A dict for each node of each run: name, op, kernel, start_us and duration_us in microseconds, bytes_read and
+            bytes_written.
         """
         self.run(feed_dict, name)
         program = self._latest[name].program
@@ -362,7 +382,8 @@ _training = False
 
 @contextlib.contextmanager
 def training_mode(on: bool = True) -> Any:
-    """Within the block, `Tensor.numpy()` and `evaluate` compute as in training."""
+    """Within the block, `Tensor.numpy()` and `evaluate` compute as in training: dropout drops, and batch normalization
+    uses its batch and moves its statistics."""
     global _training
     before, _training = _training, on
     try:
@@ -417,6 +438,18 @@ def evaluate(fetches: Sequence[Fetch], training: bool | None = None, *, move_sta
     Args:
         training: compute as in training; by default within `training_mode()`.
         move_statistics: whether batch normalization then moves its running statistics too.
+
+    Returns:
+        An array for each tensor, None for each update, in order.
+
+    Raises:
+        InvalidArgument: a tensor depends on a placeholder; or names the node that refuses its inputs.
+        NotFinite: the loss of an update is NaN or Inf; no variable has changed.
+
+    Example:
+        >>> x = variable([1.0, 2.0])
+        >>> evaluate([x * 2.0, x.sum()])
+        [array([2., 4.], dtype=float32), array(3., dtype=float32)]
     """
     mode = _training if training is None else training
     key, fed = _signature(fetches, (mode, move_statistics))

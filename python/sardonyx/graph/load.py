@@ -188,6 +188,11 @@ def load(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
 
     Raises:
         NoSuchFile, InvalidProtobuf, InvalidGraph, NotImplemented: as InferenceSession.
+
+    Example:
+        >>> model = load("resnet18.onnx")
+        >>> executor = Executor(model.outputs)
+        >>> logits = executor.run({model.inputs[0]: images})[0]
     """
     options = SessionOptions()._core_options() | {"optimization_level": 0}
     if isinstance(model, ModelProto):

@@ -21,7 +21,8 @@ import onnx
 
 from sardonyx import _core
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph.tensor import TensorLike, apply_all, operator_rows
+from sardonyx.graph.registry import operator_rows
+from sardonyx.graph.tensor import TensorLike, apply_all
 from sardonyx.operators import registered_operators
 
 if TYPE_CHECKING:

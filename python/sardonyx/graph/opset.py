@@ -9,7 +9,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
 from onnx.defs import OpSchema
 
-from sardonyx.graph.tensor import operator_rows
+from sardonyx.graph.registry import operator_rows
 
 __all__ = ["lower_versions"]
 

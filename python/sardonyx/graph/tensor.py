@@ -7,10 +7,9 @@ one whose leaves hold data. Both go the same way.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -18,6 +17,8 @@ import numpy.typing as npt
 
 from sardonyx import _core
 from sardonyx.errors import InvalidArgument
+from sardonyx.graph.indexing import read_index
+from sardonyx.graph.registry import DTYPES, operator_rows
 
 __all__ = [
     "Node",
@@ -34,14 +35,20 @@ __all__ = [
 ]
 
 Extents: TypeAlias = "Sequence[int | str | None]"
+Shape: TypeAlias = "tuple[int | str | None, ...]"
 
-# The registry's short names of element types as NumPy's.
-DTYPES: dict[str, npt.DTypeLike] = {
-    "f16": np.float16, "bf16": ml_dtypes.bfloat16, "f32": np.float32, "f64": np.float64,
-    "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64,
-    "u8": np.uint8, "u16": np.uint16, "u32": np.uint32, "u64": np.uint64,
-    "bool": np.bool_, "c64": np.complex64, "c128": np.complex128,
-}  # fmt: skip
+
+class Engine(Protocol):
+    """What tensors ask where an answer takes a graph that is built and run."""
+
+    def infer(self, tensor: Tensor) -> tuple[np.dtype[Any], Shape | None]:
+        """The element type and the shape of what a node computes."""
+
+    def compute(self, tensor: Tensor) -> npt.NDArray[Any]:
+        """The elements."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds gradients to those of the variables behind a loss."""
 
 
 class Node:
@@ -52,7 +59,7 @@ class Node:
         inputs: None where an optional input is left out.
         attributes: Python values; tensors as arrays, bodies of control flow as onnx.GraphProto.
         captures: what the bodies read from the graph around them, by the names they use.
-        outputs: the tensors that it computes.
+        outputs: the tensors that it computes, of the class of the first input that is of a class derived from Tensor.
         frozen: keeps batch normalization and dropout as they are in inference where a graph is built for training.
         spent: `backward()` went through it; see `graph.eager`.
     """
@@ -77,7 +84,8 @@ class Node:
         self.captures = dict(captures or {})
         self.name = name
         self.frozen = self.spent = False
-        self.outputs = [Tensor(node=self, index=i) for i in range(outputs)]
+        kind = next((type(x) for x in inputs if x is not None and type(x) is not Tensor), Tensor)
+        self.outputs = [kind(node=self, index=i) for i in range(outputs)]
 
     def __repr__(self) -> str:
         return f"{self.op}({', '.join(repr(x.name) if x is not None else 'None' for x in self.inputs)})"
@@ -94,12 +102,14 @@ class Tensor:
         trainable: whether optimizers change it; only of variables.
         grad: what `backward()` of losses has added up; None before. Only of trainable variables.
         fed_rank: the number of axes that a placeholder without a shape had in the last run.
+        engine: what all tensors ask; it stands above them, and the package sets it when it is imported.
     """
 
     __slots__ = (
         "__weakref__", "_array", "_dtype", "_shape", "fed_rank", "grad", "index", "name", "node", "trainable",
         "variable",
     )  # fmt: skip
+    engine: ClassVar[Engine]
     __array_priority__ = 1000  # NumPy leaves `array + tensor` to the tensor
 
     def __init__(
@@ -123,7 +133,7 @@ class Tensor:
         self.fed_rank: int | None = None
         self._array = array
         self._dtype = None if dtype is None else np.dtype(dtype)
-        self._shape: tuple[int | str | None, ...] | None = None if shape is None else tuple(shape)
+        self._shape: Shape | None = None if shape is None else tuple(shape)
 
     # --- what it is
 
@@ -147,7 +157,7 @@ class Tensor:
         return self._dtype
 
     @property
-    def shape(self) -> tuple[int | str | None, ...] | None:
+    def shape(self) -> Shape | None:
         """The extents: numbers, names of symbols, None where unknown; None altogether where the rank is unknown."""
         if self.variable is not None:
             return self.variable.shape
@@ -158,7 +168,7 @@ class Tensor:
         return self._shape
 
     def set_shape(self, shape: Extents) -> None:
-        """Declares the extents of a placeholder whose rank was left open."""
+        """Declares the extents of a placeholder whose rank was left open. Raises InvalidArgument for another tensor."""
         if not self.is_placeholder or self._shape is not None:
             raise InvalidArgument(f"the shape of {self!r} is {self.shape}; only that of a placeholder can be declared")
         self._shape = tuple(shape)
@@ -178,11 +188,9 @@ class Tensor:
         return floats and self._shape is not None
 
     def _infer(self) -> None:
-        from sardonyx.graph.build import output_types
-
         if self.node is None:
             raise InvalidArgument(f"the element type of {self!r} is not known")
-        self._dtype, self._shape = output_types([self], exact=True)[0]
+        self._dtype, self._shape = self.engine.infer(self)
 
     def __repr__(self) -> str:
         kind = "Tensor" if self.node is not None else "Variable" if self.variable is not None else "Leaf"
@@ -197,13 +205,10 @@ class Tensor:
             return self.variable.get()
         if self._array is not None:
             return self._array
-        from sardonyx.graph.executor import evaluate
-
-        result: npt.NDArray[Any] = evaluate([self])[0]
-        return result
+        return self.engine.compute(self)
 
     def item(self) -> Any:
-        """The only element, as a Python number."""
+        """The only element, as a Python number. Raises ValueError where there are more."""
         return self.numpy().item()
 
     def to(self, device: str) -> Tensor:
@@ -229,9 +234,7 @@ class Tensor:
         """
         losses = _losses.get()
         if losses is None:
-            from sardonyx.graph.eager import backward
-
-            backward(self)
+            self.engine.backward(self)
         else:
             losses.append(self)
 
@@ -239,7 +242,11 @@ class Tensor:
         return float(self.item())
 
     def assign(self, value: npt.ArrayLike) -> None:
-        """Gives a variable new elements of the same shape."""
+        """Gives a variable new elements of the same shape, converted to its type.
+
+        Raises:
+            InvalidArgument: it is no variable, or the shape is another one.
+        """
         if self.variable is None:
             raise InvalidArgument(f"{self!r} is no variable; only variables can be assigned to")
         self.variable.set(np.asarray(value, dtype=self.variable.dtype))
@@ -334,7 +341,7 @@ class Tensor:
         return apply("Not", self)
 
     def equal(self, other: TensorLike) -> Tensor:
-        """Element by element."""
+        """Whether elements are equal, one by one: a tensor of bool."""
         return _binary("Equal", self, other)
 
     # --- shapes
@@ -407,7 +414,7 @@ class Tensor:
         return _reduce("ReduceProd", self, axis, keepdims)
 
     def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """The mean of squared distances from the mean, over the axes, or all."""
+        """The mean of squared distances from the mean, over the axes, or all (divided by their number, as NumPy's)."""
         distance = self - self.mean(axis, keepdims=True)
         return (distance * distance).mean(axis, keepdims)
 
@@ -416,11 +423,11 @@ class Tensor:
         return apply("Sqrt", self.var(axis, keepdims))
 
     def argmax(self, axis: int = -1, keepdims: bool = False) -> Tensor:
-        """The place of the largest element along an axis."""
+        """The place of the largest element along an axis (i64); the first of several."""
         return apply("ArgMax", self, axis=axis, keepdims=int(keepdims))
 
     def argmin(self, axis: int = -1, keepdims: bool = False) -> Tensor:
-        """The place of the smallest element along an axis."""
+        """The place of the smallest element along an axis (i64); the first of several."""
         return apply("ArgMin", self, axis=axis, keepdims=int(keepdims))
 
     def clip(self, low: TensorLike | None = None, high: TensorLike | None = None) -> Tensor:
@@ -451,7 +458,13 @@ def placeholder(name: str = "", dtype: npt.DTypeLike = np.float32, shape: Extent
 
     Args:
         name: its name in an exported model.
+        dtype: the element type of what it is fed; nothing is converted but Python's numbers and lists.
         shape: numbers, names of symbolic extents ("batch") or None for extents that may vary; None: any rank.
+
+    Example:
+        >>> x = placeholder("x", shape=("batch", 3))
+        >>> (x @ np.ones((3, 2), np.float32)).shape
+        ('batch', 2)
     """
     return Tensor(name=name, dtype=dtype, shape=shape)
 
@@ -462,6 +475,15 @@ def variable(
     """A leaf that keeps its elements between runs and that optimizers may change. Copies `value`.
 
     Only floating-point variables can be trainable. Lists and Python numbers become f32 where no dtype is given.
+
+    Raises:
+        InvalidArgument: it is trainable, and its elements are no floating-point numbers.
+
+    Example:
+        >>> w = variable([1.0, 2.0], "w")
+        >>> w.assign([3.0, 4.0])
+        >>> (w * 2.0).numpy()
+        array([6., 8.], dtype=float32)
     """
     array = np.asarray(value, dtype=dtype)
     if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == np.float64:
@@ -475,7 +497,12 @@ def variable(
 
 
 def constant(value: npt.ArrayLike, name: str = "", dtype: npt.DTypeLike | None = None) -> Tensor:
-    """A leaf that is a part of the graph. Python numbers become f32 or i64 where no dtype is given."""
+    """A leaf that is a part of the graph. Python numbers become f32 or i64 where no dtype is given. Copies `value`.
+
+    Example:
+        >>> constant([1, 2]).dtype, constant(0.5).dtype
+        (dtype('int64'), dtype('float32'))
+    """
     array = np.array(value, dtype=dtype)
     if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == np.float64:
         array = array.astype(np.float32)
@@ -485,7 +512,12 @@ def constant(value: npt.ArrayLike, name: str = "", dtype: npt.DTypeLike | None =
 
 def data(value: npt.ArrayLike, name: str = "") -> Tensor:
     """A leaf that holds elements which change from graph to graph, such as a batch: graphs that differ in nothing else
-    are compiled once."""
+    are compiled once. Shares the memory of an array, and keeps its element type.
+
+    Example:
+        >>> data(np.arange(3)).sum().item()
+        3
+    """
     tensor = Tensor(name=name, array=np.asarray(value))
     tensor._dtype = tensor._array.dtype if tensor._array is not None else None
     return tensor
@@ -542,12 +574,6 @@ def _like(op: str, domain: str, inputs: Sequence[TensorLike | None], index: int)
 def apply(op: str, *inputs: TensorLike | None, domain: str = "", **attributes: Any) -> Tensor:
     """One node with a single output."""
     return apply_all(op, inputs, attributes, domain=domain)[0]
-
-
-@functools.cache
-def operator_rows() -> dict[tuple[str, str], _core.OperatorRow]:
-    """The registry by domain and name."""
-    return {(row["domain"], row["name"]): row for row in _core.operators()}
 
 
 def _dtype_by_ports(node: Node, index: int) -> np.dtype[Any] | None:
@@ -612,56 +638,27 @@ def _index(x: Tensor, key: Any) -> Tensor:
     keys = list(key) if isinstance(key, tuple) else [key]
     if len(keys) == 1 and (mask := _mask(keys[0])) is not None:
         return apply("GatherND", x, apply("Transpose", apply("NonZero", mask), perm=[1, 0]))
-    if any(k is Ellipsis for k in keys):
-        at = next(i for i, k in enumerate(keys) if k is Ellipsis)
-        taken = sum(k is not None for k in keys) - 1
-        keys[at : at + 1] = [slice(None)] * (x.rank - taken)
-    starts: list[int] = []
-    ends: list[int] = []
-    axes: list[int] = []
-    steps: list[int] = []
-    dropped: list[int] = []
-    added: list[int] = []
-    gathered: list[tuple[int, TensorLike]] = []
-    axis = 0
-    for place, k in enumerate(keys):
-        if k is None:
-            added.append(place - len(dropped))
-            continue
-        if isinstance(k, (int, np.integer)):
-            starts.append(int(k))
-            ends.append(int(k) + 1 if k != -1 else np.iinfo(np.int64).max)
-            axes.append(axis)
-            steps.append(1)
-            dropped.append(axis)
-        elif isinstance(k, slice):
-            if k != slice(None):
-                step = 1 if k.step is None else int(k.step)
-                limit = np.iinfo(np.int64)
-                starts.append((0 if step > 0 else limit.max) if k.start is None else int(k.start))
-                ends.append((limit.max if step > 0 else limit.min) if k.stop is None else int(k.stop))
-                axes.append(axis)
-                steps.append(step)
-        elif isinstance(k, (Tensor, list, np.ndarray)):
-            if (mask := _mask(k)) is not None:
-                if mask.rank != 1:
-                    raise TypeError("beside other indices, a mask has one axis")
-                k = apply("NonZero", mask).squeeze(0)
-            gathered.append((axis, k))
-        else:
-            raise TypeError(
-                f"cannot index a tensor with {type(k).__name__}; integers, slices and integer arrays expected"
-            )
-        axis += 1
+    index = read_index(keys, lambda: x.rank)
+    gathered = [(axis, _chosen(k)) for axis, k in index.gathered]
     if len(gathered) > 1:
         raise TypeError("at most one index may be an array; use op.GatherND for more")
-    if starts:
-        x = apply("Slice", x, _ints(starts), _ints(ends), _ints(axes), _ints(steps))
-    for at, indices in gathered:
-        chosen = indices if isinstance(indices, Tensor) else constant(np.asarray(indices, np.int64))
-        x = apply("Gather", x, chosen, axis=at)
-    if dropped:
-        x = x.squeeze(*dropped)
-    if added:
-        x = x.unsqueeze(*added)
+    if index.starts:
+        x = apply("Slice", x, *(_ints(values) for values in (index.starts, index.ends, index.axes, index.steps)))
+    for axis, chosen in gathered:
+        x = apply("Gather", x, chosen, axis=axis)
+    if index.dropped:
+        x = apply("Squeeze", x, _ints(index.dropped))
+    if index.added:
+        x = apply("Unsqueeze", x, _ints(index.added))
     return x
+
+
+def _chosen(k: Any) -> Tensor:
+    """The places along an axis that a list, an array or a tensor of integers or truth values stands for."""
+    if not isinstance(k, (Tensor, list, np.ndarray)):
+        raise TypeError(f"cannot index a tensor with {type(k).__name__}; integers, slices and integer arrays expected")
+    if (mask := _mask(k)) is None:
+        return k if isinstance(k, Tensor) else constant(np.asarray(k, np.int64))
+    if mask.rank != 1:
+        raise TypeError("beside other indices, a mask has one axis")
+    return apply("NonZero", mask).squeeze(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from sardonyx.errors import InvalidArgument
-from sardonyx.graph.tensor import Tensor, apply, variable
+from sardonyx.graph.tensor import Tensor, apply, apply_all, constant, variable
 from sardonyx.nn import init
 from sardonyx.nn.module import Module
 
@@ -13,7 +13,9 @@ __all__ = [
     "CELU",
     "ELU",
     "GELU",
+    "GLU",
     "SELU",
+    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -28,8 +30,10 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Softshrink",
     "Softsign",
     "Tanh",
+    "Threshold",
 ]
 
 
@@ -178,6 +182,59 @@ class LogSigmoid(_Activation):
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape."""
         return -apply("Softplus", -x)
+
+
+class Hardshrink(_Activation):
+    """x where |x| > lambd, else 0."""
+
+    op = "Shrink"
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self._attributes = {"lambd": lambd, "bias": 0.0}
+
+
+class Softshrink(_Activation):
+    """x moved towards 0 by lambd, and no further."""
+
+    op = "Shrink"
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self._attributes = {"lambd": lambd, "bias": lambd}
+
+
+class Threshold(Module):
+    """x where x > threshold, else `value`."""
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        super().__init__()
+        self.threshold, self.value = threshold, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: any shape."""
+        return apply("Where", x > self.threshold, x, constant(self.value, dtype=x.dtype))
+
+    def extra_repr(self) -> str:
+        """See Module.extra_repr."""
+        return f"threshold={self.threshold}, value={self.value}"
+
+
+class GLU(Module):
+    """The first half along an axis times the sigmoid of the second (Dauphin et al. 2017)."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: any shape with an even extent on that axis."""
+        first, second = apply_all("Split", [x], {"axis": self.dim, "num_outputs": 2}, outputs=2)
+        return first * apply("Sigmoid", second)
+
+    def extra_repr(self) -> str:
+        """See Module.extra_repr."""
+        return f"dim={self.dim}"
 
 
 class Softplus(Module):

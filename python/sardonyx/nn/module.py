@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph.tensor import Tensor, data, variable
 
-__all__ = ["Incompatible", "Module", "ModuleList", "Sequential"]
+__all__ = ["Incompatible", "Module", "ModuleDict", "ModuleList", "Sequential"]
 
 M = TypeVar("M", bound="Module")
 
@@ -382,6 +382,53 @@ class ModuleList(Module):
         for module in modules:
             self.append(module)
         return self
+
+
+class ModuleDict(Module):
+    """Modules by name that are parts of the network; it computes nothing by itself.
+
+    Example:
+        >>> heads = ModuleDict({"classes": Linear(4, 3), "boxes": Linear(4, 4)})
+        >>> sorted(heads), heads["boxes"].weight.shape
+        (['boxes', 'classes'], (4, 4))
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __iter__(self) -> Iterator[str]:
+        return self.keys()
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self.keys())
+
+    def __getitem__(self, name: str) -> Module:
+        return dict(self.named_children())[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        _require_module(module)
+        self.add_module(name, module)
+
+    def keys(self) -> Iterator[str]:
+        """The names."""
+        return (name for name, _ in self.named_children())
+
+    def values(self) -> Iterator[Module]:
+        """The modules."""
+        return self.children()
+
+    def items(self) -> Iterator[tuple[str, Module]]:
+        """Names and modules."""
+        return self.named_children()
+
+    def update(self, modules: Mapping[str, Module]) -> None:
+        """Adds modules by name."""
+        for name, module in modules.items():
+            self[name] = module
 
 
 def _require_module(value: object) -> None:

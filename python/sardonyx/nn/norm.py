@@ -9,7 +9,10 @@ from sardonyx.graph.tensor import Tensor, apply, constant, variable
 from sardonyx.nn import init
 from sardonyx.nn.module import Module
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "LayerNorm"]
+__all__ = [
+    "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d",
+    "LayerNorm", "RMSNorm",
+]  # fmt: skip
 
 
 class _BatchNorm(Module):
@@ -140,3 +143,68 @@ class GroupNorm(Module):
     def extra_repr(self) -> str:
         """See Module.extra_repr."""
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.weight is not None}"
+
+
+class _InstanceNorm(Module):
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False) -> None:
+        super().__init__()
+        self.num_features, self.eps = num_features, eps
+        self.weight = variable(init.ones([num_features])) if affine else None
+        self.bias = variable(init.zeros([num_features])) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [n, num_features, ...]."""
+        scale = constant(init.ones([self.num_features])) if self.weight is None else self.weight
+        shift = constant(init.zeros([self.num_features])) if self.bias is None else self.bias
+        return apply("InstanceNormalization", x, scale, shift, epsilon=self.eps)
+
+    def extra_repr(self) -> str:
+        """See Module.extra_repr."""
+        return f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}"
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Normalizes each channel of each item of [n, channels, length]; see InstanceNorm2d."""
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Normalizes each channel of each item of [n, channels, height, width] by itself (Ulyanov et al. 2016).
+
+    Args:
+        momentum: has no effect: there are no running statistics.
+
+    Attributes:
+        weight, bias: [channels], ones and zeros; None without affine.
+    """
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Normalizes each channel of each item of [n, channels, depth, height, width]; see InstanceNorm2d."""
+
+
+class RMSNorm(Module):
+    """x / sqrt(mean(x^2) + eps) * weight over the last axes (Zhang and Sennrich 2019).
+
+    Args:
+        normalized_shape: their extents.
+
+    Attributes:
+        weight: of that shape, ones; None without elementwise_affine.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True
+    ) -> None:
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps = shape, eps
+        self.weight = variable(init.ones(shape)) if elementwise_affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [..., *normalized_shape]."""
+        scale = constant(init.ones(self.normalized_shape)) if self.weight is None else self.weight
+        return apply("RMSNormalization", x, scale, axis=-len(self.normalized_shape), epsilon=self.eps)
+
+    def extra_repr(self) -> str:
+        """See Module.extra_repr."""
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"

@@ -16,34 +16,24 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from sardonyx import weights
-from sardonyx.compat.oneflow import cuda, nn, optim
-from sardonyx.compat.oneflow.creation import (
-    arange,
-    from_numpy,
-    full,
-    manual_seed,
-    ones,
-    rand,
-    randint,
-    randn,
-    tensor,
-    zeros,
-)
+from sardonyx import graph, weights
+from sardonyx.compat.oneflow import autograd, cuda, nn, optim
+from sardonyx.compat.oneflow.creation import *  # noqa: F403
+from sardonyx.compat.oneflow.creation import __all__ as _creation
 from sardonyx.compat.oneflow.devices import device, require_cpu
 from sardonyx.compat.oneflow.functional import *  # noqa: F403
 from sardonyx.compat.oneflow.functional import __all__ as _functions
-from sardonyx.graph.tensor import Tensor, data
+from sardonyx.compat.oneflow.tensor import Tensor, of
 
 float16, bfloat16, float32, float64 = (np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
 int8, int32, int64, uint8 = (np.dtype(t) for t in (np.int8, np.int32, np.int64, np.uint8))
 bool = np.dtype(np.bool_)
-float, double, half = float32, float64, float16
+float, double, half, long = float32, float64, float16, int64
 
 __all__ = [
+    *_creation,
     *_functions,
     "Tensor",
-    "arange",
     "bfloat16",
     "bool",
     "cuda",
@@ -53,36 +43,39 @@ __all__ = [
     "float16",
     "float32",
     "float64",
-    "from_numpy",
-    "full",
     "half",
     "int8",
     "int32",
     "int64",
     "load",
-    "manual_seed",
     "nn",
     "no_grad",
-    "ones",
     "optim",
-    "rand",
-    "randint",
-    "randn",
     "save",
-    "tensor",
     "uint8",
-    "zeros",
+    "autograd",
+    "long",
+    "enable_grad",
+    "is_tensor",
 ]
 
 
 class no_grad(contextlib.ContextDecorator):
-    """Nothing changes within: gradients are computed only where they are asked for."""
+    """Nothing changes within, whichever of the two: gradients are computed only where they are asked for."""
 
     def __enter__(self) -> no_grad:
         return self
 
     def __exit__(self, *error: object) -> None:
         return None
+
+
+enable_grad = no_grad
+
+
+def is_tensor(value: object) -> Any:
+    """Whether it is a tensor."""
+    return isinstance(value, graph.Tensor)
 
 
 def load(path: str | os.PathLike[str], map_location: object = None) -> dict[str, Tensor]:
@@ -93,7 +86,7 @@ def load(path: str | os.PathLike[str], map_location: object = None) -> dict[str,
         InvalidArgument: it is none of these.
     """
     require_cpu(map_location)
-    return {name: data(value, name) for name, value in weights.load(path).items()}
+    return {name: of(graph.data(value, name)) for name, value in weights.load(path).items()}
 
 
 def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

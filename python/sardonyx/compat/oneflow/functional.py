@@ -1,289 +1,229 @@
-"""Functions of tensors, by OneFlow's names."""
+"""Functions of tensors by OneFlow's names: of elements, shapes and sums, and what layers compute."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy.typing as npt
+import numpy as np
 
-from sardonyx.graph.tensor import Tensor, TensorLike, apply, as_tensor
-from sardonyx.nn import Flatten
+from sardonyx import losses, nn
+from sardonyx.compat.oneflow import elementwise, movement, reductions
+from sardonyx.compat.oneflow.elementwise import *  # noqa: F403
+from sardonyx.compat.oneflow.movement import *  # noqa: F403
+from sardonyx.compat.oneflow.reductions import *  # noqa: F403
+from sardonyx.compat.oneflow.reductions import norm
+from sardonyx.errors import InvalidArgument
+from sardonyx.graph.tensor import Tensor, TensorLike, apply, as_tensor, constant
+from sardonyx.losses import Reduction
+from sardonyx.nn.linear import linear
+from sardonyx.nn.padding import pad
+from sardonyx.nn.resample import interpolate
+from sardonyx.nn.sizes import Sizes, both_sides, per_axis
 
 __all__ = [
-    "abs", "add", "argmax", "cast", "cat", "ceil", "clamp", "concat", "cos", "cosh", "div", "eq", "erf", "exp",
-    "flatten", "floor", "gelu", "hardswish", "leaky_relu", "log", "log_softmax", "masked_fill", "matmul", "max",
-    "mean", "min", "mish", "mul", "neg", "permute", "pow", "reciprocal", "relu", "relu6", "reshape", "rsqrt",
-    "sigmoid", "sign", "silu", "sin", "sinh", "softmax", "softplus", "sqrt", "square", "squeeze", "stack", "sub",
-    "sum", "tan", "tanh", "transpose", "unsqueeze", "where",
+    *elementwise.__all__, *movement.__all__, *reductions.__all__, "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "binary_cross_entropy_with_logits", "conv1d",
+    "conv2d", "conv3d", "cosine_similarity", "cross_entropy", "dropout", "embedding", "grid_sample", "group_norm",
+    "interpolate", "l1_loss", "l2_normalize", "layer_norm", "linear", "log_sigmoid", "max_pool1d", "max_pool2d",
+    "max_pool3d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad", "pixel_shuffle", "smooth_l1_loss", "upsample",
 ]  # fmt: skip
 
+log_sigmoid = elementwise.logsigmoid
+
+
+# --- layers
+
+
+def _layer(kind: Callable[..., nn.Module]) -> Callable[..., Tensor]:
+    """A layer without parameters as a function of its input and its arguments."""
+
+    def function(input: Tensor, *args: Any, **options: Any) -> Tensor:
+        return kind(*args, **options)(input)  # type: ignore[no-any-return]
+
+    function.__doc__ = f"`nn.{kind.__name__}` of the arguments behind the input."
+    return function
 
-def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0); `inplace` has no effect."""
-    return apply("Relu", input)
 
+adaptive_avg_pool1d = _layer(nn.AdaptiveAvgPool1d)
+adaptive_avg_pool2d = _layer(nn.AdaptiveAvgPool2d)
+adaptive_avg_pool3d = _layer(nn.AdaptiveAvgPool3d)
+avg_pool1d = _layer(nn.AvgPool1d)
+avg_pool2d = _layer(nn.AvgPool2d)
+avg_pool3d = _layer(nn.AvgPool3d)
+max_pool1d = _layer(nn.MaxPool1d)
+max_pool2d = _layer(nn.MaxPool2d)
+max_pool3d = _layer(nn.MaxPool3d)
+pixel_shuffle = _layer(nn.PixelShuffle)
+upsample = interpolate
 
-def abs(input: Tensor) -> Tensor:
-    """|x|."""
-    return apply("Abs", input)
 
+def _convolution(axes: int) -> Callable[..., Tensor]:
+    def function(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Sizes = 1,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        return apply(
+            "Conv",
+            input,
+            weight,
+            bias,
+            strides=list(per_axis(stride, axes, "stride", 1)),
+            pads=both_sides(per_axis(padding, axes, "padding")),
+            dilations=list(per_axis(dilation, axes, "dilation", 1)),
+            group=groups,
+        )
 
-def ceil(input: Tensor) -> Tensor:
-    """The smallest integer from x on."""
-    return apply("Ceil", input)
+    function.__doc__ = f"Convolution over {axes} spatial axes; weight: [outputs, inputs / groups, *kernel]."
+    return function
 
 
-def cos(input: Tensor) -> Tensor:
-    """cos(x)."""
-    return apply("Cos", input)
+conv1d = _convolution(1)
+conv2d = _convolution(2)
+conv3d = _convolution(3)
 
 
-def cosh(input: Tensor) -> Tensor:
-    """cosh(x)."""
-    return apply("Cosh", input)
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """In a graph that trains, zeros with probability p, and all else divided by 1 - p."""
+    return apply("Dropout", input, constant(p)) if training and p else input
 
 
-def erf(input: Tensor) -> Tensor:
-    """2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
-    return apply("Erf", input)
+def layer_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalizes over the last axes, which have this shape."""
+    shape = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
+    scale = constant(np.ones(shape, input.dtype)) if weight is None else weight
+    return apply("LayerNormalization", input, scale, bias, axis=-len(shape), epsilon=eps)
 
 
-def exp(input: Tensor) -> Tensor:
-    """exp(x)."""
-    return apply("Exp", input)
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalizes groups of channels of [n, channels, ...]."""
+    channels = (input.shape or (None, None))[1]
+    if not isinstance(channels, int) or channels % num_groups:
+        raise InvalidArgument(f"group_norm: {channels} channels cannot be cut into {num_groups} groups")
+    scale = constant(np.ones(channels, input.dtype)) if weight is None else weight
+    shift = constant(np.zeros(channels, input.dtype)) if bias is None else bias
+    return apply("GroupNormalization", input, scale, shift, num_groups=num_groups, epsilon=eps)
 
 
-def floor(input: Tensor) -> Tensor:
-    """The largest integer up to x."""
-    return apply("Floor", input)
+def embedding(input: Tensor, weight: Tensor) -> Tensor:
+    """Rows of a table."""
+    return apply("Gather", weight, input, axis=0)
 
 
-def hardswish(input: Tensor) -> Tensor:
-    """x * min(max(x + 3, 0), 6) / 6."""
-    return apply("HardSwish", input)
+def one_hot(input: Tensor, num_classes: int = -1, on_value: float = 1, off_value: float = 0) -> Tensor:
+    """`on_value` at the place that each integer says, `off_value` elsewhere, along a new last axis.
 
+    Args:
+        num_classes: its extent; -1: one more than the largest integer.
 
-def log(input: Tensor) -> Tensor:
-    """The natural logarithm."""
-    return apply("Log", input)
+    Returns:
+        i64 where both values are integers, else f32.
+    """
+    depth = constant(num_classes) if num_classes != -1 else apply("ReduceMax", input, keepdims=0) + 1
+    whole = isinstance(on_value, int) and isinstance(off_value, int)
+    values = constant([off_value, on_value], dtype=np.int64 if whole else np.float32)
+    return apply("OneHot", input, depth, values, axis=-1)
 
 
-def mish(input: Tensor) -> Tensor:
-    """x * tanh(log(1 + exp(x)))."""
-    return apply("Mish", input)
+def normalize(input: Tensor, p: float = 2.0, dim: int = 0, epsilon: float = 1e-12) -> Tensor:
+    """x over its norm along an axis, which counts as epsilon at least."""
+    return input / apply("Max", norm(input, p, dim, keepdim=True), constant(epsilon, dtype=input.dtype))
 
 
-def neg(input: Tensor) -> Tensor:
-    """-x."""
-    return apply("Neg", input)
+def l2_normalize(input: Tensor, dim: int = 0, epsilon: float = 1e-12) -> Tensor:
+    """x over its Euclidean norm along an axis, whose square counts as epsilon at least."""
+    squares = apply("ReduceSumSquare", input, constant([dim]), keepdims=1)
+    return input / apply("Sqrt", apply("Max", squares, constant(epsilon, dtype=input.dtype)))
 
 
-def reciprocal(input: Tensor) -> Tensor:
-    """1 / x."""
-    return apply("Reciprocal", input)
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between vectors along an axis; each norm counts as eps at least."""
+    product = apply("ReduceSum", x1 * x2, constant([dim]), keepdims=0)
+    least = constant(eps, dtype=product.dtype)
+    return product / (apply("Max", norm(x1, 2, dim), least) * apply("Max", norm(x2, 2, dim), least))
 
 
-def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
-    return apply("Sigmoid", input)
+def grid_sample(
+    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool = False
+) -> Tensor:
+    """Elements of images at places from -1 to 1; grid: [n, *extents, axes], its last axis x, y (, z).
 
+    Args:
+        mode: bilinear, nearest or bicubic.
+        padding_mode: what is beyond the border: zeros, border or reflection.
+    """
+    modes = {"bilinear": "linear", "nearest": "nearest", "bicubic": "cubic"}
+    if mode not in modes:
+        raise InvalidArgument(f"grid_sample: mode is '{mode}'; one of {', '.join(modes)} expected")
+    return apply(
+        "GridSample", input, grid, mode=modes[mode], padding_mode=padding_mode, align_corners=int(align_corners)
+    )
 
-def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1."""
-    return apply("Sign", input)
 
+# --- losses
 
-def sin(input: Tensor) -> Tensor:
-    """sin(x)."""
-    return apply("Sin", input)
 
+def _loss(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A loss of `sardonyx.losses` under its name here."""
 
-def sinh(input: Tensor) -> Tensor:
-    """sinh(x)."""
-    return apply("Sinh", input)
+    def renamed(input: Tensor, target: TensorLike, reduction: Reduction = "mean") -> Tensor:
+        return function(input, as_tensor(target), reduction)
 
+    renamed.__doc__ = f"See sardonyx.losses.{function.__name__}."
+    return renamed
 
-def softplus(input: Tensor) -> Tensor:
-    """log(1 + exp(x))."""
-    return apply("Softplus", input)
 
+mse_loss = _loss(losses.mse)
+l1_loss = _loss(losses.l1)
 
-def sqrt(input: Tensor) -> Tensor:
-    """The square root."""
-    return apply("Sqrt", input)
 
+def smooth_l1_loss(input: Tensor, target: Tensor, beta: float = 1.0, reduction: Reduction = "mean") -> Tensor:
+    """The loss of Huber over beta: see sardonyx.losses.huber."""
+    return losses.huber(input, target, beta, reduction) * (1.0 / beta)
 
-def tan(input: Tensor) -> Tensor:
-    """tan(x)."""
-    return apply("Tan", input)
 
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """See sardonyx.losses.softmax_cross_entropy; target: classes, or probabilities of the input's shape."""
+    ignored = ignore_index if np.issubdtype(target.dtype, np.integer) else None
+    return losses.softmax_cross_entropy(input, target, reduction, ignored, weight)
 
-def tanh(input: Tensor) -> Tensor:
-    """tanh(x)."""
-    return apply("Tanh", input)
 
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """See sardonyx.losses.nll."""
+    return losses.nll(input, target, reduction, ignore_index, weight)
 
-def add(input: TensorLike, other: TensorLike) -> Tensor:
-    """a + b."""
-    return apply("Add", input, other)
 
-
-def sub(input: TensorLike, other: TensorLike) -> Tensor:
-    """a - b."""
-    return apply("Sub", input, other)
-
-
-def mul(input: TensorLike, other: TensorLike) -> Tensor:
-    """a * b."""
-    return apply("Mul", input, other)
-
-
-def div(input: TensorLike, other: TensorLike) -> Tensor:
-    """a / b."""
-    return apply("Div", input, other)
-
-
-def pow(input: TensorLike, other: TensorLike) -> Tensor:
-    """a ^ b."""
-    return apply("Pow", input, other)
-
-
-def matmul(input: TensorLike, other: TensorLike) -> Tensor:
-    """The product of matrices, or of stacks of them."""
-    return apply("MatMul", input, other)
-
-
-def eq(input: TensorLike, other: TensorLike) -> Tensor:
-    """Whether a equals b."""
-    return apply("Equal", input, other)
-
-
-def square(input: Tensor) -> Tensor:
-    """x * x."""
-    return apply("Mul", input, input)
-
-
-def rsqrt(input: Tensor) -> Tensor:
-    """1 / sqrt(x)."""
-    return apply("Reciprocal", apply("Sqrt", input))
-
-
-def silu(input: Tensor) -> Tensor:
-    """x * sigmoid(x)."""
-    return apply("Mul", input, apply("Sigmoid", input))
-
-
-def gelu(input: Tensor) -> Tensor:
-    """x * Phi(x), with the normal distribution's Phi."""
-    return apply("Gelu", input)
-
-
-def leaky_relu(input: Tensor, alpha: float = 0.01) -> Tensor:
-    """x where x > 0, else alpha * x."""
-    return apply("LeakyRelu", input, alpha=alpha)
-
-
-def relu6(input: Tensor) -> Tensor:
-    """min(max(x, 0), 6)."""
-    return clamp(input, 0.0, 6.0)
-
-
-def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-    """min(max(x, min), max); None for no bound."""
-    return apply("Clip", input, min, max)
-
-
-def softmax(input: Tensor, dim: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along an axis."""
-    return apply("Softmax", input, axis=dim)
-
-
-def log_softmax(input: Tensor, dim: int = -1) -> Tensor:
-    """log(softmax(x)) along an axis."""
-    return apply("LogSoftmax", input, axis=dim)
-
-
-def sum(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    """Over axes, or all."""
-    return input.sum(dim, keepdim)
-
-
-def mean(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    """Over axes, or all."""
-    return input.mean(dim, keepdim)
-
-
-def max(input: Tensor) -> Tensor:
-    """The largest element."""
-    return input.max()
-
-
-def min(input: Tensor) -> Tensor:
-    """The smallest element."""
-    return input.min()
-
-
-def argmax(input: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:
-    """The place of the largest element along an axis."""
-    return input.argmax(dim, keepdim)
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """One behind the other along an axis."""
-    return apply("Concat", *tensors, axis=dim)
-
-
-concat = cat
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """One behind the other along a new axis."""
-    return apply("Concat", *(x.unsqueeze(dim) for x in tensors), axis=dim)
-
-
-def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Makes the axes from start_dim to end_dim one."""
-    return Flatten(start_dim, end_dim)(input)  # type: ignore[no-any-return]
-
-
-def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
-    """The same elements under another shape; -1 for the extent that follows from the others."""
-    return input.reshape(list(shape))
-
-
-def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
-    """Axes in another order."""
-    return input.transpose(*dims)
-
-
-def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Two axes exchanged."""
-    order = list(range(input.rank))
-    order[dim0], order[dim1] = order[dim1], order[dim0]
-    return input.transpose(*order)
-
-
-def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
-    """Without an axis of extent 1, or all such."""
-    return input.squeeze() if dim is None else input.squeeze(dim)
-
-
-def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """With a new axis of extent 1."""
-    return input.unsqueeze(dim)
-
-
-def where(condition: Tensor, x: TensorLike, y: TensorLike) -> Tensor:
-    """x where the condition holds, else y."""
-    like = next((value for value in (x, y) if isinstance(value, Tensor)), None)
-    return apply("Where", condition, *(as_tensor(value, like) for value in (x, y)))
-
-
-def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
-    """`value` where the mask holds."""
-    return where(mask, value, input)
-
-
-def cast(input: Tensor, dtype: npt.DTypeLike) -> Tensor:
-    """Elements of another type."""
-    return input.astype(dtype)
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """See sardonyx.losses.bce_with_logits."""
+    return losses.bce_with_logits(input, target, reduction, weight, pos_weight)

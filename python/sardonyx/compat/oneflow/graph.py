@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from sardonyx.compat.oneflow.modules import Module
 from sardonyx.compat.oneflow.optim import Optimizer
 from sardonyx.compat.oneflow.optim.lr_scheduler import LRScheduler
+from sardonyx.compat.oneflow.tensor import of
 from sardonyx.errors import InvalidArgument
 from sardonyx.graph import Executor, Tensor, Update, data, placeholder
 from sardonyx.graph.tensor import collect_losses
-from sardonyx.nn import Module
 
 __all__ = ["Graph", "Trace"]
 
@@ -149,7 +150,9 @@ class Graph(Module):
         modes = tuple(module.training for module in self.modules())
         key = (tuple((x.dtype.str, x.shape) for x in arrays), modes)
         if key not in self._traces:
-            leaves = [placeholder(f"_{self.name}-input_{i}/out", x.dtype, x.shape) for i, x in enumerate(arrays)]
+            leaves: list[Tensor] = [
+                of(placeholder(f"_{self.name}-input_{i}/out", x.dtype, x.shape)) for i, x in enumerate(arrays)
+            ]
             outputs: list[Tensor] = []
             with collect_losses() as losses:
                 structure = _structure(super().__call__(*leaves), outputs)
@@ -173,4 +176,4 @@ class Graph(Module):
         """The outputs of `build`, computed."""
         trace = self.trace(*inputs, **options)
         results = trace.run([np.asarray(x) for x in inputs])
-        return trace.structure([data(y) for y in results])
+        return trace.structure([of(data(y)) for y in results])

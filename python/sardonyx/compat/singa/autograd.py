@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,23 @@ from sardonyx.errors import InvalidArgument
 
 __all__ = [*_layers, "backward", "gradients", "training"]
 
-# Whether operations are a part of training: programs set it.
-training = False
+training: bool
+
+
+class _Autograd(ModuleType):
+    """This module, with a variable that tensors see."""
+
+    @property
+    def training(self) -> bool:
+        """Whether operations are a part of training: programs set it."""
+        return eager.training
+
+    @training.setter
+    def training(self, on: bool) -> None:
+        eager.training = on
+
+
+sys.modules[__name__].__class__ = _Autograd
 
 
 # --- gradients

@@ -26,12 +26,17 @@ _live: WeakValueDictionary[int, Tensor] = WeakValueDictionary()  # results that 
 _owners: WeakValueDictionary[graph.Tensor, Tensor] = WeakValueDictionary()  # tensors by their leaves
 _pending: dict[graph.Tensor, graph.Tensor] = {}  # next values of variables
 _made = 0
+training = False  # whether operations are a part of training; programs set it as `autograd.training`
 
 
-def _training() -> bool:
-    from sardonyx.compat.singa import autograd
+def _by_vector(op: str, shape: Sequence[int], what: str) -> Any:
+    """A method that changes a matrix by a vector."""
 
-    return autograd.training
+    def method(self: Tensor, v: Tensor) -> Tensor:
+        return self.become(call(op, self, call("Reshape", v, np.asarray(shape, np.int64))))
+
+    method.__doc__ = f"{what} of the matrix, in place."
+    return method
 
 
 class Tensor:
@@ -79,7 +84,7 @@ class Tensor:
         tensor._stores_grad = False
         tensor._array = None
         tensor._frozen = None
-        tensor._training = _training()
+        tensor._training = training
         if lazy.node is None:
             tensor._set_leaf(lazy)
         else:
@@ -142,7 +147,7 @@ class Tensor:
         """Holds on to its value: variables that it was computed from are about to have other ones."""
         self._frozen = graph.data(self.numpy())
 
-    def _become(self, value: Tensor) -> Tensor:
+    def become(self, value: Tensor) -> Tensor:
         """Takes the value of another: parameters change, other tensors stand for the other's graph from now on."""
         if self._lazy.variable is not None:
             given = value.operand()
@@ -258,7 +263,24 @@ class Tensor:
         """Moves the elements to the processor."""
         self.device = get_default_device()
 
+    add_column = _by_vector("Add", (-1, 1), "A vector plus each column")
+    add_row = _by_vector("Add", (1, -1), "A vector plus each row")
+    div_column = _by_vector("Div", (-1, 1), "Each column over a vector")
+    div_row = _by_vector("Div", (1, -1), "Each row over a vector")
+    mult_column = _by_vector("Mul", (-1, 1), "Each column times a vector")
+    mult_row = _by_vector("Mul", (1, -1), "Each row times a vector")
+
     # --- new tensors
+
+    def contiguous(self) -> Tensor:
+        """The tensor itself: all are."""
+        return self
+
+    def repeat(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+        """Each element so many times along an axis, as numpy.repeat; all in one row where no axis is given."""
+        places = np.arange(self.size() if axis is None else self.shape[axis])
+        x = self.reshape((-1,)) if axis is None else self
+        return call("Gather", x, np.repeat(places, np.asarray(repeats)), axis=axis or 0)
 
     def reshape(self, shape: Sequence[int]) -> Tensor:
         """The same elements under another shape."""
@@ -312,6 +334,9 @@ class Tensor:
     def __rtruediv__(self, other: Operand) -> Tensor:
         return call("Div", other, self)
 
+    def __floordiv__(self, other: Operand) -> Tensor:
+        return call("Floor", call("Div", self, other))
+
     def __matmul__(self, other: Operand) -> Tensor:
         return call("MatMul", self, other)
 
@@ -322,16 +347,16 @@ class Tensor:
         return call("Neg", self)
 
     def __iadd__(self, other: Operand) -> Tensor:
-        return self._become(self + other)
+        return self.become(self + other)
 
     def __isub__(self, other: Operand) -> Tensor:
-        return self._become(self - other)
+        return self.become(self - other)
 
     def __imul__(self, other: Operand) -> Tensor:
-        return self._become(self * other)
+        return self.become(self * other)
 
     def __itruediv__(self, other: Operand) -> Tensor:
-        return self._become(self / other)
+        return self.become(self / other)
 
     def __lt__(self, other: Operand) -> Tensor:
         return as_float(call("Less", self, other))

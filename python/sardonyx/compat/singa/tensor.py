@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from sardonyx.compat.singa.device import Device
 from sardonyx.compat.singa.eager import Operand, Tensor, as_float, call
+from sardonyx.errors import InvalidArgument
 
 __all__ = ["Tensor", "float32", "from_numpy", "int32", "to_numpy"]
 
@@ -17,6 +19,8 @@ float32 = np.float32
 int32 = np.int32
 
 Axis = int | Sequence[int] | None
+PlaceHolder = Tensor
+_LETTERS = string.ascii_letters
 
 
 def from_numpy(np_array: npt.ArrayLike, dev: Device | None = None) -> Tensor:
@@ -54,6 +58,16 @@ def ones_like(t: Tensor) -> Tensor:
     return Tensor(data=np.ones(t.shape, t.dtype), device=t.device)
 
 
+def zeros(shape: Sequence[int], device: Device | None = None) -> Tensor:
+    """Zeros."""
+    return Tensor(shape, device)
+
+
+def ones(shape: Sequence[int], device: Device | None = None) -> Tensor:
+    """Ones."""
+    return Tensor(data=np.ones(tuple(shape), np.float32), device=device)
+
+
 def random(shape: Sequence[int], device: Device | None = None) -> Tensor:
     """Elements from [0, 1)."""
     return Tensor(shape, device).uniform(0, 1)
@@ -89,9 +103,14 @@ def concatenate(tensors: Sequence[Tensor], axis: int) -> Tensor:
     return call("Concat", *tensors, axis=axis)
 
 
-def repeat(t: Tensor, repeats: int, axis: int) -> Tensor:
-    """Each element so many times along an axis."""
-    return Tensor(data=np.repeat(t.numpy(), repeats, axis), device=t.device)
+def repeat(t: Tensor, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+    """Each element so many times along an axis; all in one row where none is given."""
+    return t.repeat(repeats, axis)
+
+
+def contiguous(tensor: Tensor) -> Tensor:
+    """The tensor itself: all are."""
+    return tensor
 
 
 def abs(t: Tensor) -> Tensor:
@@ -214,9 +233,48 @@ def div(lhs: Tensor, rhs: Operand) -> Tensor:
     return lhs / rhs
 
 
-def mult(A: Tensor, B: Tensor) -> Tensor:
-    """The product of matrices."""
-    return A @ B
+def mult(A: Tensor, B: Tensor, C: Tensor | None = None, alpha: float = 1.0, beta: float = 0.0) -> Tensor:
+    """The product of matrices, or of stacks of them. With C, C becomes alpha A B + beta C."""
+    return A @ B if C is None else C.become(A @ B * alpha + C * beta)
+
+
+def tensordot(A: Tensor, B: Tensor, axes: int | tuple[Any, Any] = 2) -> Tensor:
+    """The sums of products over axes of A and of B, as numpy.tensordot.
+
+    Args:
+        axes: how many last axes of A and first ones of B; or an axis or a list of axes of each.
+    """
+    last = range(A.ndim() - axes, A.ndim()) if isinstance(axes, int) else axes[0]
+    first = range(axes) if isinstance(axes, int) else axes[1]
+    pairs = [
+        (np.atleast_1d(np.asarray(list(x) if isinstance(x, range) else x)) % t.ndim())
+        for x, t in ((last, A), (first, B))
+    ]
+    a = _LETTERS[: A.ndim()]
+    shared = {int(j): a[i] for i, j in zip(*pairs, strict=True)}
+    b = "".join(shared.get(j, _LETTERS[A.ndim() + j]) for j in range(B.ndim()))
+    kept = [x for x in a + b if x not in shared.values()]
+    return einsum(f"{a},{b}->{''.join(kept)}", A, B)
+
+
+def add_column(alpha: float, v: Tensor, beta: float, M: Tensor) -> Tensor:
+    """Each column m of M becomes alpha v + beta m."""
+    return M.become(M * beta + v.reshape((-1, 1)) * alpha)
+
+
+def add_row(alpha: float, v: Tensor, beta: float, M: Tensor) -> Tensor:
+    """Each row m of M becomes alpha v + beta m."""
+    return M.become(M * beta + v * alpha)
+
+
+def sum_columns(M: Tensor) -> Tensor:
+    """The sum of the columns of a matrix, [rows, 1]."""
+    return call("ReduceSum", M, np.array([1]), keepdims=1)
+
+
+def sum_rows(M: Tensor) -> Tensor:
+    """The sum of the rows of a matrix, [1, columns]."""
+    return call("ReduceSum", M, np.array([0]), keepdims=1)
 
 
 def einsum(ops: str, *args: Tensor) -> Tensor:
@@ -230,6 +288,14 @@ def axpy(alpha: float, x: Tensor, y: Tensor) -> Tensor:
     return y
 
 
-def copy_data_to_from(dst: Tensor, src: Tensor) -> None:
-    """Gives dst the elements of src, which has as many."""
-    dst.copy_data(src)
+def copy_data_to_from(
+    dst: Tensor, src: Tensor, size: int | None = None, dst_offset: int = 0, src_offset: int = 0
+) -> None:
+    """Gives dst `size` elements of src, or all; both counted row by row, from the offsets on."""
+    given = src.numpy().reshape(-1)[src_offset:]
+    taken = given if size is None else given[:size]
+    elements = dst.numpy().reshape(-1).copy()
+    if len(taken) < (size or 0) or dst_offset + len(taken) > len(elements):
+        raise InvalidArgument(f"{size} elements from {src_offset} on do not fit {len(elements)} from {dst_offset} on")
+    elements[dst_offset : dst_offset + len(taken)] = taken
+    dst.copy_from_numpy(elements)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sardonyx import nn
 from sardonyx.compat.flowvision.models.common import he_fan_in, initialize, require_random
+from sardonyx.compat.oneflow import nn
 from sardonyx.graph.tensor import Tensor, apply
 
 __all__ = ["DenseNet", "densenet121"]

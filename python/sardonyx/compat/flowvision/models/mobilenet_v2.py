@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sardonyx import nn
 from sardonyx.compat.flowvision.models.common import he_fan_out, initialize, require_random
+from sardonyx.compat.oneflow import nn
 from sardonyx.graph.tensor import Tensor, apply
 
 __all__ = ["MobileNetV2", "mobilenet_v2"]

@@ -6,15 +6,12 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 import sardonyx.optim as _optim
+from sardonyx.compat.oneflow.optim.optimizer import Optimizer
 from sardonyx.graph.tensor import apply, data
-
-if TYPE_CHECKING:
-    from sardonyx.compat.oneflow.optim import Optimizer
 
 __all__ = ["CosineAnnealingLR", "CosineDecayLR", "ExponentialLR", "LRScheduler", "MultiStepLR", "StepLR"]
 
