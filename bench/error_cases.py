@@ -335,6 +335,24 @@ def gates(random: np.random.Generator) -> Iterator[Case]:
         sum(parts(sums, before), np.float32(0)), ROUNDING * (np.abs(kept) + np.abs(added)),
         "u * (|kept| + |added|)", 8,
     )  # fmt: skip
+    sums, before = sums[..., : 3 * n], np.tanh(before)
+    constants = {"w": np.eye(3 * n, dtype=np.float32)[None], "r": np.zeros((1, 3 * n, n), np.float32)}
+    # The reset gate acts on a bias, since nothing comes of h by way of R.
+    constants["b"] = np.concatenate([np.zeros((1, 5 * n)), random.uniform(-1, 1, (1, n))], 1).astype(np.float32)
+
+    def mixed(x: Array, h: Array, bias: Array) -> tuple[Array, Array]:
+        one = x.dtype.type(1)
+        update, reset = np.split(one / (one + np.exp(-x[..., : 2 * n])), 2, -1)
+        return (one - update) * np.tanh(x[..., 2 * n :] + reset * bias), update * h
+
+    bias = constants["b"][0, 5 * n :]
+    fresh, kept = mixed(*(each.astype(np.float64) for each in (sums, before, bias)))
+    feeds = {"x": sums, "h": before}
+    node = helper.make_node("GRU", ["x", "w", "r", "b", "", "h"], ["", "y"], hidden_size=n, linear_before_reset=1)
+    yield Case(
+        "gates of a GRU", model_of([node], feeds, constants, before), feeds, fresh + kept,
+        sum(mixed(sums, before, bias), np.float32(0)), ROUNDING * (1 + np.abs(before)), "u * (1 + |h|)", 8,
+    )  # fmt: skip
 
 
 def integers(random: np.random.Generator) -> Iterator[Case]:

@@ -3,6 +3,7 @@
 
 #include "autodiff/differentiate.h"
 #include "onnx/graph_builder.h"
+#include "ops/early_selection.h"
 #include "ops/gradient.h"
 #include "ops/registry.h"
 
@@ -36,6 +37,19 @@ std::vector<std::string> names_in_gradient(const proto::Node& node) {
   return names;
 }
 
+std::unordered_set<ValueId> GraphBuilder::lasting() const {
+  std::unordered_set<ValueId> found;
+  const auto add = [&](const std::string& name) {
+    const auto known = names_.find(name);
+    if (known != names_.end()) found.insert(known->second);
+  };
+  for (const proto::ValueInfo& output : from_.outputs) add(output.name);
+  for (const proto::Node& node : from_.nodes)
+    if (is_gradient(node))
+      for (const std::string& name : names_in_gradient(node)) add(name);
+  return found;
+}
+
 void GraphBuilder::add_gradient_node(const proto::Node& from, size_t index) {
   const std::string where = proto::origin_of(from);
   const std::vector<std::string> names = names_in_gradient(from);
@@ -57,6 +71,7 @@ void GraphBuilder::add_gradient_node(const proto::Node& from, size_t index) {
   }
   const ValueId y = values.back();
   values.pop_back();
+  select_early(*graph_, lasting());
   Emitter emitter(*graph_, from.name, where);
   std::unordered_map<ValueId, ValueId> replaced;
   std::vector<ValueId> given;

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "onnx/importer.h"
@@ -68,6 +69,8 @@ class GraphBuilder {
   void complete_outputs(Node& draft);
   void finish_node(NodeId id);
   void add_gradient_node(const proto::Node& from, size_t index);
+  // Values by now that are outputs of this graph or that its Gradient nodes name.
+  std::unordered_set<ValueId> lasting() const;
   void add_constant_node(const proto::Node& from, size_t index);
   Tensor constant_of(const proto::Node& from);
   void add_attributes(const proto::Node& from, Node& draft);

@@ -1,25 +1,46 @@
 // z, r = f(x W + h R + b), n = g(x W + (r h) R + b), h' = (1 - z) n + z h: the gated recurrent unit.
-#include "ops/recurrent.h"
+#include "ops/gru.h"
+
+#include <algorithm>
+
+#include "kernels/recurrent_gates.h"
 
 namespace sx {
+
+GruForm::GruForm(const NodeView& node) : reset_behind(node.attr_int("linear_before_reset") != 0) {
+  gates = 3;
+  functions = {"Sigmoid", "Tanh"};
+  parts = reset_behind ? std::vector<int>{3} : std::vector<int>{2, 1};
+  kept = reset_behind ? 1 : 0;
+  has_inner = true;
+}
+
+CellRule gru_cell(const GruForm& form) {
+  return [reset_behind = form.reset_behind](CellExprs& s) {
+    const std::vector<Expr> from = s.recurred(s.h, 0, reset_behind ? 3 : 2);
+    const Expr update = s.activated(0, s.x[0] + from[0]);
+    const Expr reset = s.activated(0, s.x[1] + from[1]);
+    Expr fresh;
+    if (reset_behind) {
+      fresh = reset * (s.kept_bias ? from[2] + s.kept_bias : from[2]);
+    } else {
+      s.inner = reset * s.h;
+      fresh = s.recurred(s.inner, 2, 3)[0];
+    }
+    s.h = (1.0 - update) * s.activated(1, s.x[2] + fresh) + update * s.h;
+  };
+}
+
 namespace {
 
-struct GruForm : RecurrentForm {
-  bool reset_behind;  // the reset gate acts behind the product: n = g(x W + r (h R + b_R) + b_W)
-
-  explicit GruForm(const NodeView& node) : reset_behind(node.attr_int("linear_before_reset") != 0) {
-    gates = 3;
-    functions = {"Sigmoid", "Tanh"};
-    parts = reset_behind ? std::vector<int>{3} : std::vector<int>{2, 1};
-    kept = reset_behind ? 1 : 0;
-  }
-};
-
+// Its inner vector is what the reset gate acts on, h R + b_R, where it acts behind the product, else r h.
 template <typename T>
 class GruCell : public RecurrentCell<T> {
  public:
   GruCell(const RecurrentSpec& spec, const GruForm& form, RecurrentIo<T>& io)
-      : spec_(spec), reset_behind_(form.reset_behind) {
+      : spec_(spec), reset_behind_(form.reset_behind), plain_(spec.clip <= 0.0f) {
+    for (const auto& functions : spec.activations)
+      plain_ = plain_ && functions[0].is(Activation::kSigmoid) && functions[1].is(Activation::kTanh);
     const T* biases = form.reset_behind ? io.input(3) : nullptr;
     if (biases == nullptr) return;
     const RecurrentSizes& sizes = io.sizes();
@@ -38,7 +59,7 @@ class GruCell : public RecurrentCell<T> {
   void step_reset_before(const RecurrentStep<T>& s) const {
     const int64_t n = s.sizes.hidden;
     const int64_t width = s.sizes.width();
-    T* reset_h = s.gates + s.rows * width;
+    T* reset_h = s.inner;
     s.products.recur(s.direction, 0, s.t, s.rows, s.h, s.projected, s.projected_stride, s.gates, width);
     for (int64_t row = 0; row < s.rows; ++row) {
       T* update = s.gates + row * width;
@@ -61,11 +82,18 @@ class GruCell : public RecurrentCell<T> {
       T* update = s.gates + row * width;
       T* fresh = update + 2 * n;
       const T* x = s.projected + row * s.projected_stride;
+      if constexpr (std::is_same_v<T, float>) {
+        if (plain_) {
+          gru_gates(x, update, bias, n, s.h + row * n, s.keeps ? s.inner + row * n : nullptr);
+          continue;
+        }
+      }
       for (int64_t j = 0; j < 2 * n; ++j) update[j] += x[j];
       gate(s.direction, update, n);
       const T* reset = update + n;
       if (bias != nullptr)
         for (int64_t j = 0; j < n; ++j) fresh[j] += bias[j];
+      if (s.keeps) std::copy_n(fresh, n, s.inner + row * n);
       for (int64_t j = 0; j < n; ++j) fresh[j] = x[2 * n + j] + reset[j] * fresh[j];
       finish(s, row);
     }
@@ -88,26 +116,18 @@ class GruCell : public RecurrentCell<T> {
 
   const RecurrentSpec& spec_;
   bool reset_behind_;
+  bool plain_;                 // gru_gates() is the whole cell where the reset gate acts behind the product
   std::vector<T> reset_bias_;  // [directions, hidden]: the recurrent bias of the hidden gate, or empty
 };
-
-void differentiate_gru(GradientContext& c) {
-  const GruForm form(c);
-  differentiate_recurrent(c, form, [&](CellExprs& s) {
-    const std::vector<Expr> from = s.recurred(s.h, 0, form.reset_behind ? 3 : 2);
-    const Expr update = s.activated(0, s.x[0] + from[0]);
-    const Expr reset = s.activated(0, s.x[1] + from[1]);
-    Expr fresh;
-    if (form.reset_behind) fresh = reset * (s.kept_bias ? from[2] + s.kept_bias : from[2]);
-    else fresh = s.recurred(reset * s.h, 2, 3)[0];
-    s.h = (1.0 - update) * s.activated(1, s.x[2] + fresh) + update * s.h;
-  });
-}
 
 }  // namespace
 
 void define_gru(OpList& ops) {
-  add_recurrent<GruCell, GruForm>(ops, "GRU").attr("linear_before_reset", 0).gradient(differentiate_gru);
+  const auto differentiate = [](GradientContext& c) {
+    const GruForm form(c);
+    differentiate_recurrent(c, form, gru_cell(form), {{Activation::kSigmoid}, {Activation::kTanh}});
+  };
+  add_recurrent<GruCell, GruForm>(ops, "GRU", differentiate, [](OpDef& op) { op.attr("linear_before_reset", 0); });
 }
 
 }  // namespace sx

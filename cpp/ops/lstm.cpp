@@ -3,11 +3,11 @@
 
 #include <algorithm>
 
-#include "kernels/lstm_gates.h"
+#include "kernels/recurrent_gates.h"
 
 namespace sx {
 
-LstmForm::LstmForm() : RecurrentForm{4, {"Sigmoid", "Tanh", "Tanh"}, {4}}, input_forget(false) {}
+LstmForm::LstmForm() : RecurrentForm{4, {"Sigmoid", "Tanh", "Tanh"}, {4}, 0, 2, true}, input_forget(false) {}
 LstmForm::LstmForm(const NodeView& node) : LstmForm() { input_forget = node.attr_int("input_forget") != 0; }
 
 template <typename T>
@@ -30,7 +30,7 @@ void LstmCell<T>::step(const RecurrentStep<T>& s) const {
     if (!s.active(row)) continue;
     if constexpr (std::is_same_v<T, float>) {
       if (plain_) {
-        lstm_gates(s.gates + row * width, n, s.c + row * n, s.h + row * n);
+        lstm_gates(s.gates + row * width, n, s.c + row * n, s.h + row * n, s.keeps);
         continue;
       }
     }
@@ -62,10 +62,11 @@ void LstmCell<T>::step(const RecurrentStep<T>& s) const {
       spec_.clip_values(output, n);
       activate(functions[0], output, n);
     }
-    std::copy_n(c, n, cell);
-    activate(functions[2], cell, n);
-    for (int64_t j = 0; j < n; ++j) h[j] = output[j] * cell[j];
+    std::copy_n(c, n, h);
+    activate(functions[2], h, n);
+    for (int64_t j = 0; j < n; ++j) h[j] *= output[j];
   }
+  if (s.keeps) std::copy_n(s.c, s.rows * n, s.inner);
 }
 template class LstmCell<float>;
 template class LstmCell<double>;
@@ -87,18 +88,19 @@ CellRule lstm_cell(const LstmForm& form) {
   };
 }
 
-static void differentiate_lstm(GradientContext& c) {
-  const LstmForm form(c);
-  if (!differentiate_usual_lstm(c, form)) differentiate_recurrent(c, form, lstm_cell(form));
-}
-
 void define_lstm(OpList& ops) {
-  add_recurrent<LstmCell, LstmForm>(ops, "LSTM")
-      .gradient(differentiate_lstm)
-      .attr("input_forget", 0)
-      .optional_in("initial_c", "T", kFloats)
-      .optional_in("P", "T", kFloats)
-      .optional_out("Y_c", "T");
+  const auto differentiate = [](GradientContext& c) {
+    const LstmForm form(c);
+    KnownActivations known;
+    if (!form.input_forget && !c.in(7)) known = {{Activation::kSigmoid}, {Activation::kTanh}, {Activation::kTanh}};
+    differentiate_recurrent(c, form, lstm_cell(form), known);
+  };
+  add_recurrent<LstmCell, LstmForm>(ops, "LSTM", differentiate, [](OpDef& op) {
+    op.attr("input_forget", 0)
+        .optional_in("initial_c", "T", kFloats)
+        .optional_in("P", "T", kFloats)
+        .optional_out("Y_c", "T");
+  });
 }
 
 }  // namespace sx

@@ -12,9 +12,8 @@ struct LstmForm : RecurrentForm {
   LstmForm();  // of a node that has no attributes
 };
 CellRule lstm_cell(const LstmForm& form);
-// The gradient rule where LSTMGradient (lstm_gradient.cpp) computes it; false elsewhere.
-bool differentiate_usual_lstm(GradientContext& c, const LstmForm& form);
 
+// Its inner vector is c.
 template <typename T>
 class LstmCell : public RecurrentCell<T> {
  public:

@@ -20,6 +20,8 @@ constexpr int64_t kFewestRows = 4, kMostRows = 16;
 // Rows of X that a task multiplies at a time, well before its steps need them.
 constexpr int64_t kStretchRows = 48;
 
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 struct NamedActivation {
   const char* name;
   Activation kind;
@@ -78,7 +80,7 @@ void activate(const CellActivation& f, double* x, int64_t n) {
     x[i] = static_cast<double>(f.out_scale) * activated(f, static_cast<double>(f.in_scale) * x[i]);
 }
 
-RecurrentSpec::RecurrentSpec(const NodeView& node, const RecurrentForm& form) : gates(form.gates) {
+RecurrentSpec::RecurrentSpec(const NodeView& node, const RecurrentForm& form) : gates(form.gates), states(form.states) {
   const std::vector<std::string>& functions = form.functions;
   const std::string& direction = node.attr_string("direction");
   SX_CHECK(node, direction == "forward" || direction == "reverse" || direction == "bidirectional",
@@ -158,12 +160,18 @@ void infer_recurrent(InferContext& c, const RecurrentSpec& spec, size_t hidden_a
   const SymShape state = spec.batch_first ? SymShape{batch, directions, hidden} : SymShape{directions, batch, hidden};
   c.out(0, c.dtype(0),
         spec.batch_first ? SymShape{batch, steps, directions, hidden} : SymShape{steps, directions, batch, hidden});
-  c.out(1, c.dtype(0), state);
-  c.out(2, c.dtype(0), state);
+  for (int i = 1; i <= spec.states; ++i) c.out(i, c.dtype(0), state);
+  const Dim width = hidden.known() ? Dim(hidden.value() * spec.gates) : Dim();
+  for (int i = 0; i < kKeptCount; ++i)
+    c.out(1 + spec.states + i, c.dtype(0), SymShape{directions, steps, batch, i == kKeptGates ? width : hidden});
 }
 
 RecurrentSizes::RecurrentSizes(const Run& run, const RecurrentSpec& spec, int64_t hidden_size)
-    : hidden(hidden_size), directions(spec.directions), gates(spec.gates), batch_first(spec.batch_first) {
+    : hidden(hidden_size),
+      directions(spec.directions),
+      gates(spec.gates),
+      states(spec.states),
+      batch_first(spec.batch_first) {
   const Shape& x = run.in(0).shape();
   SX_CHECK(run, x.rank() == 3, "X is ", x.str(), "; three axes expected");
   steps = x[batch_first ? 1 : 0];
@@ -178,6 +186,15 @@ Shape RecurrentSizes::y_shape() const {
 }
 Shape RecurrentSizes::state_shape() const {
   return batch_first ? Shape{batch, directions, hidden} : Shape{directions, batch, hidden};
+}
+
+Shape RecurrentSizes::kept_shape(int output) const {
+  return {directions, steps, batch, output == kKeptGates ? width() : hidden};
+}
+int64_t RecurrentSizes::block() const {
+  const int64_t share = ceil_div(checked_mul(batch, directions), static_cast<int64_t>(thread_count()));
+  const int64_t blocks = ceil_div(batch, std::min(std::max(share, kFewestRows), kMostRows));
+  return blocks == 0 ? 0 : ceil_div(batch, blocks);
 }
 
 void check_recurrent_inputs(const Run& run, const RecurrentSizes& s) {
@@ -243,8 +260,6 @@ Tensor BiasCache::get(const Run& run) const {
 
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // How the work of a run is cut: a task takes `block` sequences of one direction through time, `stretch` steps at a
 // time.
 struct RecurrentTasks {
@@ -253,11 +268,9 @@ struct RecurrentTasks {
   int64_t stretch;
 
   explicit RecurrentTasks(const RecurrentSizes& s) {
-    const int64_t threads = thread_count();
-    const int64_t share = ceil_div(checked_mul(s.batch, s.directions), threads);
-    blocks = ceil_div(s.batch, std::min(std::max(share, kFewestRows), kMostRows));
-    block = blocks == 0 ? 0 : ceil_div(s.batch, blocks);
-    ahead = s.directions * blocks < threads;
+    block = s.block();
+    blocks = block == 0 ? 0 : ceil_div(s.batch, block);
+    ahead = s.directions * blocks < thread_count();
     stretch = ahead ? s.steps : std::min(s.steps, ceil_div(kStretchRows, std::max<int64_t>(block, 1)));
   }
 };
@@ -304,9 +317,11 @@ void run_recurrent(const RecurrentSpec& spec, const RecurrentSizes& s, const Rec
                             0,
                             states,
                             states + state,
+                            states + 3 * state,
                             states + 2 * state,
                             data.lengths ? data.lengths + first : nullptr,
-                            0};
+                            0,
+                            data.kept[kKeptGates] != nullptr};
       const auto load = [&](T* to_state, const T* from_state) {
         for (int64_t r = 0; r < step.rows; ++r) {
           T* row = to_state + r * s.hidden;
@@ -337,6 +352,12 @@ void run_recurrent(const RecurrentSpec& spec, const RecurrentSizes& s, const Rec
         for (int64_t i = done; i < done + count; ++i) {
           step.t = spec.backward(d) ? s.steps - 1 - i : i;
           step.projected = projected.at(step.t);
+          const int64_t kept = s.kept_row(step.t, d, first);
+          if (step.keeps) {
+            step.gates = data.kept[kKeptGates] + kept * width;
+            std::copy_n(step.h, step.rows * s.hidden, data.kept[kKeptBefore] + kept * s.hidden);
+          }
+          if (data.kept[kKeptInner] != nullptr) step.inner = data.kept[kKeptInner] + kept * s.hidden;
           cell.step(step);
           if (data.y == nullptr) continue;
           for (int64_t r = 0; r < step.rows; ++r) {
@@ -399,13 +420,14 @@ RecurrentData<T> RecurrentIo<T>::data(const T* bias) {
   data.initial_c = input(6);
   data.y = output(0, sizes_.y_shape());
   data.last_h = output(1, sizes_.state_shape());
-  data.last_c = output(2, sizes_.state_shape());
+  data.last_c = sizes_.states == 2 ? output(2, sizes_.state_shape()) : nullptr;
+  for (int i = 0; i < kKeptCount; ++i) data.kept[i] = output(1 + sizes_.states + i, sizes_.kept_shape(i));
   return data;
 }
 
 template <typename T>
 void RecurrentIo<T>::store() const {
-  for (int i = 0; i < 3; ++i)
+  for (int i = 0; i < kOutputs; ++i)
     if (targets_[i] != nullptr) store_f32(static_cast<const float*>(results_[i].raw()), *targets_[i]);
 }
 template class RecurrentIo<float>;

@@ -34,10 +34,18 @@ struct RecurrentForm {
   std::vector<std::string> functions;  // the default activations of one direction
   std::vector<int> parts;              // of R, see WeightCache
   int kept = 0;                        // see joined_bias()
+  int states = 1;                      // h, or h and c
+  bool has_inner = false;              // see KeptOutput
 };
+
+// The operator that has the same name in the domain "sardonyx" gives, behind the outputs of this one, what its gradient
+// reads: the gates behind their activations [directions, time, batch, gates * hidden], h before each time and what else
+// the cell calls inner, both [directions, time, batch, hidden]. The first two go together.
+enum KeptOutput : int { kKeptGates, kKeptBefore, kKeptInner, kKeptCount };
 
 struct RecurrentSpec {
   int gates = 1;
+  int states = 1;
   int directions = 1;
   bool backward_first = false;  // the only direction runs backwards
   bool batch_first = false;
@@ -73,6 +81,7 @@ struct CellExprs {
   Expr weights;    // R^T, [hidden, gates * hidden]
   Expr kept_bias;  // the recurrent bias of the last gate where RecurrentForm::kept is 1, or none
   std::vector<Expr> peepholes;
+  Expr inner;  // the cell's, where something but the gradient operator reads it
 
   // h R^T for the gates [first, last), gate by gate.
   std::vector<Expr> recurred(const Expr& state, int first, int last) const;
@@ -83,24 +92,29 @@ using CellRule = std::function<void(CellExprs&)>;
 // What a cell is applied to in time. States are [directions, batch, hidden]; what is absent is none.
 struct RecurrentReads {
   std::vector<Expr> projected;  // x W^T + bias of each direction, [time, batch, gates * hidden]
-  std::vector<Expr> kept_bias;  // see RecurrentForm::kept; of each direction, or empty
+  // See RecurrentForm::kept; of each direction, [hidden] or [time, batch, hidden], or empty.
+  std::vector<Expr> kept_bias;
   Expr r, lengths, initial_h, initial_c, peepholes;
-  bool has_cell = false;
 
   // Sets the first two, for X of [time, batch, inputs] and the inputs W and B of the node.
   void project(GradientContext& c, const RecurrentSpec& spec, int kept, const Expr& x);
 };
 // Y [time, directions, batch, hidden], Y_h and, where there is a cell state, Y_c: a Scan of the cell for each direction
-// (recurrent_gradient.cpp).
+// (recurrent_gradient.cpp). Where `keeps`, the kept outputs but the gates follow, none in their place.
 std::vector<Expr> scan_recurrent(GradientContext& c, const RecurrentSpec& spec, const RecurrentReads& reads,
-                                 const CellRule& cell);
-// The gradient rule of an operator, through scan_recurrent().
-void differentiate_recurrent(GradientContext& c, const RecurrentForm& form, const CellRule& cell);
+                                 const CellRule& cell, bool keeps);
+// Activations that a gradient operator knows, function by function.
+using KnownActivations = std::vector<std::vector<Activation>>;
+// The gradient rule of an operator: its gradient operator (recurrent_backward.h) where that knows the activations and
+// nothing is clipped, else scan_recurrent(), which also gives gradients of gradients. There is no gradient operator
+// where `known` is empty.
+void differentiate_recurrent(GradientContext& c, const RecurrentForm& form, const CellRule& cell,
+                             const KnownActivations& known);
 
 // The extents of one run and where things stand in memory.
 struct RecurrentSizes {
   int64_t steps, batch, inputs, hidden;
-  int directions, gates;
+  int directions, gates, states;
   bool batch_first;
 
   RecurrentSizes(const Run& run, const RecurrentSpec& spec, int64_t hidden);
@@ -110,8 +124,13 @@ struct RecurrentSizes {
     return batch_first ? (b * steps + t) * directions + d : (t * directions + d) * batch + b;
   }
   int64_t state_row(int d, int64_t b) const { return batch_first ? b * directions + d : d * batch + b; }
+  // The row of `batch` rows of one time in what is kept.
+  int64_t kept_row(int64_t t, int d, int64_t b) const { return (d * steps + t) * batch + b; }
   Shape y_shape() const;
   Shape state_shape() const;
+  Shape kept_shape(int output) const;  // of a KeptOutput
+  // Sequences that one task takes through time together.
+  int64_t block() const;
 };
 
 // Rows of X: `runs` runs of `length` rows that begin `stride` rows apart, from row `first` on.
@@ -171,9 +190,11 @@ struct RecurrentStep {
   int64_t projected_stride;
   T* h;                    // [rows, hidden]
   T* c;                    // [rows, hidden]
-  T* gates;                // [rows, (gates + 1) * hidden] of scratch
+  T* gates;                // [rows, gates * hidden] and
+  T* inner;                // [rows, hidden] for the cell to work with
   const int32_t* lengths;  // of the rows' sequences, or null
   int64_t t;
+  bool keeps;  // both are read by the gradient: the gates behind their activations, and what the cell says
   // A finished sequence keeps its state.
   bool active(int64_t row) const { return lengths == nullptr || t < lengths[row]; }
 };
@@ -196,6 +217,7 @@ struct RecurrentData {
   T* y;                    // any of these may be null
   T* last_h;
   T* last_c;
+  T* kept[kKeptCount];
 };
 
 // [directions, gates * hidden]: the sum of the input and recurrent biases of B [directions, 2 * gates * hidden], in the
@@ -244,9 +266,10 @@ class RecurrentIo {
 
   Run& run_;
   const RecurrentSizes& sizes_;
+  static constexpr int kOutputs = 3 + kKeptCount;
   std::vector<Tensor> held_;
-  Tensor results_[3];  // f32 results of a half-precision run, and where they go
-  const Tensor* targets_[3] = {nullptr, nullptr, nullptr};
+  Tensor results_[kOutputs];  // f32 results of a half-precision run, and where they go
+  const Tensor* targets_[kOutputs] = {};
 };
 extern template class RecurrentIo<float>;
 extern template class RecurrentIo<double>;
@@ -283,12 +306,18 @@ class RecurrentKernel {
   BiasCache biases_;
 };
 
-// Defines an ONNX operator by its cell.
+// Defines an ONNX operator by its cell, and the one of the same name that keeps what its gradient reads. `add_ports`
+// adds what the operator has beside add_recurrent_ports().
 template <template <typename> class Cell, typename Form>
-OpDef& add_recurrent(OpList& ops, const char* name) {
-  return add_recurrent_ports(ops.add(OpDef(name)))
-      .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, Form(c))); })
-      .kernel([](Prepare& p) -> Kernel { return RecurrentKernel<Cell, Form>(p); });
+void add_recurrent(OpList& ops, const char* name, GradientFn gradient, void (*add_ports)(OpDef&)) {
+  for (const char* domain : {"", "sardonyx"}) {
+    OpDef& op = add_recurrent_ports(ops.add(OpDef(name, domain)))
+                    .infer([](InferContext& c) { infer_recurrent(c, RecurrentSpec(c, Form(c))); })
+                    .kernel([](Prepare& p) -> Kernel { return RecurrentKernel<Cell, Form>(p); })
+                    .gradient(gradient);
+    add_ports(op);
+    if (*domain != 0) op.optional_out("gates", "T").optional_out("before", "T").optional_out("inner", "T");
+  }
 }
 
 }  // namespace sx

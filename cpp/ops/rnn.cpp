@@ -1,14 +1,10 @@
 // h' = f(x W + h R + b): the simple recurrent network.
-#include <algorithm>
+#include "ops/rnn.h"
 
-#include "ops/recurrent.h"
+#include <algorithm>
 
 namespace sx {
 namespace {
-
-struct RnnForm : RecurrentForm {
-  explicit RnnForm(const NodeView&) : RecurrentForm{1, {"Tanh"}, {1}} {}
-};
 
 template <typename T>
 class RnnCell : public RecurrentCell<T> {
@@ -31,14 +27,18 @@ class RnnCell : public RecurrentCell<T> {
   const RecurrentSpec& spec_;
 };
 
-void cell(CellExprs& s) { s.h = s.activated(0, s.x[0] + s.recurred(s.h, 0, 1)[0]); }
-
 }  // namespace
 
+CellRule rnn_cell(const RnnForm&) {
+  return [](CellExprs& s) { s.h = s.activated(0, s.x[0] + s.recurred(s.h, 0, 1)[0]); };
+}
+
 void define_rnn(OpList& ops) {
-  add_recurrent<RnnCell, RnnForm>(ops, "RNN").gradient([](GradientContext& c) {
-    differentiate_recurrent(c, RnnForm(c), cell);
-  });
+  const auto differentiate = [](GradientContext& c) {
+    const RnnForm form(c);
+    differentiate_recurrent(c, form, rnn_cell(form), {{Activation::kTanh, Activation::kRelu, Activation::kSigmoid}});
+  };
+  add_recurrent<RnnCell, RnnForm>(ops, "RNN", differentiate, [](OpDef&) {});
 }
 
 }  // namespace sx

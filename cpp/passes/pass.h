@@ -62,6 +62,9 @@ bool merge_common_subexpressions(Graph& graph, PassLog& log);
 // Captured constants become constants of the body, so that bodies can be folded and their weights packed.
 bool sink_constants(Graph& graph, PassLog& log);
 
+// What selects a few slices of a result moves in front of the products that compute it (ops/early_selection.h).
+bool move_selections(Graph& graph, PassLog& log);
+
 // Computes f16 and bf16 in f32 from one product to the next. What leaves is rounded, what stays is not.
 bool widen_halves(Graph& graph, PassLog& log);
 // Convolutions and what lies between them take and give data in blocks of channels (ops/blocked.cpp).

@@ -29,6 +29,7 @@ void simplify(Graph& graph, PassLog& log, bool verify_each) {
     changed = fold_constants(graph, log) || changed;
     changed = apply_rules(graph, rules, log, verify_each) || changed;
     changed = merge_common_subexpressions(graph, log) || changed;
+    changed = move_selections(graph, log) || changed;
     changed = eliminate_dead_code(graph, log) || changed;
     if (!changed) break;
     infer_all(graph);

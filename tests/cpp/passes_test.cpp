@@ -54,6 +54,7 @@ std::map<std::string, Transform> transforms() {
   named["fold_constants"] = [](Graph& graph, PassLog& log) { fold_constants(graph, log); };
   named["merge_common_subexpressions"] = [](Graph& graph, PassLog& log) { merge_common_subexpressions(graph, log); };
   named["eliminate_dead_code"] = [](Graph& graph, PassLog& log) { eliminate_dead_code(graph, log); };
+  named["move_selections"] = [](Graph& graph, PassLog& log) { move_selections(graph, log); };
   named["sink_constants"] = [](Graph& graph, PassLog& log) { sink_constants(graph, log); };
   named["widen_halves"] = [](Graph& graph, PassLog& log) { widen_halves(graph, log); };
   named["chain_elementwise"] = [](Graph& graph, PassLog& log) { chain_elementwise(graph, log); };

@@ -197,7 +197,7 @@ def recurrent(
         outputs.append("c")
     while inputs[-1] is None:
         inputs.pop()
-    return Case(op, inputs, {"hidden_size": 2, **attrs}, outputs=outputs, id=id or "plain", second=not lengths)
+    return Case(op, inputs, {"hidden_size": 2, **attrs}, outputs=outputs, id=id or "plain")
 
 
 ACTIVATIONS = ["Affine", "LeakyRelu", "ScaledTanh", "HardSigmoid", "Elu", "Softsign", "Softplus", "ThresholdedRelu"]
@@ -219,6 +219,21 @@ RECURRENT = [
     ),
     recurrent("GRU", 3, "reset-behind", linear_before_reset=1, state=True),
     recurrent("GRU", 3, "reset-behind-bare", linear_before_reset=1, bias=False),
+    recurrent("GRU", 3, "reset-behind-reverse", linear_before_reset=1, direction="reverse", state=True, lengths=True),
+    recurrent(
+        "GRU",
+        3,
+        "reset-behind-batch",
+        linear_before_reset=1,
+        layout=1,
+        direction="bidirectional",
+        state=True,
+        lengths=True,
+    ),
+    recurrent("GRU", 3, "reset-behind-clip", linear_before_reset=1, clip=0.4),
+    recurrent("GRU", 3, "other-functions", activations=["HardSigmoid", "Softsign"]),
+    recurrent("RNN", 1, "two-functions", direction="bidirectional", activations=["Relu", "Sigmoid"], state=True),
+    recurrent("RNN", 1, "relu-lengths", activations=["Relu"], lengths=True),
     recurrent("LSTM", 4, "peepholes", peepholes=True, state=True, direction="bidirectional"),
     recurrent("LSTM", 4, "coupled", input_forget=1, peepholes=True, clip=0.9),
     recurrent("LSTM", 4, "one-step", steps=1),

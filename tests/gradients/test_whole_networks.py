@@ -1,5 +1,5 @@
-"""Gradients of whole networks beside torch's: a small CNN, ResNet-18, BERT and an LSTM tagger, each written with
-sardonyx.nn and read from what torch exports."""
+"""Gradients of whole networks beside torch's: a small CNN, ResNet-18, BERT and taggers with LSTM, GRU and RNN, each
+written with sardonyx.nn and read from what torch exports."""
 
 from __future__ import annotations
 
@@ -76,18 +76,26 @@ def bert(layers: Any) -> Any:
     return Bert()
 
 
-def tagger(layers: Any) -> Any:
+def tagger(layers: Any, kind: str = "LSTM") -> Any:
     class Tagger(layers.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.words = layers.Embedding(50, 12)
-            self.lstm = layers.LSTM(12, 16, bidirectional=True, batch_first=True)
+            self.recurrent = getattr(layers, kind)(12, 16, 2, bidirectional=True, batch_first=True)
             self.head = layers.Linear(32, 10)
 
         def forward(self, ids: Any) -> Any:
-            return self.head(self.lstm(self.words(ids))[0]).reshape(-1, 10)
+            return self.head(self.recurrent(self.words(ids))[0]).reshape(-1, 10)
 
     return Tagger()
+
+
+def gru_tagger(layers: Any) -> Any:
+    return tagger(layers, "GRU")
+
+
+def rnn_tagger(layers: Any) -> Any:
+    return tagger(layers, "RNN")
 
 
 RNG = np.random.default_rng(0)
@@ -96,6 +104,8 @@ NETWORKS = [
     (resnet18, RNG.normal(size=(6, 3, 64, 64)).astype(np.float32), 6),
     (bert, RNG.integers(0, 50, (4, 9)), 4),
     (tagger, RNG.integers(0, 50, (3, 7)), 21),
+    (gru_tagger, RNG.integers(0, 50, (3, 7)), 21),
+    (rnn_tagger, RNG.integers(0, 50, (3, 7)), 21),
 ]
 parametrize = pytest.mark.parametrize(("make", "x", "rows"), NETWORKS, ids=[make.__name__ for make, *_ in NETWORKS])
 
