@@ -196,22 +196,29 @@ class Mover {
   }
 
  private:
-  // Walks back from the selection over the nodes of which only the slices are read.
+  // Walks back from the selection over the nodes of which only the slices are read, as long as one is ahead.
   void find() {
-    wanted_[selection_.from] = selection_.axis;
+    size_t ahead = 0;
+    const auto want = [&](ValueId value, int axis) {
+      if (wanted_.emplace(value, axis).second && graph_.value(value).producer != kNone) ++ahead;
+    };
+    want(selection_.from, selection_.axis);
     const std::vector<NodeId>& order = graph_.order();
     const auto start = std::find(order.rbegin(), order.rend(), selection_.node);
-    for (auto at = start + 1; at != order.rend(); ++at) {
+    for (auto at = start + 1; at != order.rend() && ahead > 0; ++at) {
       const Node& node = graph_.node(*at);
-      const ValueId output = node.outputs.empty() ? kNone : node.outputs[0];
-      const auto wanted = wanted_.find(output);
-      if (wanted == wanted_.end() || !only_slices_read(node, wanted->second)) continue;
-      const auto axes = read_axes(graph_, node, wanted->second);
-      if (!axes) continue;
-      taken_[*at] = *axes;
-      backwards_.push_back(*at);
-      for (size_t i = 0; i < axes->size(); ++i)
-        if ((*axes)[i] != kWhole) wanted_.emplace(node.inputs[i], (*axes)[i]);
+      for (size_t i = 0; i < node.outputs.size(); ++i) {
+        const auto wanted = wanted_.find(node.outputs[i]);
+        if (node.outputs[i] == kNone || wanted == wanted_.end()) continue;
+        --ahead;
+        const auto axes =
+            i == 0 && only_slices_read(node, wanted->second) ? read_axes(graph_, node, wanted->second) : std::nullopt;
+        if (!axes) continue;
+        taken_[*at] = *axes;
+        backwards_.push_back(*at);
+        for (size_t k = 0; k < axes->size(); ++k)
+          if ((*axes)[k] != kWhole) want(node.inputs[k], (*axes)[k]);
+      }
     }
   }
 
