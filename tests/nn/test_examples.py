@@ -9,6 +9,7 @@ import pytest
 
 import sardonyx.compat.flowvision.models
 import sardonyx.compat.oneflow
+import sardonyx.compat.singa
 import sardonyx.graph
 import sardonyx.nn
 
@@ -19,7 +20,7 @@ SINGLE = [
 ]
 MODULES = [f"sardonyx.{name}" for name in SINGLE] + [
     name
-    for package in (sardonyx.nn, sardonyx.compat.flowvision.models, sardonyx.compat.oneflow)
+    for package in (sardonyx.nn, sardonyx.compat.flowvision.models, sardonyx.compat.oneflow, sardonyx.compat.singa)
     for name in (package.__name__, *(m.name for m in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")))
 ]
 

@@ -4,6 +4,6 @@ Programs read as if every line computed at once. They compute when a value is as
 compiled run that loops over the same graph share (`eager.py`).
 """
 
-from sardonyx.compat.singa import autograd, device, initializer, opt, sonnx, tensor
+from sardonyx.compat.singa import autograd, device, initializer, layer, model, opt, sonnx, tensor
 
-__all__ = ["autograd", "device", "initializer", "opt", "sonnx", "tensor"]
+__all__ = ["autograd", "device", "initializer", "layer", "model", "opt", "sonnx", "tensor"]
