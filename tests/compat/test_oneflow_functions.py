@@ -106,6 +106,7 @@ CASES: list[tuple[str, Any, tuple[Any, ...]]] = [
     ("prelu", lambda m, x, a: m.nn.functional.prelu(x, a), (IMAGE, np.array([0.1, 0.2, 0.3, 0.4], F32))),
     # sums, orders, products
     ("sum", lambda m, x: x.sum(dim=1, keepdim=True) + m.sum(x, dim=(0, 2)).sum(), (X,)),
+    ("sum of truths", lambda m, x: (x.eq(3).sum(), m.sum(x > 0, 0), x.int().prod(1), (x > 0).cumsum(1)), (WHOLE,)),
     ("mean", lambda m, x: x.mean(dim=(0, 2), keepdim=True), (X,)),
     ("prod", lambda m, x: x.prod(dim=1), (X,)),
     ("max", lambda m, x: x.max(dim=1), (X,)),
@@ -385,6 +386,20 @@ def test_gradients_that_are_asked_for():
         y.requires_grad = True
     with pytest.raises(InvalidArgument, match="requires_grad can be set"):
         flow.tensor([1, 2], requires_grad=True)
+
+
+@pytest.mark.parametrize(("bound", "kind"), [(0.5, 2.0), (0.5, float("inf")), (1e3, 2.0), (2.0, 1.0)])
+def test_gradients_are_bounded_like_torch(bound, kind):
+    ours = [flow.tensor(x, requires_grad=True) for x in (X, Y)]
+    theirs = [torch.tensor(x, requires_grad=True) for x in (X, Y)]
+    norms = []
+    for module, tensors in ((flow, ours), (torch, theirs)):
+        (tensors[0] * tensors[0] * tensors[1]).sum().backward()
+        norms.append(module.nn.utils.clip_grad_norm_(tensors, bound, kind).item())
+        module.nn.utils.clip_grad_value_(tensors[:1], 0.04)
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+    for x, y in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-5, atol=1e-7)
 
 
 def test_tensors_show_their_elements():

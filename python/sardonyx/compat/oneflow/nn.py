@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sardonyx import nn as _nn
-from sardonyx.compat.oneflow import functional
+from sardonyx.compat.oneflow import functional, utils
 from sardonyx.compat.oneflow.graph import Graph
 from sardonyx.compat.oneflow.losses import *  # noqa: F403
 from sardonyx.compat.oneflow.losses import __all__ as _losses
@@ -19,4 +19,4 @@ else:
 
     globals().update({name: as_module(getattr(_nn, name)) for name in _layers})
 
-__all__ = [*_layers, *_losses, "Graph", "Module", "Parameter", "ParameterList", "functional", "init"]
+__all__ = [*_layers, *_losses, "Graph", "Module", "Parameter", "ParameterList", "functional", "init", "utils"]

@@ -32,9 +32,13 @@ def _reduce(op: str, x: TensorLike, dim: Dims, keepdim: bool) -> Tensor:
     return apply(op, x, axes, keepdims=int(keepdim))
 
 
+def _countable(x: Tensor) -> Tensor:
+    return apply("Cast", x, to=np.int64) if x.dtype.kind in "biu" and x.dtype != np.int64 else x
+
+
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Over axes, or all."""
-    return _reduce("ReduceSum", input, dim, keepdim)
+    """Over axes, or all; integers and truth values are counted in i64."""
+    return _reduce("ReduceSum", _countable(input), dim, keepdim)
 
 
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -43,8 +47,8 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 def prod(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """The product over axes, or all."""
-    return _reduce("ReduceProd", input, dim, keepdim)
+    """The product over axes, or all; that of integers and truth values in i64."""
+    return _reduce("ReduceProd", _countable(input), dim, keepdim)
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -143,8 +147,8 @@ def norm(input: Tensor, p: float | str | None = None, dim: Dims = None, keepdim:
 
 
 def cumsum(input: Tensor, dim: int) -> Tensor:
-    """The sums of all elements up to each along an axis."""
-    return apply("CumSum", input, constant(dim))
+    """The sums of all elements up to each along an axis; integers and truth values are counted in i64."""
+    return apply("CumSum", _countable(input), constant(dim))
 
 
 # --- orders
