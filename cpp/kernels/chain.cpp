@@ -66,6 +66,19 @@ void gather(const Chain::Space& space, const int64_t* stride, const T* x, T* y, 
   }
 }
 
+// `n` elements from `begin` on of what is given by rows.
+void gather_rows(const Chain::Space& space, const float* x, float* y, int64_t begin, int64_t n) {
+  int64_t row = begin / space.width, column = begin % space.width;
+  while (n > 0) {
+    const int64_t count = std::min(n, space.width - column);
+    std::memcpy(y, x + space.places[row] * space.width + column, static_cast<size_t>(count) * sizeof(float));
+    y += count;
+    n -= count;
+    ++row;
+    column = 0;
+  }
+}
+
 // Whether an input with these strides lies in memory as the result does.
 bool is_dense(const Chain::Space& space, const int64_t* stride) {
   int64_t expected = 1;
@@ -135,7 +148,7 @@ Chain::Chain(std::vector<bool> masks, std::vector<ChainStep> steps, std::vector<
 
 // A run's inputs and outputs, and where tiles of them lie.
 struct Chain::Bound {
-  enum class Kind : uint8_t { kDense, kScalar, kGathered };
+  enum class Kind : uint8_t { kDense, kScalar, kGathered, kRows };
   const Space* space = nullptr;
   const void* const* inputs = nullptr;
   void* const* outputs = nullptr;
@@ -163,7 +176,9 @@ void Chain::run(const Space& space, const void* const* inputs, void* const* outp
     const bool repeats = std::all_of(stride, stride + space.rank, [](int64_t step) { return step == 0; });
     const bool dense = is_dense(space, stride);
     bound.kind[i] = dense ? Bound::Kind::kDense : repeats && !fills_[i] ? Bound::Kind::kScalar : Bound::Kind::kGathered;
-    if (masks_[i] || bound.kind[i] == Bound::Kind::kGathered) bound.input_slot[i] = bound.slots++;
+    if (i == 0 && space.places != nullptr) bound.kind[i] = Bound::Kind::kRows;
+    if (masks_[i] || bound.kind[i] == Bound::Kind::kGathered || bound.kind[i] == Bound::Kind::kRows)
+      bound.input_slot[i] = bound.slots++;
   }
   for (size_t k = 0; k < results_.size(); ++k) {
     const auto made = static_cast<size_t>(results_[k]);
@@ -199,9 +214,11 @@ void Chain::run_tile(const Bound& bound, int64_t begin, int64_t n, float* scratc
       auto* to = reinterpret_cast<int32_t*>(slot(bound.input_slot[i]));
       bound.masks->from_bytes(dense ? from + begin : bytes, to, n);
       at[i] = to;
-    } else if (bound.kind[i] == Bound::Kind::kGathered) {
+    } else if (bound.kind[i] == Bound::Kind::kGathered || bound.kind[i] == Bound::Kind::kRows) {
       float* to = slot(bound.input_slot[i]);
-      gather(*bound.space, bound.space->stride[i], static_cast<const float*>(bound.inputs[i]), to, begin, n);
+      const auto* from = static_cast<const float*>(bound.inputs[i]);
+      if (bound.kind[i] == Bound::Kind::kRows) gather_rows(*bound.space, from, to, begin, n);
+      else gather(*bound.space, bound.space->stride[i], from, to, begin, n);
       at[i] = to;
     } else {
       scalar[i] = !dense;

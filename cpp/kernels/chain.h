@@ -54,6 +54,10 @@ class Chain {
     int rank = 0;
     int64_t extent[kMaxAxes] = {};
     int64_t stride[kMaxInputs][kMaxAxes] = {};
+    // Where `places` is not null, input 0, which does not repeat, is given by rows of `width` elements each: row r of
+    // it is row places[r] of what the input points to.
+    const int32_t* places = nullptr;
+    int64_t width = 1;
   };
   // Outputs are contiguous. An output may take the place of an input that does not repeat and has its element type.
   // Large spaces are split over the thread pool.

@@ -3,6 +3,9 @@
 // Step s is functions[s] of the values operands[3 s ...] (-1: none), where inputs are numbered first and then the
 // results of steps; numbers[2 s ...] are alpha and beta of an activation. Output k is the result of step results[k].
 // All have the broadcast shape of the inputs.
+//
+// sardonyx::ElementwiseChainOfRows: the same, but the first input x, of the shape of the result, is given by rows: row
+// r of it is sums[places[r]]. The values are x, then the inputs behind places.
 #include "ops/elementwise_chain.h"
 
 #include <algorithm>
@@ -117,10 +120,14 @@ std::vector<int> read_results(const NodeView& node, size_t steps) {
   return read;
 }
 
-void infer_chain(InferContext& c) {
+// Inputs of a chain of rows in front of those that are values as they are.
+constexpr int kSums = 0, kPlaces = 1, kRowInputs = 2;
+
+void infer_chain(InferContext& c, bool rows) {
   std::vector<bool> masks;
+  if (rows) masks.push_back(false);
   std::optional<SymShape> shape = SymShape();
-  for (int i = 0; i < c.inputs(); ++i) {
+  for (int i = rows ? kRowInputs : 0; i < c.inputs(); ++i) {
     masks.push_back(c.dtype(i) == DType::kBool);
     if (!c.has_shape(i)) shape.reset();
     else if (shape) shape = broadcast(c, *shape, c.shape(i));
@@ -133,27 +140,30 @@ void infer_chain(InferContext& c) {
   }
 }
 
+// Of several shapes the one of the highest rank, and the largest of these.
+const Shape& widest(const Shape* const* shapes, int count) {
+  const Shape* found = shapes[0];
+  for (int i = 1; i < count; ++i)
+    if (shapes[i]->rank() > found->rank() || (shapes[i]->rank() == found->rank() && shapes[i]->size() > found->size()))
+      found = shapes[i];
+  return *found;
+}
+
 // The space of the inputs' broadcast; axes that every input walks alike are merged.
-Shape plan_space(const Run& run, Chain::Space& space) {
-  const int inputs = run.inputs();
-  int widest = 0;
+Shape plan_space(const Run& run, const Shape* const* shapes, int inputs, Chain::Space& space) {
+  Shape shape = widest(shapes, inputs);
   bool alike = true;
-  for (int i = 1; i < inputs; ++i)
-    if (run.in(i).rank() > run.in(widest).rank() ||
-        (run.in(i).rank() == run.in(widest).rank() && run.in(i).size() > run.in(widest).size()))
-      widest = i;
-  Shape shape = run.in(widest).shape();
-  for (int i = 0; i < inputs; ++i) alike = alike && (run.in(i).shape() == shape || run.in(i).size() == 1);
+  for (int i = 0; i < inputs; ++i) alike = alike && (*shapes[i] == shape || shapes[i]->size() == 1);
   if (alike) {
     space.size = shape.size();
     space.rank = 1;
     space.extent[0] = space.size;
-    for (int i = 0; i < inputs; ++i) space.stride[i][0] = run.in(i).shape() == shape || space.size == 1 ? 1 : 0;
+    for (int i = 0; i < inputs; ++i) space.stride[i][0] = *shapes[i] == shape || space.size == 1 ? 1 : 0;
     return shape;
   }
   const int rank = shape.rank();
   for (int i = 0; i < inputs; ++i) {
-    const Shape& other = run.in(i).shape();
+    const Shape& other = *shapes[i];
     const int lead = rank - other.rank();
     for (int axis = 0; axis < other.rank(); ++axis) {
       int64_t& to = shape[lead + axis];
@@ -165,7 +175,7 @@ Shape plan_space(const Run& run, Chain::Space& space) {
   }
   int64_t strides[Chain::kMaxInputs][kMaxRank] = {};
   for (int i = 0; i < inputs; ++i) {
-    const Shape& other = run.in(i).shape();
+    const Shape& other = *shapes[i];
     int64_t stride = 1;
     for (int axis = other.rank() - 1; axis >= 0; --axis) {
       strides[i][rank - other.rank() + axis] = other[axis] == 1 ? 0 : stride;
@@ -186,39 +196,78 @@ Shape plan_space(const Run& run, Chain::Space& space) {
   return shape;
 }
 
-Kernel make_chain(Prepare& p) {
+// Checks that places say of each row of the shape where it is among the sums.
+void bind_rows(const Run& run, const Shape& shape, Chain::Space& space) {
+  const Tensor& sums = run.in(kSums);
+  const Tensor& places = run.in(kPlaces);
+  SX_CHECK(run,
+           shape.rank() > 0 && sums.rank() > 0 && places.size() == shape[0] &&
+               sums.shape().size(1, sums.rank()) == shape.size(1, shape.rank()),
+           "sums is ", sums.shape().str(), " and places ", places.shape().str(), "; rows of ", shape.str(),
+           " expected");
+  space.places = places.data<int32_t>();
+  space.width = std::max<int64_t>(1, shape.size(1, shape.rank()));
+  const int64_t rows = sums.dim(0);
+  for (int64_t i = 0; i < places.size(); ++i)
+    SX_CHECK(run, space.places[i] >= 0 && space.places[i] < rows, "place ", space.places[i], " of ", rows, " rows");
+}
+
+Kernel make_chain(Prepare& p, bool rows) {
+  SX_CHECK(p, !rows || p.inputs() > kRowInputs, "has no input behind places");
   std::vector<bool> masks;
-  for (int i = 0; i < p.inputs(); ++i) masks.push_back(p.dtype(i) == DType::kBool);
+  if (rows) masks.push_back(false);
+  for (int i = rows ? kRowInputs : 0; i < p.inputs(); ++i) masks.push_back(p.dtype(i) == DType::kBool);
   const std::vector<ChainStep> steps = read_steps(p, masks);
   const Chain chain(masks, steps, read_results(p, steps.size()));
   p.describe(join(steps.size(), " functions"));
-  return [chain](Run& run) {
+  return [chain, rows](Run& run) {
     static_assert(Chain::kMaxAxes >= kMaxRank);
-    Chain::Space space;
-    const Shape shape = plan_space(run, space);
     const void* inputs[Chain::kMaxInputs];
     void* outputs[Chain::kMaxSteps];
-    for (int i = 0; i < run.inputs(); ++i) inputs[i] = run.in(i).raw();
+    const Shape* shapes[Chain::kMaxInputs];
+    int count = 0;
+    if (rows) {
+      inputs[0] = run.in(kSums).raw();
+      count = 1;
+    }
+    for (int i = rows ? kRowInputs : 0; i < run.inputs(); ++i, ++count) {
+      inputs[count] = run.in(i).raw();
+      shapes[count] = &run.in(i).shape();
+    }
+    if (rows) shapes[0] = &widest(shapes + 1, count - 1);
+    Chain::Space space;
+    const Shape shape = plan_space(run, shapes, count, space);
+    if (rows) bind_rows(run, shape, space);
     for (int k = 0; k < run.outputs(); ++k) outputs[k] = run.out(k, shape).raw();
     chain.run(space, inputs, outputs);
   };
 }
 
+OpDef& add_chain_attrs(OpDef& op) {
+  return op.variadic_out("outputs", "", DTypeSet(DType::kFloat32) | DType::kBool)
+      .required_attr("functions", AttrKind::kStrings)
+      .required_attr("operands", AttrKind::kInts)
+      .required_attr("numbers", AttrKind::kFloats)
+      .required_attr("results", AttrKind::kInts);
+}
+
 }  // namespace
 
 void define_elementwise_chain(OpList& ops) {
+  constexpr DTypeSet kTypes = DTypeSet(DType::kFloat32) | DType::kBool;
   std::vector<int> all;
   for (int i = 0; i < Chain::kMaxInputs; ++i) all.push_back(i);
-  ops.add(OpDef("ElementwiseChain", "sardonyx")
-              .variadic_in("inputs", "", DTypeSet(DType::kFloat32) | DType::kBool)
-              .variadic_out("outputs", "", DTypeSet(DType::kFloat32) | DType::kBool)
-              .required_attr("functions", AttrKind::kStrings)
-              .required_attr("operands", AttrKind::kInts)
-              .required_attr("numbers", AttrKind::kFloats)
-              .required_attr("results", AttrKind::kInts)
-              .in_place(all)
-              .infer(infer_chain)
-              .kernel(make_chain));
+  add_chain_attrs(ops.add(OpDef("ElementwiseChain", "sardonyx").variadic_in("inputs", "", kTypes)))
+      .in_place(all)
+      .infer([](InferContext& c) { infer_chain(c, false); })
+      .kernel([](Prepare& p) { return make_chain(p, false); });
+  add_chain_attrs(ops.add(OpDef("ElementwiseChainOfRows", "sardonyx")
+                              .in("sums", "", DType::kFloat32)
+                              .in("places", "", DType::kInt32)
+                              .variadic_in("inputs", "", kTypes)))
+      .in_place({all.begin() + kRowInputs, all.end()})
+      .infer([](InferContext& c) { infer_chain(c, true); })
+      .kernel([](Prepare& p) { return make_chain(p, true); });
 }
 
 }  // namespace sx

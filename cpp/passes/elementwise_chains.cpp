@@ -228,6 +228,69 @@ void rewrite(Graph& graph, const Group& group, PassLog& log) {
   infer_node(graph, graph.add_node(std::move(node), before));
 }
 
+// The input of a chain that is a ScatterND of sums into zeros, row by row, and that nothing else reads; else -1.
+int scattered_input(const Graph& graph, const Node& chain) {
+  for (size_t i = 0; i < chain.inputs.size(); ++i) {
+    const ValueId value = chain.inputs[i];
+    const NodeId scatter = producer(graph, value, {"ScatterND"});
+    if (scatter == kNone || only_reader(graph, value) == kNone || !is_f32(graph, value)) continue;
+    const Node& node = graph.node(scatter);
+    const NodeId zeros = producer(graph, node.inputs[0], {"ConstantOfShape"});
+    const auto& indices = graph.type(node.inputs[1]).shape;
+    if (zeros == kNone || NodeView(node).attr_string("reduction") != "add" || !indices || indices->empty() ||
+        !(indices->back() == Dim(1)))
+      continue;
+    const NodeView filled(graph.node(zeros));
+    if (filled.has_attr("value") && filled.attr<Tensor>("value").data<float>()[0] != 0.0f) continue;
+    const auto& shape = graph.type(value).shape;
+    const bool alike = std::any_of(chain.inputs.begin(), chain.inputs.end(),
+                                   [&](ValueId other) { return other != value && graph.type(other).shape == shape; });
+    if (shape && alike && graph.type(chain.outputs[0]).shape == shape) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+// A chain that reads such an input reads the sums instead, of rows that there are.
+bool read_rows(Graph& graph, NodeId id, PassLog& log) {
+  const Node& chain = graph.node(id);
+  const int at = scattered_input(graph, chain);
+  if (at < 0) return false;
+  const Node& scatter = graph.node(graph.value(chain.inputs[static_cast<size_t>(at)]).producer);
+  const Node& zeros = graph.node(graph.value(scatter.inputs[0]).producer);
+  Node sums;
+  sums.op = &get_op("RowSums", "sardonyx");
+  sums.name = scatter.name;
+  sums.origin = scatter.origin;
+  sums.inputs = {zeros.inputs[0], scatter.inputs[1], scatter.inputs[2]};
+  const std::string stem = scatter.name.empty() ? "RowSums" : scatter.name;
+  for (const char* name : {".sums", ".places"}) sums.outputs.push_back(graph.add_value(graph.fresh_name(stem + name)));
+  Node rows;
+  rows.op = &get_op("ElementwiseChainOfRows", "sardonyx");
+  rows.name = chain.name;
+  rows.origin = chain.origin;
+  rows.attributes = chain.attributes;
+  rows.inputs = sums.outputs;
+  for (size_t i = 0; i < chain.inputs.size(); ++i)
+    if (static_cast<int>(i) != at) rows.inputs.push_back(chain.inputs[i]);
+  auto operands = NodeView(chain).attr_ints("operands");
+  for (int64_t& operand : operands) {
+    if (operand == at) operand = 0;
+    else if (operand >= 0 && operand < at) ++operand;
+  }
+  rows.attributes["operands"] = operands;
+  rows.outputs = chain.outputs;
+  log.add("read_rows", chain, Outcome::fired());
+  const ValueId scattered = chain.inputs[static_cast<size_t>(at)];
+  infer_node(graph, graph.add_node(std::move(sums), id));
+  const std::vector<NodeId>& order = graph.order();
+  const auto next = std::find(order.begin(), order.end(), id) + 1;
+  const NodeId before = next == order.end() ? kNone : *next;
+  graph.erase_node(id);
+  infer_node(graph, graph.add_node(std::move(rows), before));
+  erase_if_dead(graph, scattered);
+  return true;
+}
+
 }  // namespace
 
 bool chain_elementwise(Graph& graph, PassLog& log) {
@@ -239,6 +302,10 @@ bool chain_elementwise(Graph& graph, PassLog& log) {
       rewrite(part, group, log);
       changed = true;
     }
+    const std::vector<NodeId> order = part.order();
+    for (NodeId id : order)
+      if (part.has_node(id) && is(part, id, "sardonyx::ElementwiseChain"))
+        changed = read_rows(part, id, log) || changed;
   });
   return changed;
 }

@@ -1,4 +1,4 @@
-"""Gradients of recurrent layers have the same bits for any number of threads, and where they are recomputed."""
+"""Gradients of recurrent layers: the same bits for any number of threads and where recomputed; of empty batches."""
 
 from __future__ import annotations
 
@@ -24,3 +24,16 @@ def test_same_bits(kind: str, bidirectional: bool) -> None:
         for recompute in (False, True):
             found = Executor(asked, threads=threads, recompute=recompute).run({x: data})
             assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True)), (threads, recompute)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_of_nothing(kind: str) -> None:
+    network = getattr(nn, kind)(3, 4)
+    x = placeholder("x", np.float32, ("time", "batch", 3))
+    y = network(x)[0]
+    parameters = list(network.parameters())
+    executor = Executor(gradients((y * y).sum(), [x, *parameters]))
+    for shape in ((0, 2, 3), (3, 0, 3), (0, 0, 3)):
+        dx, *others = executor.run({x: np.ones(shape, np.float32)})
+        assert dx.shape == shape
+        assert not any(np.any(gradient) for gradient in others)

@@ -328,6 +328,33 @@ def test_updates_reuse_the_memory_of_variables() -> None:
     np.testing.assert_allclose(copy[:3], np.float32(0.8) ** 3, rtol=1e-5)  # what was read stays
 
 
+@pytest.mark.parametrize("make", [lambda: optim.AdamW(0.01), lambda: optim.SGD(0.1, 0.9)], ids=["AdamW", "SGD"])
+def test_rows_of_an_embedding_are_updated_where_they_are(make: Any) -> None:
+    """The gradient of a large table is never whole, and the bits are those of one that is."""
+    shape = (40000, 24)
+    start = RNG.normal(size=shape).astype(np.float32)
+    ids = placeholder("ids", np.int64, ("n",))
+    weight = RNG.normal(size=shape[1]).astype(np.float32)
+    found = []
+    for whole in (False, True):
+        table = variable(start.copy(), name="table")
+        read = op.Gather(table, ids)
+        loss = (read * read * weight).sum()
+        optimizer = make()
+        if whole:  # the gradient is an output, too
+            executor = Executor([loss, optimizer.minimize(loss), *gradients(loss, [table])])
+        else:
+            executor = Executor([loss, optimizer.minimize(loss)])
+        for step in range(4):
+            executor.run({ids: np.array([3, 39999, 3, -1, 7, 3 + step, 3])})
+        with pytest.raises(InvalidArgument, match="out of range"):
+            executor.run({ids: np.array([40000])})
+        found.append(table.numpy().copy())
+        if not whole:
+            assert executor.planned_bytes() < 0.1 * start.nbytes
+    np.testing.assert_array_equal(*found)
+
+
 def test_variables_may_change_places() -> None:
     a, b = variable([1.0], "a"), variable([2.0], "b")
     executor = Executor([sx.graph.Update({a: b, b: a})])
