@@ -146,6 +146,8 @@ class Widening {
       if (drop_cast(id)) continue;
       if (widens(id)) {
         log.add(kName, graph_.node(widen(id)), Outcome::fired());
+      } else if (reads_shape(id)) {
+        graph_.set_input(id, 0, values_.either(graph_.node(id).inputs[0]));
       } else {
         for (ValueId read : graph_.reads(id)) values_.need_plain(read, id);
       }
@@ -182,17 +184,23 @@ class Widening {
                        [&](ValueId x) { return is_half(x) && widening_.count(graph_.value(x).producer) != 0; });
   }
 
-  // Whether it does more than to move elements, and all that reads its results widens.
+  // Whether it does more than to move elements, and all that reads the elements of its results widens.
   bool leads(NodeId id) const {
     if (!can_widen(id) || moves().count(graph_.node(id).op->name()) != 0) return false;
-    const auto& outputs = graph_.node(id).outputs;
-    return std::all_of(outputs.begin(), outputs.end(), [&](ValueId y) {
-      if (y == kNone) return true;
-      const auto uses = graph_.uses(y);
-      return !graph_.is_output(y) && !uses.empty() &&
-             std::all_of(uses.begin(), uses.end(), [&](const auto& use) { return widening_.count(use.node) != 0; });
-    });
+    bool any = false;
+    for (ValueId y : graph_.node(id).outputs) {
+      if (y == kNone) continue;
+      if (graph_.is_output(y)) return false;
+      for (const Graph::Use& use : graph_.uses(y)) {
+        if (reads_shape(use.node)) continue;
+        if (widening_.count(use.node) == 0) return false;
+        any = true;
+      }
+    }
+    return any;
   }
+
+  bool reads_shape(NodeId id) const { return is(graph_, id, "Shape") || is(graph_, id, "Size"); }
 
   // What is there in f32 may be so for another reader.
   bool widens(NodeId id) const {
