@@ -20,8 +20,8 @@ constexpr int64_t kColumnStep = 192;
 // A multiple of the rows that a panel keeps in one word.
 constexpr int64_t kRowStep = 2;
 
-// Factors from so many on come from memory in each run (16 MB in f32).
-constexpr int64_t kManyFactors = int64_t{4} << 20;
+// Fewer factors are not worth a look whether f16 holds them.
+constexpr int64_t kManyFactors = int64_t{1} << 16;
 // Elements that are looked at in one go.
 constexpr int64_t kSample = 1024;
 

@@ -356,6 +356,11 @@ std::vector<Rule> activation_rules() {
       {"recognise_gelu", {"Mul"}, match_gelu},
       {"recognise_clip", {"Max", "Min"}, match_clip},
       {"recognise_layer_normalization", {"Add"}, match_layer_normalization},
+  };
+}
+
+std::vector<Rule> group_normalization_rules() {
+  return {
       {"recognise_group_normalization", {"Reshape"}, match_group_normalization},
       {"fold_into_group_normalization", {"Mul", "Add"}, fold_into_group_normalization},
   };

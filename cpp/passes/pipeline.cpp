@@ -42,8 +42,9 @@ void lower(Graph& graph, PassLog& log, const LowerOptions& options, bool verify_
   fold_constants(graph, log, {true});
   apply_rules(graph, integer_product_rules(), log, verify_each);
   apply_rules(graph, activation_rules(), log, verify_each);
-  widen_halves(graph, log);
-  apply_rules(graph, together({attention_rules(), view_rules()}), log, verify_each);
+  // What is in f32 only now may be folded now.
+  if (widen_halves(graph, log)) apply_rules(graph, convolution_rules(), log, verify_each);
+  apply_rules(graph, together({group_normalization_rules(), attention_rules(), view_rules()}), log, verify_each);
   apply_rules(graph, epilogue_rules(), log, verify_each);
   // What became fusible in blocks takes its activation there.
   const bool stacked = stack_images(graph, log, options.winograd);

@@ -18,8 +18,8 @@ namespace {
 
 // What is worth two conversions, or rounds to the worse.
 const std::unordered_set<std::string>& heavy() {
-  static const std::unordered_set<std::string> ops = {"Conv", "ConvTranspose", "MatMul",
-                                                      "Gemm", "Attention",     "Softmax"};
+  static const std::unordered_set<std::string> ops = {"Conv",   "ConvTranspose", "MatMul", "Gemm",
+                                                      "Einsum", "Attention",     "Softmax"};
   return ops;
 }
 
@@ -33,7 +33,9 @@ const std::unordered_set<std::string>& light() {
                                                       "Celu",
                                                       "Clip",
                                                       "Concat",
+                                                      "Cos",
                                                       "CumSum",
+                                                      "DepthToSpace",
                                                       "Div",
                                                       "Elu",
                                                       "Erf",
@@ -41,20 +43,29 @@ const std::unordered_set<std::string>& light() {
                                                       "Expand",
                                                       "Flatten",
                                                       "Floor",
+                                                      "GRU",
                                                       "Gather",
                                                       "Gelu",
                                                       "GlobalAveragePool",
+                                                      "GlobalLpPool",
                                                       "GlobalMaxPool",
                                                       "GroupNormalization",
                                                       "HardSigmoid",
                                                       "HardSwish",
                                                       "Identity",
                                                       "InstanceNormalization",
+                                                      "LRN",
+                                                      "LSTM",
                                                       "LayerNormalization",
                                                       "LeakyRelu",
                                                       "Log",
                                                       "LogSoftmax",
+                                                      "LpNormalization",
+                                                      "Max",
                                                       "MaxPool",
+                                                      "Mean",
+                                                      "MeanVarianceNormalization",
+                                                      "Min",
                                                       "Mish",
                                                       "Mul",
                                                       "Neg",
@@ -62,32 +73,52 @@ const std::unordered_set<std::string>& light() {
                                                       "Pad",
                                                       "Pow",
                                                       "RMSNormalization",
+                                                      "RNN",
                                                       "Reciprocal",
+                                                      "ReduceL1",
                                                       "ReduceL2",
+                                                      "ReduceLogSum",
+                                                      "ReduceLogSumExp",
                                                       "ReduceMax",
                                                       "ReduceMean",
                                                       "ReduceMin",
+                                                      "ReduceProd",
                                                       "ReduceSum",
                                                       "ReduceSumSquare",
                                                       "Relu",
                                                       "Reshape",
+                                                      "Resize",
                                                       "RotaryEmbedding",
                                                       "Round",
+                                                      "Selu",
                                                       "Sigmoid",
                                                       "Sign",
+                                                      "SimplifiedLayerNormalization",
+                                                      "Sin",
                                                       "Slice",
                                                       "Softplus",
                                                       "Softsign",
+                                                      "SpaceToDepth",
                                                       "Split",
                                                       "Sqrt",
                                                       "Squeeze",
                                                       "Sub",
+                                                      "Sum",
                                                       "Swish",
                                                       "Tanh",
+                                                      "ThresholdedRelu",
                                                       "Tile",
                                                       "Transpose",
                                                       "Unsqueeze",
                                                       "Where"};
+  return ops;
+}
+
+// Of those, what only moves elements, and does so faster in two bytes.
+const std::unordered_set<std::string>& moves() {
+  static const std::unordered_set<std::string> ops = {
+      "Concat", "DepthToSpace", "SpaceToDepth", "Expand", "Flatten", "Gather", "Identity",  "MaxPool",
+      "Pad",    "Reshape",      "Slice",        "Split",  "Squeeze", "Tile",   "Transpose", "Unsqueeze"};
   return ops;
 }
 
@@ -106,10 +137,17 @@ class Widening {
             }) {}
 
   bool run(PassLog& log) {
-    for (NodeId id : std::vector<NodeId>(graph_.order())) {
+    const std::vector<NodeId> order = graph_.order();
+    for (NodeId id : order)
+      if (follows(id)) widening_.insert(id);
+    for (size_t i = order.size(); i-- > 0;)
+      if (leads(order[i])) widening_.insert(order[i]);
+    for (NodeId id : order) {
       if (drop_cast(id)) continue;
       if (widens(id)) {
         log.add(kName, graph_.node(widen(id)), Outcome::fired());
+      } else if (reads_shape(id)) {
+        graph_.set_input(id, 0, values_.either(graph_.node(id).inputs[0]));
       } else {
         for (ValueId read : graph_.reads(id)) values_.need_plain(read, id);
       }
@@ -127,16 +165,48 @@ class Widening {
     return value != kNone && graph_.type(value).is_tensor() && kHalfFloats.has(graph_.type(value).dtype);
   }
 
-  bool widens(NodeId id) const {
+  // Whether it can do in f32 what it does.
+  bool can_widen(NodeId id) const {
     const Node& node = graph_.node(id);
     if (!node.op->domain().empty() || !node.bodies.empty()) return false;
     const auto stays = [&](ValueId y) { return y != kNone && !is_half(y); };
     if (std::any_of(node.outputs.begin(), node.outputs.end(), stays)) return false;
-    const bool any_half = std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return is_half(v); });
-    if (!any_half) return false;
-    if (heavy().count(node.op->name()) != 0) return true;
-    if (light().count(node.op->name()) == 0) return false;
-    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return values_.has(v); });
+    if (heavy().count(node.op->name()) == 0 && light().count(node.op->name()) == 0) return false;
+    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return is_half(v); });
+  }
+
+  // Whether it is a product, or reads from what widens.
+  bool follows(NodeId id) const {
+    if (!can_widen(id)) return false;
+    if (heavy().count(graph_.node(id).op->name()) != 0) return true;
+    const auto& inputs = graph_.node(id).inputs;
+    return std::any_of(inputs.begin(), inputs.end(),
+                       [&](ValueId x) { return is_half(x) && widening_.count(graph_.value(x).producer) != 0; });
+  }
+
+  // Whether it does more than to move elements, and all that reads the elements of its results widens.
+  bool leads(NodeId id) const {
+    if (!can_widen(id) || moves().count(graph_.node(id).op->name()) != 0) return false;
+    bool any = false;
+    for (ValueId y : graph_.node(id).outputs) {
+      if (y == kNone) continue;
+      if (graph_.is_output(y)) return false;
+      for (const Graph::Use& use : graph_.uses(y)) {
+        if (reads_shape(use.node)) continue;
+        if (widening_.count(use.node) == 0) return false;
+        any = true;
+      }
+    }
+    return any;
+  }
+
+  bool reads_shape(NodeId id) const { return is(graph_, id, "Shape") || is(graph_, id, "Size"); }
+
+  // What is there in f32 may be so for another reader.
+  bool widens(NodeId id) const {
+    if (widening_.count(id) != 0) return true;
+    const auto& inputs = graph_.node(id).inputs;
+    return can_widen(id) && std::any_of(inputs.begin(), inputs.end(), [&](ValueId v) { return values_.has(v); });
   }
 
   // Whether the type of an input is not known, but must be that of another, which is a half.
@@ -193,6 +263,7 @@ class Widening {
   Graph& graph_;
   RelaidValues values_;                             // half values that are there in f32
   std::unordered_map<ValueId, ValueId> constants_;  // likewise for constants
+  std::unordered_set<NodeId> widening_;
   bool changed_ = false;
 };
 

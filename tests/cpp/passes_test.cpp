@@ -39,9 +39,10 @@ struct Case {
 
 std::vector<Rule> all_rules() {
   std::vector<Rule> all;
-  for (const auto& set : {identity_rules(), transpose_rules(), convolution_rules(), branch_rules(), activation_rules(),
-                          attention_rules(), quantized_rules(), dequantized_product_rules(), integer_product_rules(),
-                          byte_map_rules(), epilogue_rules(), expansion_rules(), maxima_rules()})
+  for (const auto& set :
+       {identity_rules(), transpose_rules(), convolution_rules(), branch_rules(), activation_rules(),
+        group_normalization_rules(), attention_rules(), quantized_rules(), dequantized_product_rules(),
+        integer_product_rules(), byte_map_rules(), epilogue_rules(), expansion_rules(), maxima_rules()})
     all.insert(all.end(), set.begin(), set.end());
   return all;
 }

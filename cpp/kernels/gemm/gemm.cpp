@@ -47,6 +47,8 @@ constexpr int64_t kPackedElements = 8 << 10;
 constexpr int64_t kTileElements = 384;
 // Up to this many rows, B is read where it stands: copying it into panels would cost more than it saves.
 constexpr int64_t kDirectRows = 16;
+// So far ahead (floats) a packed B is asked for that few rows read as a stream: the CPU by itself stops at each page.
+constexpr int64_t kStreamAhead = 2048;
 
 // The steps of K that panels are stored in.
 int64_t steps_of(const GemmKernel& kernel, int64_t k) { return ceil_div(k, kernel.step); }
@@ -66,7 +68,7 @@ struct Grid {
 constexpr int64_t kReadRows = 4;
 double work_of(const GemmKernel& kernel, const Gemm& shape) {
   return static_cast<double>(std::max(shape.m, kReadRows)) * static_cast<double>(shape.n) *
-         static_cast<double>(std::max<int64_t>(steps_of(kernel, shape.k), 16));
+         static_cast<double>(std::max<int64_t>(steps_of(kernel, shape.k) * kernel.a_words, 16));
 }
 
 // For pieces that may have to pack their operands themselves.
@@ -122,7 +124,7 @@ class Product {
   Product(const GemmKernel& kernel, const Gemm& shape, const GemmOperands& operands, const MakePanel* make_panel,
           int64_t item, ActivationFunction activate, Isa isa)
       : kernel_(kernel),
-        widened_(kernel.widen_panel != nullptr && operands.packed_b != nullptr ? &gemm_kernel(isa) : nullptr),
+        widened_(kernel.widening_tiles != nullptr && operands.packed_b != nullptr ? &gemm_kernel(isa) : nullptr),
         shape_(shape),
         steps_(steps_of(kernel, shape.k)),
         operands_(operands),
@@ -192,14 +194,18 @@ class Product {
   }
 
   // Rows [i, i + rows) x steps [k0, k0 + depth) of A as panels in scratch memory, or null where A came packed. A single
-  // row is a panel as it stands.
+  // row in f32 is a panel as it stands, or once its last step is filled up.
   const float* block_of_a(int64_t i, int64_t rows, int64_t k0, int64_t depth) {
     if (operands_.packed_a) return nullptr;
-    const bool in_place = rows == 1 && !shape_.trans_a && kernel_.step == 1;
-    if (in_place) return operands_.a + i * shape_.lda + k0;
     const int64_t words = depth * kernel_.a_words;
-    float* packed = scratch_floats(ScratchSlot::kPackA, rows * words);
     const int64_t first = k0 * kernel_.step, elements = elements_in(k0, depth);
+    const bool is_panel = rows == 1 && !shape_.trans_a && kernel_.a_words == kernel_.step;
+    if (is_panel && elements == words) return operands_.a + i * shape_.lda + first;
+    float* packed = scratch_floats(ScratchSlot::kPackA, rows * words);
+    if (is_panel) {
+      *std::copy_n(operands_.a + i * shape_.lda + first, elements, packed) = 0.0f;
+      return packed;
+    }
     for (int64_t row = 0; row < rows; row += kernel_.mr) {
       const int height = static_cast<int>(std::min<int64_t>(kernel_.mr, rows - row));
       const float* a = operands_.a + (shape_.trans_a ? first * shape_.lda + i + row : (i + row) * shape_.lda + first);
@@ -243,10 +249,11 @@ class Product {
   // which most often is the next one in K or, of another piece, the one beside it.
   void look_ahead(int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t k0, int64_t depth) {
     ahead_ = {};
-    if (kernel_.step != 1 || depth == 0) return;
+    if ((kernel_.step != 1 && widened_ == nullptr) || depth == 0) return;
     const bool goes_on = k0 + depth < steps_;
-    const int64_t k = goes_on ? k0 + depth : 0;
-    if (k + depth > steps_) return;
+    if (goes_on && k0 + 2 * depth > steps_) return;
+    const int64_t k = (goes_on ? k0 + depth : 0) * kernel_.step;
+    const int64_t elements = depth * kernel_.step;
     const auto down = [&](const float* x, int64_t stride, int64_t at, int64_t width, int64_t extent) {
       const int64_t next = goes_on ? at : at + width;
       if (next + width <= extent) ahead_ = {x + k * stride + next, stride, kLine, ceil_div(width, kLine)};
@@ -255,8 +262,8 @@ class Product {
       if (!shape_.trans_b && !reads_b_directly_) down(operands_.b, shape_.ldb, j, columns, shape_.n);
     } else if (!operands_.packed_a && operands_.packed_b) {
       if (shape_.trans_a) down(operands_.a, shape_.lda, i, rows, shape_.m);
-      else if (shape_.lda == depth && i + 2 * rows <= shape_.m)
-        ahead_ = {operands_.a + (i + rows) * shape_.lda, kLine, depth * kLine, ceil_div(rows, kLine)};
+      else if (shape_.lda == elements && i + 2 * rows <= shape_.m)
+        ahead_ = {operands_.a + (i + rows) * shape_.lda, kLine, elements * kLine, ceil_div(rows, kLine)};
     }
   }
 
@@ -288,11 +295,13 @@ class Product {
     int64_t b_step = static_cast<int64_t>(vectors) * kernel_.lanes;
     int64_t panel_step = block.depth * kernel_.nr;
     const float* b_panel;
+    int64_t words_behind = 0;  // of a packed B, behind what is read here
     if (operands_.packed_b) {
       const int64_t packed_steps = shape_.packed_b_rows > 0 ? steps_of(kernel_, shape_.packed_b_rows) : steps_;
       panel_step = packed_steps * kernel_.nr;
-      b_panel =
-          operands_.packed_b + at_column * packed_steps + (shape_.packed_b_first / kernel_.step + block.k0) * b_step;
+      const int64_t at = at_column * packed_steps + (shape_.packed_b_first / kernel_.step + block.k0) * b_step;
+      b_panel = operands_.packed_b + at;
+      words_behind = round_up(shape_.n, kernel_.lanes) * packed_steps - at - block.depth * b_step;
     } else if (begin < direct) {
       b_panel = operands_.b + block.k0 * shape_.ldb + at_column;
       b_step = shape_.ldb;
@@ -303,17 +312,15 @@ class Product {
     const float* next = operands_.packed_b && block.rows > kernel_.mr && width == kernel_.nr
                             ? next_panel(block, end, b_panel, panel_step)
                             : nullptr;
+    const bool streams = operands_.packed_b && block.rows <= kernel_.mr && words_behind >= kStreamAhead;
     int64_t steps = block.depth;
     const TileFunction(*tiles)[2] = kernel_.tiles;
-    if (widened_ != nullptr && block.rows > kernel_.mr) {
-      steps *= kernel_.step / widened_->step;
-      // The packed B may stand in this thread's kPackB.
-      float* panel = scratch_floats(ScratchSlot::kImage, steps * b_step);
-      kernel_.widen_panel(block.depth, b_step, b_panel, panel);
-      b_panel = panel;
-      tiles = widened_->tiles;
-    }
-    tail_.next_step = block.depth * b_step / std::max<int64_t>(steps * ceil_div(block.rows, kernel_.mr), 1);
+    // The first rows leave the panel to all others in f32. (The packed B may stand in this thread's kPackB.)
+    const bool widens = widened_ != nullptr && block.rows > kernel_.most_converting_rows;
+    tail_.widened = widens ? scratch_floats(ScratchSlot::kImage, steps * b_step * kernel_.step) : nullptr;
+    const int64_t most_steps = widens ? steps * kernel_.step : steps;
+    const int64_t next_step =
+        std::max<int64_t>(steps * b_step / std::max<int64_t>(most_steps * ceil_div(block.rows, kernel_.mr), 1), 1);
     tail_.column_bias = epilogue.column_bias ? epilogue.column_bias + at_column : nullptr;
     tail_.partial_stride = block.partial_stride;
     for (int64_t row = 0; row < block.rows; row += kernel_.mr) {
@@ -321,8 +328,21 @@ class Product {
       const int64_t at_row = block.i + row;
       const float* a_panel = block.a ? block.a + row * block.depth * kernel_.a_words
                                      : operands_.packed_a + (at_row * steps_ + block.k0 * height) * kernel_.a_words;
-      tail_.next_b = next ? next + row / kernel_.mr * tail_.next_step * steps : nullptr;
-      if (!next && ahead_.tiles > 0) {
+      TileFunction tile = wide ? kernel_.wide_tiles[width / kernel_.nr - 2] : tiles[height - 1][vectors - 1];
+      tail_.next_b = next ? next + row / kernel_.mr * next_step * most_steps : nullptr;
+      tail_.next_step = next_step;
+      if (widens && row == 0) {
+        tile = kernel_.widening_tiles[vectors - 1];
+        tail_.next_step *= kernel_.step;
+      } else if (widens && row == kernel_.mr) {
+        steps = most_steps;
+        b_panel = tail_.widened;
+        tiles = widened_->tiles;
+        tile = tiles[height - 1][vectors - 1];
+      }
+      if (streams) {
+        tail_.next_b = b_panel + kStreamAhead, tail_.next_step = b_step;
+      } else if (!next && ahead_.tiles > 0) {
         tail_.next_b = ahead_.from, tail_.next_step = ahead_.stride;
         ahead_.from += ahead_.advance;
         --ahead_.tiles;
@@ -331,7 +351,6 @@ class Product {
       tail_.row_bias = operands_.row_bias ? operands_.row_bias + at_row : nullptr;
       tail_.residual =
           operands_.residual ? operands_.residual + at_row * epilogue.residual_stride + at_column : nullptr;
-      const TileFunction tile = wide ? kernel_.wide_tiles[width / kernel_.nr - 2] : tiles[height - 1][vectors - 1];
       if (shape_.c_panels) {
         alignas(64) float result[kTileElements];
         tile(steps, a_panel, b_panel, b_step, panel_step, result, width, width, tail_);
@@ -414,7 +433,8 @@ bool packs_by_pieces(const GemmKernel& kernel, const Gemm& shape, int64_t panels
 bool run_packed_ahead(const GemmKernel& kernel, const Gemm& shape, const GemmOperands& given, Isa isa) {
   const int threads = thread_count();
   const double work = work_of(kernel, shape);
-  if (shape.m <= kDirectRows || work < 2.0 * kLeastWork * threads) return false;
+  const bool few = shape.m <= (given.packed_b ? 1 : kDirectRows);
+  if (few || work < 2.0 * kLeastWork * threads) return false;
   Grid grid = make_fine_grid(kernel, shape);
   const bool a_by_pieces = !given.packed_a && packs_by_pieces(kernel, shape, grid.row_panels, shape.n);
   const bool b_by_pieces =

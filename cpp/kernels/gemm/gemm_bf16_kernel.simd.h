@@ -17,6 +17,7 @@ SX_INLINE I load_words(const float* p) { return bits(load(p)); }
 struct Words {
 #if SX_ISA_LEVEL >= 4
   static constexpr int kWordsOfA = 1;
+  static constexpr bool kWidens = false;
   template <int kM, int kV>
   static SX_INLINE void add(const float* a, const float* b, int64_t panel_step, F (&acc)[kM][kV]) {
     I bv[kV];
@@ -35,6 +36,7 @@ struct Words {
   }
 #else
   static constexpr int kWordsOfA = 2;
+  static constexpr bool kWidens = false;
   template <int kM, int kV>
   static SX_INLINE void add(const float* a, const float* b, int64_t panel_step, F (&acc)[kM][kV]) {
 #pragma GCC unroll 2

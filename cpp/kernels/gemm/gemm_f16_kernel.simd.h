@@ -12,8 +12,40 @@ namespace gemm_f16 {
 
 using namespace gemm_tile;
 
+// A conversion costs no multiply-add where each of those takes its factor of A from memory: with three registers to
+// read they leave nothing over. Elements of A that came from one address would be loaded once, so each vector of a
+// panel has an address of its own.
+template <int kM, int kV>
+SX_INLINE void add_row(const float* a, const F (&bv)[kV], F (&acc)[kM][kV]) {
+#if SX_ISA_LEVEL >= 2
+  if constexpr (kM > 1 && kV == kVectors) {
+    const float* others = a;
+    asm("" : "+r"(others));
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+      acc[i][0] = fma(splat(a[i]), bv[0], acc[i][0]);
+      acc[i][1] = fma(splat(others[i]), bv[1], acc[i][1]);
+    }
+    return;
+  }
+#endif
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; ++i) {
+    const F av = splat(a[i]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kV; ++v) acc[i][v] = fma(av, bv[v], acc[i][v]);
+  }
+}
+
+SX_INLINE F load_f16(const float* words) {
+  H halves;
+  __builtin_memcpy(&halves, words, sizeof(halves));
+  return widen_f16(halves);
+}
+
 struct Words {
   static constexpr int kWordsOfA = 2;
+  static constexpr bool kWidens = false;
   template <int kM, int kV>
   static SX_INLINE void add(const float* a, const float* b, int64_t panel_step, F (&acc)[kM][kV]) {
 #pragma GCC unroll 2
@@ -21,20 +53,39 @@ struct Words {
       F bv[kV];
 #pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) {
-        H halves;
-        __builtin_memcpy(&halves, b + v / kVectors * panel_step + v % kVectors * kLanes + half * kLanes / 2,
-                         sizeof(halves));
-        bv[v] = widen_f16(halves);
+        bv[v] = load_f16(b + v / kVectors * panel_step + v % kVectors * kLanes + half * kLanes / 2);
       }
-#pragma GCC unroll 16
-      for (int i = 0; i < kM; ++i) {
-        const F av = splat(a[half * kM + i]);
-#pragma GCC unroll 8
-        for (int v = 0; v < kV; ++v) acc[i][v] = fma(av, bv[v], acc[i][v]);
-      }
+      add_row(a + half * kM, bv, acc);
     }
   }
 };
+
+// The same for one panel, of which each step is left as two of the f32 kernel's.
+struct WideningWords {
+  static constexpr int kWordsOfA = Words::kWordsOfA;
+  static constexpr bool kWidens = true;
+  template <int kM, int kV>
+  static SX_INLINE void add(const float* a, const float* b, float* widened, F (&acc)[kM][kV]) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      F bv[kV];
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) {
+        bv[v] = load_f16(b + v * kLanes + half * kLanes / 2);
+        store(widened + (half * kV + v) * kLanes, bv[v]);
+      }
+      add_row(a + half * kM, bv, acc);
+    }
+  }
+};
+
+// Where there is an instruction for it, converting again for each few rows is no slower than to store and load.
+#if SX_ISA_LEVEL >= 1
+constexpr int64_t kMostConvertingRows = 4 * kRows;
+#else
+constexpr int64_t kMostConvertingRows = kRows;
+#endif
+constexpr TileFunction kWideningTiles[kVectors] = {tile<WideningWords, kRows, 1>, tile<WideningWords, kRows, 2>};
 
 SX_INLINE void store_step(float* words, F even, F odd) {
   const H halves[2] = {narrow_f16(even), narrow_f16(odd)};
@@ -76,17 +127,6 @@ void pack_b_panel(int64_t k, int columns, const float* b, int64_t ldb, bool tran
   }
 }
 
-void widen_panel(int64_t steps, int64_t width, const float* packed, float* panel) {
-  for (; steps > 0; --steps, packed += width, panel += 2 * width) {
-    for (int64_t i = 0; i < width; i += kLanes) {
-      H halves[2];
-      __builtin_memcpy(halves, packed + i, sizeof(halves));
-      store(panel + i, widen_f16(halves[0]));
-      store(panel + width + i, widen_f16(halves[1]));
-    }
-  }
-}
-
 }  // namespace gemm_f16
 
 // A takes as much memory as in f32, B half as much.
@@ -103,7 +143,8 @@ constexpr GemmKernel kGemmF16Kernel = {gemm_tile::kRows,
                                        gemm_tile::kWideTiles<gemm_f16::Words>,
                                        gemm_f16::pack_a_panel,
                                        gemm_f16::pack_b_panel,
-                                       gemm_f16::widen_panel};
+                                       gemm_f16::kWideningTiles,
+                                       gemm_f16::kMostConvertingRows};
 
 }  // namespace SX_ISA
 }  // namespace sx

@@ -26,9 +26,10 @@ struct TileTail {
   // Any other activation, over an array; null if none.
   void (*activate)(const float* x, float* y, int64_t n, float alpha, float beta) = nullptr;
   float alpha = 0.0f, beta = 0.0f;
-  // A part of the panel of B that follows, for which tiles of many rows ask, next_step floats a step; or null.
+  // Memory that is read next, for which tiles of several rows ask, next_step floats a step; or null.
   const float* next_b = nullptr;
   int64_t next_step = 0;
+  float* widened = nullptr;  // of a tile that widens
 };
 
 // c[rows x columns] for one panel of A and one panel of B (step s at b + s * b_step), or several panels that stand
@@ -59,9 +60,11 @@ struct GemmKernel {
   void (*pack_a_panel)(int64_t k, int rows, const float* a, int64_t lda, bool transposed, float* packed);
   // One panel of `columns` columns: element (k, j) at b[k * ldb + j], or b[j * ldb + k] when transposed.
   void (*pack_b_panel)(int64_t k, int columns, const float* b, int64_t ldb, bool transposed, float* packed);
-  // Makes `steps` steps of a panel of B that of the f32 kernel, which multiplies the same panels of A faster where rows
-  // are many. Null where there is no such panel.
-  void (*widen_panel)(int64_t steps, int64_t width, const float* packed, float* panel) = nullptr;
+  // widening_tiles[vectors - 1]: tiles of mr rows that leave the panel of B at `widened` as that of the f32 kernel,
+  // which multiplies the same panels of A; for blocks of more than so many rows, of which all others read it there.
+  // Null where there is no such panel.
+  const TileFunction* widening_tiles = nullptr;
+  int64_t most_converting_rows = 0;
 };
 
 const GemmKernel& gemm_kernel(Isa isa, Precision precision = Precision::kF32);

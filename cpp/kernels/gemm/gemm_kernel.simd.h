@@ -13,6 +13,7 @@ using namespace gemm_tile;
 
 struct Words {
   static constexpr int kWordsOfA = 1;
+  static constexpr bool kWidens = false;
   template <int kM, int kV>
   static SX_INLINE void add(const float* a, const float* b, int64_t panel_step, F (&acc)[kM][kV]) {
     F bv[kV];

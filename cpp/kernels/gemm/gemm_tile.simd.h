@@ -9,8 +9,9 @@ constexpr int kRows = 12;
 constexpr int kRows = 6;
 #endif
 
-// Tiles of so many rows have time to ask for the next panel.
-constexpr int kAsksAhead = kRows / 3;
+// Tiles of so many rows have time to ask for what comes next, by each step a line for each 64 bytes of B.
+constexpr int kAsksAhead = 2;
+constexpr int kLine = 64 / sizeof(float);
 
 SX_INLINE F load_part(const float* p, int v, int vectors, int columns) {
   const int left = columns - v * kLanes;
@@ -47,8 +48,18 @@ SX_INLINE void prefetch_lines(float* c, int64_t stride) {
   }
 }
 
-// kV vectors of columns: those of one panel, or of several that stand `panel_step` apart. Words::add adds the products
-// of one step to the sums.
+// Adds the products of one step to the sums.
+template <typename Words, int kM, int kV>
+SX_INLINE void add_step(const float* a, const float* b, int64_t panel_step, float*& widened, F (&acc)[kM][kV]) {
+  if constexpr (Words::kWidens) {
+    Words::template add<kM, kV>(a, b, widened, acc);
+    widened += Words::kWordsOfA * kV * kLanes;
+  } else {
+    Words::template add<kM, kV>(a, b, panel_step, acc);
+  }
+}
+
+// kV vectors of columns: those of one panel, or of several that stand `panel_step` apart.
 template <typename Words, int kM, int kV>
 void tile(int64_t steps, const float* a, const float* b, int64_t b_step, int64_t panel_step, float* c, int64_t ldc,
           int columns, const TileTail& tail) {
@@ -71,17 +82,19 @@ void tile(int64_t steps, const float* a, const float* b, int64_t b_step, int64_t
       for (int v = 0; v < kV; ++v) acc[i][v] = load_part(tail.partial + i * tail.partial_stride, v, kV, columns);
     }
   }
+  float* widened = tail.widened;
   if (kM >= kAsksAhead && tail.next_b) {
     const float* next = tail.next_b;
     for (; steps > 0; --steps, next += tail.next_step) {
-      __builtin_prefetch(next, 0, 2);
-      Words::template add<kM, kV>(a, b, panel_step, acc);
+#pragma GCC unroll 8
+      for (int at = 0; at < kV * kLanes; at += kLine) __builtin_prefetch(next + at, 0, 2);
+      add_step<Words, kM, kV>(a, b, panel_step, widened, acc);
       a += Words::kWordsOfA * kM;
       b += b_step;
     }
   }
   for (; steps > 0; --steps) {
-    Words::template add<kM, kV>(a, b, panel_step, acc);
+    add_step<Words, kM, kV>(a, b, panel_step, widened, acc);
     a += Words::kWordsOfA * kM;
     b += b_step;
   }
@@ -176,12 +189,19 @@ SX_INLINE void pack_quarters(const float* src, int64_t stride, int count, int de
 }
 
 // packed[k][i] = src[i * stride + k] for i < rows, in rows of `width` elements. With kPad, width is a multiple of
-// kLanes and the elements past `rows` become 0.
+// kLanes and the elements past `rows` become 0; else it is `rows`.
 template <bool kPad>
 SX_INLINE void pack_transposed(int64_t k, int rows, const float* src, int64_t stride, int width, float* packed) {
   const int whole = rows / kQuarter * kQuarter;
   for (int64_t k0 = 0; k0 < k; k0 += kLanes, src += kLanes, packed += kLanes * width) {
     const int depth = static_cast<int>(k - k0 < kLanes ? k - k0 : kLanes);
+    for (int i = whole; i < (kPad ? width : rows); i += kQuarter) {
+      const int count = rows - i;
+      const float* from = count > 0 ? src + i * stride : src;
+      // What is stored behind the last row belongs to elements that are stored later.
+      const bool more = kPad || (k - k0 - kLanes) * width >= kQuarter;
+      pack_quarters(from, stride, count, depth, packed + i, width, more ? kQuarter : count);
+    }
     if (depth == kLanes) {
       for (int i = 0; i < whole; i += kQuarter) {
         // The next panel's rows.
@@ -191,11 +211,6 @@ SX_INLINE void pack_transposed(int64_t k, int rows, const float* src, int64_t st
     } else {
       for (int i = 0; i < whole; i += kQuarter)
         pack_quarters(src + i * stride, stride, kQuarter, depth, packed + i, width, kQuarter);
-    }
-    for (int i = whole; i < (kPad ? width : rows); i += kQuarter) {
-      const int count = rows - i;
-      const float* from = count > 0 ? src + i * stride : src;
-      pack_quarters(from, stride, count, depth, packed + i, width, kPad ? kQuarter : count);
     }
   }
 }
