@@ -11,6 +11,7 @@
 #include "ops/conv.h"
 #include "ops/int8_product.h"
 #include "ops/registry.h"
+#include "tensor/weight_memory.h"
 
 namespace sx {
 namespace {
@@ -167,7 +168,7 @@ class BlockedQLinearConv {
   // Packed weights of equal size are the same.
   int64_t packed_size(const ConvShape& shape) const { return packed_blocked_bytes_size(shape, method_of(shape), isa_); }
   Tensor pack(const ConvShape& shape) const {
-    Tensor packed(DType::kInt32, Shape{packed_size(shape)});
+    Tensor packed = weight_tensor(DType::kInt32, Shape{packed_size(shape)});
     pack_blocked_bytes(shape, method_of(shape), centered().data(), packed.data<int32_t>(), isa_);
     return packed;
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/quantize.h"
+#include "tensor/weight_memory.h"
 
 namespace sx {
 namespace {
@@ -48,7 +49,7 @@ Int8Product::Int8Product(Prepare& p, int b, bool trans_b) : trans_b_(trans_b) {
   packed_step_ = line_up(packed_b_int8_size(k, n));
   packed_ = p.shared("b", [&] {
     const int64_t matrices = constant->size() / (k * n);
-    Tensor packed(DType::kUInt8, Shape{checked_mul(matrices, packed_step_)});
+    Tensor packed = weight_tensor(DType::kUInt8, Shape{checked_mul(matrices, packed_step_)});
     const Tensor from = constant->borrow();
     for (int64_t i = 0; i < matrices; ++i)
       pack_b_int8(k, n, static_cast<const uint8_t*>(from.raw()) + i * k * n, constant->dim(rank - 1), trans_b,

@@ -131,6 +131,10 @@ TEST(blocked_bytes_winograd) {
     check(conv_2d({2, 20, 37, 1}, {extent, 30 - extent}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false, true);
   check(conv_2d({1, 34, 1000, 1}, {7, 9}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false, true);
   check(conv_2d({3, 16, 64, 1}, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {0, 2, 1, 5}), false, true);
+  // Weights that are transformed among products: all of them, some, by few tiles or many, and an odd block of filters.
+  check(conv_2d({1, 260, 48, 1}, {14, 14}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false, true);
+  check(conv_2d({2, 130, 130, 1}, {5, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false, true);
+  check(conv_2d({1, 100, 200, 1}, {27, 25}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}), false, true);
 }
 
 // Data and weights at the ends of their ranges, which transforms make the largest numbers of.

@@ -25,7 +25,8 @@ constexpr int64_t kSumBits = 26;
 // products of one cycle; and the bytes of weights that are read in one.
 constexpr double kInputCost = 140.0, kOutputCost = 190.0, kWeightsCost = 150.0, kBytesOfCycle = 8.0;
 constexpr double kGoodDeal = 0.9;
-constexpr int64_t kMostKept = 2 << 20;  // bytes of transformed weights, which are eight times the weights
+// Bytes of transformed weights, which are eight times the weights; and where products hide most of their transforms.
+constexpr int64_t kMostKept = 2 << 20, kMostKeptAmong = 512 << 10;
 
 // A line of 16-bit numbers more than a power of two, so that pairs of points do not share one set of the cache.
 constexpr int64_t kApart = 32;
@@ -52,15 +53,17 @@ struct Axis {
 // they become, [group][stage][pair of points][pair of channels][block][lane].
 struct Weights {
   int64_t block, filter_blocks, channel_pairs;
+  bool among;  // transformed among products
   Weights(const ConvShape& shape, Isa isa)
       : block(bytes_kernel(isa).block),
         filter_blocks(ceil_div(shape.filters, block)),
-        channel_pairs(ceil_div(shape.channels, block) * block / 2) {}
+        channel_pairs(ceil_div(shape.channels, block) * block / 2),
+        among(winograd_bytes_kernel(isa).products_among != nullptr) {}
   int64_t vectors() const { return checked_mul(filter_blocks, channel_pairs); }
   int64_t raw_bytes() const { return checked_mul(vectors(), 9 * 2 * block); }
   int64_t bytes() const { return checked_mul(vectors(), kPairs * 2 * block * static_cast<int64_t>(sizeof(int16_t))); }
   // Whether they are transformed once and for all.
-  bool kept() const { return bytes() <= kMostKept; }
+  bool kept() const { return bytes() <= (among ? kMostKeptAmong : kMostKept); }
 };
 
 class Winograd {
@@ -141,26 +144,35 @@ class Winograd {
     const int64_t m_step = count * kBytesTileFilters * block_ + kApart / 2;
     auto* m = static_cast<int32_t*>(
         thread_scratch(ScratchSlot::kTile, static_cast<size_t>(kPairs * m_step) * sizeof(int32_t)));
+    const int stage_rows = kernel_.rows_of_stage, stages = kPoints / stage_rows;
+    // Weights for two stages: those that products are with, and the next ones.
+    int16_t* fresh[2] = {};
+    if (!weights_.kept()) {
+      const int64_t size = stage_rows * kPoints * step_of(vectors_of(group_begin));
+      fresh[0] =
+          static_cast<int16_t*>(thread_scratch(ScratchSlot::kPackA, static_cast<size_t>(2 * size) * sizeof(int16_t)));
+      fresh[1] = fresh[0] + size;
+      WinogradBytesWeights first = weights_to(group_begin, fresh[group_begin * stages % 2]);
+      kernel_.weights[0](first);
+    }
     for (int64_t group = group_begin; group < group_end; ++group) {
       const int64_t first = group * kBytesTileFilters, blocks = std::min(kBytesTileFilters, filter_blocks_ - first);
-      const int64_t width = blocks * block_, count = weights_.channel_pairs * blocks;
-      const int64_t u_step = count * block_ * 2 + (weights_.kept() ? 0 : kApart);
+      const int64_t width = blocks * block_, count = vectors_of(group);
+      const int64_t u_step = step_of(count);
       // Each product asks for as many bytes as it reads: of those that the next reads, or of the next group's.
       const int64_t asks = count * block_ * 2 * static_cast<int64_t>(sizeof(int16_t));
       const int8_t* ahead = weights_.kept() ? stored(group) + asks : stored(group + 1);
       const int8_t* ahead_end = stored(std::min(group_end, group + 2));
-      for (int stage = 0; stage < kWinogradStages; ++stage) {
-        const int16_t* u;
-        if (weights_.kept()) {
-          u = reinterpret_cast<const int16_t*>(stored(group)) + stage * kStagePairs * u_step;
-        } else {
-          auto* fresh = static_cast<int16_t*>(
-              thread_scratch(ScratchSlot::kPackA, static_cast<size_t>(kStagePairs * u_step) * sizeof(int16_t)));
-          kernel_.weights[stage](stored(group), count, fresh, u_step);
-          u = fresh;
-        }
-        for (int k = 0; k < kStagePairs; ++k, u += u_step) {
-          const int i = kStageRows[stage][k / kPoints], j = k % kPoints, pair = i * kPoints + j;
+      for (int stage = 0; stage < stages; ++stage) {
+        const int next_stage = (stage + 1) % stages;
+        const int64_t next_group = group + (next_stage == 0);
+        WinogradBytesWeights next;
+        const int16_t* u = fresh[(group * stages + stage) % 2];
+        if (weights_.kept())
+          u = reinterpret_cast<const int16_t*>(stored(group)) + stage * stage_rows * kPoints * u_step;
+        else if (next_group < group_end) next = weights_to(next_group, fresh[(group * stages + stage + 1) % 2]);
+        for (int k = 0; k < stage_rows * kPoints; ++k, u += u_step) {
+          const int i = kRowsInTurn[stage * stage_rows + k / kPoints], j = k % kPoints, pair = i * kPoints + j;
           Range range = tiles_of_pair(i, j);
           range = {std::max(range.begin, begin) - begin, std::min(range.end, end) - begin};
           WinogradBytesProduct work;
@@ -173,20 +185,32 @@ class Winograd {
           }
           // Products of sizes that differ by one at most.
           for (int64_t left = range.end - range.begin; left > 0;) {
-            const int64_t size = ceil_div(left, ceil_div(left, kernel_.most));
+            const bool among = next.left > 0 && weights_.among && blocks == kBytesTileFilters;
+            const int64_t size = ceil_div(left, ceil_div(left, among ? kMostAmong : kernel_.most));
             const int64_t at = range.end - left;
             work.v = v + pair * v_step + at * block_;
             work.m = m + pair * m_step + at * width;
-            kernel_.products[size - 1][blocks - 1](work);
+            if (among) kernel_.products_among[size - 1][next_stage](work, next);
+            else kernel_.products[size - 1][blocks - 1](work);
             work.ahead = nullptr;
             left -= size;
           }
         }
+        if (next.left > 0) kernel_.weights[next_stage](next);
       }
       for (int64_t f = 0; f < blocks; ++f)
         for (int64_t tile = begin; tile < end; ++tile)
           make_output(image, first + f, tile_at(tile), m + (tile - begin) * width + f * block_, m_step);
     }
+  }
+
+  // Vectors of a group's weights, and the step between the pairs of points that they are transformed for.
+  int64_t vectors_of(int64_t group) const {
+    return weights_.channel_pairs * std::min(kBytesTileFilters, filter_blocks_ - group * kBytesTileFilters);
+  }
+  int64_t step_of(int64_t vectors) const { return vectors * block_ * 2 + (weights_.kept() ? 0 : kApart); }
+  WinogradBytesWeights weights_to(int64_t group, int16_t* u) const {
+    return {stored(group), u, step_of(vectors_of(group)), vectors_of(group)};
   }
 
   // The weights of a group as they are packed.
@@ -322,9 +346,11 @@ void pack_winograd_bytes(const ConvShape& shape, const int16_t* weights, int32_t
       if (!how.kept()) continue;
       const int64_t count = how.channel_pairs * blocks, u_step = count * vector;
       int16_t* u = reinterpret_cast<int16_t*>(packed) + kPairs * before;
-      for (const auto transform : winograd_bytes_kernel(isa).weights) {
-        transform(to, count, u, u_step);
-        u += kStagePairs * u_step;
+      const WinogradBytesKernel& kernel = winograd_bytes_kernel(isa);
+      for (int stage = 0; stage < kPoints / kernel.rows_of_stage; ++stage) {
+        WinogradBytesWeights all{to, u, u_step, count};
+        kernel.weights[stage](all);
+        u += kernel.rows_of_stage * kPoints * u_step;
       }
     }
   });

@@ -146,38 +146,61 @@ SX_INLINE W load_weights(const int8_t* w) {
   return __builtin_convertvector(bytes, W);
 }
 #endif
-template <int kStage>
-void transform_weights(const int8_t* w, int64_t count, int16_t* u, int64_t u_step) {
+// Weights are transformed for so many rows of points at a time; two share their sums, but need room for both.
+#if SX_ISA_LEVEL >= 3
+constexpr int kRowsOfStage = 1;
+#else
+constexpr int kRowsOfStage = 2;
+#endif
+
+// Column j of a vector of weights at a row of points.
+template <int kRow>
+SX_INLINE W row_of(const int8_t* w, int j) {
   constexpr int kVector = 2 * kLanes;
-  for (int64_t i = 0; i < count; ++i, w += 9 * kVector, u += kVector) {
-    W rows[2][3];
+  const W first = load_weights(w + j * kVector), last = load_weights(w + (6 + j) * kVector);
+  if (kRow == 0) return first * 6;
+  if (kRow == 5) return last * 6;
+  const W middle = load_weights(w + (3 + j) * kVector);
+  const W even = kRow <= 2 ? (first + last) << 2 : first + (last << 2);
+  const W odd = kRow <= 2 ? middle << 2 : middle << 1;
+  return kRow % 2 != 0 ? even + odd : even - odd;
+}
+// One vector of weights at the pairs of points of a stage.
+template <int kStage>
+SX_INLINE void transform_vector(const int8_t* w, int16_t* u, int64_t u_step) {
+  constexpr int kFirst = kStage * kRowsOfStage;
+  W rows[kRowsOfStage][3];
 #pragma GCC unroll 3
-    for (int j = 0; j < 3; ++j) {
-      const W first = load_weights(w + j * kVector), last = load_weights(w + (6 + j) * kVector);
-      if (kStage == 0) {
-        rows[0][j] = first * 6;
-        rows[1][j] = last * 6;
-      } else {
-        const W middle = load_weights(w + (3 + j) * kVector);
-        const W even = kStage == 1 ? (first + last) << 2 : first + (last << 2);
-        const W odd = kStage == 1 ? middle << 2 : middle << 1;
-        rows[0][j] = even + odd;
-        rows[1][j] = even - odd;
-      }
-    }
+  for (int j = 0; j < 3; ++j) {
+    rows[0][j] = row_of<kRowsInTurn[kFirst]>(w, j);
+    if constexpr (kRowsOfStage == 2) rows[1][j] = row_of<kRowsInTurn[kFirst + 1]>(w, j);
+  }
 #pragma GCC unroll 2
-    for (int row = 0; row < 2; ++row) {
-      W at[6];
-      weights_at_points(rows[row], at);
+  for (int row = 0; row < kRowsOfStage; ++row) {
+    W at[6];
+    weights_at_points(rows[row], at);
 #pragma GCC unroll 6
-      for (int j = 0; j < 6; ++j) __builtin_memcpy(u + (row * 6 + j) * u_step, &at[j], sizeof(W));
-    }
+    for (int j = 0; j < 6; ++j) __builtin_memcpy(u + (row * 6 + j) * u_step, &at[j], sizeof(W));
   }
 }
+template <int kStage>
+SX_INLINE void transform_next(WinogradBytesWeights& weights) {
+  transform_vector<kStage>(weights.w, weights.u, weights.u_step);
+  weights.w += 9 * 2 * kLanes;
+  weights.u += 2 * kLanes;
+  --weights.left;
+}
+template <int kStage>
+void transform_weights(WinogradBytesWeights& given) {
+  WinogradBytesWeights weights = given;
+  while (weights.left > 0) transform_next<kStage>(weights);
+  given = weights;
+}
 
+// With kStage >= 0 a vector of other weights is transformed for each block of channels.
 // Loops that end at once are left out: gcc would keep all sums in memory for them.
-template <int kP, int kF>
-SX_INLINE void sum_products(const WinogradBytesProduct& t, U (&acc)[kF][kP]) {
+template <int kP, int kF, int kStage>
+SX_INLINE void sum_products(const WinogradBytesProduct& t, WinogradBytesWeights& others, U (&acc)[kF][kP]) {
   const int16_t* u = t.u;
   const int8_t* ahead = t.ahead;
   int64_t b = 0;
@@ -200,24 +223,38 @@ SX_INLINE void sum_products(const WinogradBytesProduct& t, U (&acc)[kF][kP]) {
         ahead += kF * 4 * kLanes;
       }
     }
+    if constexpr (kStage >= 0) {
+      if (others.left > 0) transform_next<kStage>(others);
+    }
   } while (++b < t.blocks);
 }
 
-template <int kP, int kF>
-void product(const WinogradBytesProduct& t) {
+template <int kP, int kF, int kStage>
+SX_INLINE void multiply(const WinogradBytesProduct& t, WinogradBytesWeights& others) {
   U acc[kF][kP];
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) {
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) acc[f][p] = U{};
   }
-  sum_products<kP, kF>(t, acc);
+  sum_products<kP, kF, kStage>(t, others, acc);
   int32_t* m = t.m;
 #pragma GCC unroll 14
   for (int p = 0; p < kP; ++p) {
 #pragma GCC unroll 2
     for (int f = 0; f < kF; ++f) store(m + (p * kF + f) * kLanes, reinterpret_cast<I>(acc[f][p]));
   }
+}
+template <int kP, int kF>
+void product(const WinogradBytesProduct& t) {
+  WinogradBytesWeights none;
+  multiply<kP, kF, -1>(t, none);
+}
+template <int kP, int kStage>
+void product_among(const WinogradBytesProduct& t, WinogradBytesWeights& others) {
+  WinogradBytesWeights weights = others;
+  multiply<kP, kBytesTileFilters, kStage>(t, weights);
+  others = weights;
 }
 
 template <int kRows, int kColumns, bool kResidual>
@@ -265,15 +302,33 @@ constexpr WinogradBytesProductFunction kProducts[kMost][kBytesTileFilters] = {
 #endif
 };
 #undef SX_SIZE
+#if SX_ISA_LEVEL >= 3
+#define SX_SIZE(p)                                                \
+  {product_among<p, 0>, product_among<p, 1>, product_among<p, 2>, \
+   product_among<p, 3>, product_among<p, 4>, product_among<p, 5>}
+constexpr WinogradBytesProductAmong kProductsAmong[kMostAmong][kWinogradPoints] = {SX_SIZE(1), SX_SIZE(2), SX_SIZE(3),
+                                                                                   SX_SIZE(4), SX_SIZE(5), SX_SIZE(6)};
+#undef SX_SIZE
+#endif
 
 }  // namespace winograd_u8
 
 constexpr WinogradBytesKernel kWinogradBytesKernel = {
     winograd_u8::kMost,
+    winograd_u8::kRowsOfStage,
     {{winograd_u8::transform_input<4, 4>, winograd_u8::transform_input<4, 3>},
      {winograd_u8::transform_input<3, 4>, winograd_u8::transform_input<3, 3>}},
-    {winograd_u8::transform_weights<0>, winograd_u8::transform_weights<1>, winograd_u8::transform_weights<2>},
+    {winograd_u8::transform_weights<0>, winograd_u8::transform_weights<1>, winograd_u8::transform_weights<2>,
+#if SX_ISA_LEVEL >= 3
+     winograd_u8::transform_weights<3>, winograd_u8::transform_weights<4>, winograd_u8::transform_weights<5>
+#endif
+    },
     winograd_u8::kProducts,
+#if SX_ISA_LEVEL >= 3
+    winograd_u8::kProductsAmong,
+#else
+    nullptr,
+#endif
     {{winograd_u8::transform_output<4, 4>, winograd_u8::transform_output<4, 3>},
      {winograd_u8::transform_output<3, 4>, winograd_u8::transform_output<3, 3>}}};
 
