@@ -239,6 +239,17 @@ def elementwise(random: np.random.Generator) -> Iterator[Case]:
         ("Softplus", -80, 80, 4, 0, lambda x: np.logaddexp(0, x), lambda x: np.logaddexp(np.float32(0), x)),
         ("Mish", -20, 30, 6, 0, lambda x: x * np.tanh(np.logaddexp(0, x)),
          lambda x: x * np.tanh(np.logaddexp(np.float32(0), x))),
+        ("Sin", -100, 100, 4, 0, np.sin, np.sin),
+        ("Cos", -100, 100, 4, 0, np.cos, np.cos),
+        ("Tan", -100, 100, 4, 0, np.tan, np.tan),
+        ("Asin", -1, 1, 4, 0, np.arcsin, np.arcsin),
+        ("Acos", -1, 1, 4, 0, np.arccos, np.arccos),
+        ("Atan", -20, 20, 4, 0, np.arctan, np.arctan),
+        ("Sinh", -80, 80, 4, 0, np.sinh, np.sinh),
+        ("Cosh", -80, 80, 4, 0, np.cosh, np.cosh),
+        ("Asinh", -20, 20, 4, 0, np.arcsinh, np.arcsinh),
+        ("Acosh", 1, 20, 4, 0, np.arccosh, np.arccosh),
+        ("Atanh", -1, 1, 4, 0, np.arctanh, np.arctanh),
     ]  # fmt: skip
     for op, low, high, bound, least, exactly, plainly in rows:
         x = random.uniform(low, high, 40_000).astype(np.float32)

@@ -4,6 +4,7 @@ namespace SX_ISA {
 
 #include "kernels/vec.h"
 #include "kernels/vec_math.h"
+#include "kernels/vec_circular.h"
 
 // x / (1 + exp(-alpha * x)), with 2^r for |r| <= 1/2 as a cubic that is off by 2^-13.7 of it.
 SX_INLINE F coarse_swish(F x, F alpha, F) {
@@ -34,9 +35,15 @@ void gelu_gradient_array(const float* x, const float* dy, float* dx, int64_t n) 
   if (left > 0) store_n(dx + i, load_n(dy + i, left) * gelu_slope(load_n(x + i, left)), left);
 }
 
+template <Activation kKind>
+SX_INLINE F evaluate(F x, F alpha, F beta) {
+  if constexpr (is_circular(kKind)) return circular<kKind>(x);
+  else return activate<kKind>(x, alpha, beta);
+}
+
 template <int... kKind>
 constexpr ActivationTable make_activation_table(std::integer_sequence<int, kKind...>) {
-  return {{activate_array<static_cast<Activation>(kKind)>...},
+  return {{map_array<evaluate<static_cast<Activation>(kKind)>>...},
           coarsely_activate_array<Activation::kGelu>,
           coarsely_activate_array<Activation::kGeluTanh>,
           map_array<coarse_swish>,

@@ -41,6 +41,17 @@ enum class Activation : uint8_t {
   kCeil,
   kRound,  // to nearest even
   kTrunc,
+  kSin,
+  kCos,
+  kTan,
+  kAsin,
+  kAcos,
+  kAtan,
+  kSinh,
+  kCosh,
+  kAsinh,
+  kAcosh,
+  kAtanh,
   kAffine,  // alpha * x + beta, rounded after each step
 };
 

@@ -24,7 +24,7 @@ struct PoolTaps {
 template <typename Pool>
 PoolTaps pool_taps(const Pool& pool, int axis, int64_t output, int64_t before = 0, int64_t behind = 0) {
   const int64_t start = output * pool.stride[axis] - pool.pad_begin[axis], dilation = pool.dilation[axis];
-  const auto ceil_quotient = [&](int64_t a) { return a <= 0 ? 0 : (a + dilation - 1) / dilation; };
+  const auto ceil_quotient = [&](int64_t a) { return a <= 0 ? 0 : dilation == 1 ? a : (a + dilation - 1) / dilation; };
   const int64_t first = std::min(pool.kernel[axis], ceil_quotient(-before - start));
   const int64_t last = std::min(pool.kernel[axis], ceil_quotient(pool.in[axis] + behind - start));
   return {first, std::max(first, last), start};
@@ -40,6 +40,8 @@ struct PoolKernel {
                         float none, float* y, int64_t n);
   void (*window_sums)(const float* const* rows, int64_t row_count, int64_t taps, int64_t dilation, int64_t step,
                       float none, float* y, int64_t n);
+  // y[i] /= by * counts[i]
+  void (*divide)(float by, const float* counts, float* y, int64_t n);
   // One row of outputs of one block of channels, whose plane is x.
   void (*blocked_row)(const BlockedPool& pool, const float* x, int64_t row, float* y);
   void (*blocked_row_bf16)(const BlockedPool& pool, const BFloat16* x, int64_t row, BFloat16* y);

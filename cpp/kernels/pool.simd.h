@@ -87,6 +87,12 @@ void windows(const float* const* rows, int64_t row_count, int64_t taps, int64_t 
   windows_by_step<Join, 2>(rows, row_count, taps, dilation, none, y, n);
 }
 
+void divide(float by, const float* counts, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, load(y + i) / (by * load(counts + i)));
+  for (; i < n; ++i) y[i] /= by * counts[i];
+}
+
 // The taps [first, last) of window `output` along an axis that lie in [-before, in + behind).
 SX_INLINE void taps_of(const BlockedPool& pool, int axis, int64_t output, int64_t before, int64_t behind,
                        int64_t* first, int64_t* last) {
@@ -164,10 +170,14 @@ void maxima_of_pairs(const float* top, const float* bottom, int64_t n, float* y)
 
 }  // namespace pool_f32
 
-constexpr PoolKernel kPoolKernel = {
-    pool_f32::join<pool_f32::Maximum>,  pool_f32::join<pool_f32::Total>, pool_f32::windows<pool_f32::Maximum>,
-    pool_f32::windows<pool_f32::Total>, pool_f32::blocked_row<float>,    pool_f32::blocked_row<BFloat16>,
-    pool_f32::maxima_of_pairs};
+constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>,
+                                    pool_f32::join<pool_f32::Total>,
+                                    pool_f32::windows<pool_f32::Maximum>,
+                                    pool_f32::windows<pool_f32::Total>,
+                                    pool_f32::divide,
+                                    pool_f32::blocked_row<float>,
+                                    pool_f32::blocked_row<BFloat16>,
+                                    pool_f32::maxima_of_pairs};
 
 }  // namespace SX_ISA
 }  // namespace sx

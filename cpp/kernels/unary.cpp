@@ -59,6 +59,11 @@ void choose(const bool* condition, const int32_t* a, bool a_scalar, const int32_
   for_isa(isa).choose[(a_scalar ? 2 : 0) + (b_scalar ? 1 : 0)](condition, a, b, y, n);
 }
 
+void find_nan(const float* x, bool* y, int64_t n, Isa isa) { for_isa(isa).find_nan(x, y, n); }
+void find_infinity(const float* x, bool negative, bool positive, bool* y, int64_t n, Isa isa) {
+  for_isa(isa).find_infinity(x, negative, positive, y, n);
+}
+
 void convert(const Float16* x, float* y, int64_t n, Isa isa) {
   parallel_for(n, kConvertGrain,
                [&](int64_t begin, int64_t end) { for_isa(isa).from_f16(x + begin, y + begin, end - begin); });

@@ -37,6 +37,10 @@ void apply(Binary op, const BinaryRows& rows, Isa isa = active_isa());
 void choose(const bool* condition, const int32_t* a, bool a_scalar, const int32_t* b, bool b_scalar, int32_t* y,
             int64_t n, Isa isa = active_isa());
 
+// y[i] = whether x[i] is NaN, or an infinity of a sign that is asked for; on the calling thread.
+void find_nan(const float* x, bool* y, int64_t n, Isa isa = active_isa());
+void find_infinity(const float* x, bool negative, bool positive, bool* y, int64_t n, Isa isa = active_isa());
+
 // Element conversions, rounding to nearest even.
 void convert(const Float16* x, float* y, int64_t n, Isa isa = active_isa());
 void convert(const BFloat16* x, float* y, int64_t n, Isa isa = active_isa());

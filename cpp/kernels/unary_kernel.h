@@ -18,6 +18,8 @@ struct UnaryKernel {
   BinaryFunction binary[kBinaryCount][4];
   // y[i] = condition[i] ? a[i] : b[i], 32 bits each; forms as above.
   void (*choose[4])(const bool* condition, const int32_t* a, const int32_t* b, int32_t* y, int64_t n);
+  void (*find_nan)(const float* x, bool* y, int64_t n);
+  void (*find_infinity)(const float* x, bool negative, bool positive, bool* y, int64_t n);
   void (*from_f16)(const Float16* x, float* y, int64_t n);
   void (*from_bf16)(const BFloat16* x, float* y, int64_t n);
   void (*to_f16)(const float* x, Float16* y, int64_t n);

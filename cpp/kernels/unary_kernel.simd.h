@@ -54,6 +54,51 @@ SX_INLINE I load_truth(const bool* p) {
 #endif
 }
 
+// One byte for each lane of a mask: 1 where it is set.
+SX_INLINE void store_truth(bool* p, I mask) {
+#if SX_ISA_LEVEL >= 2
+  const __m128i bytes = _mm_maskz_set1_epi8(_mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)), 1);
+#elif SX_ISA_LEVEL == 1
+  const __m256i wide = reinterpret_cast<__m256i>(mask);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+  const __m128i bytes = _mm_and_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(1));
+#elif defined(__x86_64__)
+  const __m128i words = _mm_packs_epi32(reinterpret_cast<__m128i>(mask), reinterpret_cast<__m128i>(mask));
+  const __m128i bytes = _mm_and_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(1));
+#else
+  bool bytes[kLanes];
+  for (int i = 0; i < kLanes; ++i) bytes[i] = mask[i] != 0;
+#endif
+  __builtin_memcpy(p, &bytes, kLanes);
+}
+
+void find_nan(const float* x, bool* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const F v = load(x + i);
+    store_truth(y + i, v != v);
+  }
+  for (; i < n; ++i) y[i] = x[i] != x[i];
+}
+
+void find_infinity(const float* x, bool negative, bool positive, bool* y, int64_t n) {
+  const I below = splat(negative ? -1 : 0), above = splat(positive ? -1 : 0);
+  const F infinity = splat(__builtin_inff());
+  int64_t i = 0;
+  for (; i < n; i += kLanes) {
+    const bool whole = i + kLanes <= n;
+    const F v = whole ? load(x + i) : load_n(x + i, static_cast<int>(n - i));
+    const I found = ((v == -infinity) & below) | ((v == infinity) & above);
+    if (whole) {
+      store_truth(y + i, found);
+    } else {
+      bool rest[kLanes];
+      store_truth(rest, found);
+      __builtin_memcpy(y + i, rest, static_cast<size_t>(n - i));
+    }
+  }
+}
+
 template <bool kScalarA, bool kScalarB>
 void choose(const bool* condition, const int32_t* a, const int32_t* b, int32_t* y, int64_t n) {
   if (n <= 0) return;
@@ -90,6 +135,8 @@ constexpr UnaryKernel kUnaryKernel = {
      SX_FORMS(Binary::kMax), SX_FORMS(Binary::kMin)},
     {arrays_f32::choose<false, false>, arrays_f32::choose<false, true>, arrays_f32::choose<true, false>,
      arrays_f32::choose<true, true>},
+    arrays_f32::find_nan,
+    arrays_f32::find_infinity,
     arrays_f32::widen<Float16, widen_f16>,
     arrays_f32::widen<BFloat16, widen_bf16>,
     arrays_f32::narrow<Float16, narrow_f16>,

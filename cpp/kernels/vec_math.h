@@ -24,21 +24,7 @@ SX_INLINE F exp_tail(F r) {
   return fma(p, r, splat(0.5f));
 }
 
-SX_INLINE F exp(F x) {
-  F k;
-  // min and max return their second argument for NaN, so NaN stays.
-  const F clamped = max(splat(-104.0f), min(splat(89.0f), x));
-  const F r = reduce_log2(clamped, &k);
-  const F p = fma(exp_tail(r), r * r, r) + 1.0f;
-#if SX_ISA_LEVEL >= 2
-  return _mm512_maskz_scalef_ps(kAllLanes, p, k);
-#else
-  const F y = scale_by_power(p, to_int_nearest(k));
-  return x != x ? x : y;
-#endif
-}
-
-// exp of what is 0 or less, or NaN.
+// exp of what is 89 or less, or NaN. max and min return their second argument for NaN, so NaN stays.
 SX_INLINE F exp_below(F x) {
   F k;
   const F r = reduce_log2(max(splat(-104.0f), x), &k);
@@ -50,6 +36,7 @@ SX_INLINE F exp_below(F x) {
   return x != x ? x : y;
 #endif
 }
+SX_INLINE F exp(F x) { return exp_below(min(splat(89.0f), x)); }
 
 SX_INLINE F expm1(F x) {
   F k;
@@ -307,10 +294,6 @@ SX_INLINE void map_array(const float* x, float* y, int64_t n, float alpha, float
     const int count = static_cast<int>(n - i < kLanes ? n - i : kLanes);
     store_n(y + i, kFunction(load_n(x + i, count), a, b), count);
   }
-}
-template <Activation kKind>
-void activate_array(const float* x, float* y, int64_t n, float alpha, float beta) {
-  map_array<activate<kKind>>(x, y, n, alpha, beta);
 }
 template <Activation kKind>
 void coarsely_activate_array(const float* x, float* y, int64_t n, float alpha, float beta) {

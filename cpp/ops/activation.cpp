@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/f64.h"
 #include "kernels/gelu_gradient.h"
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
@@ -83,7 +84,7 @@ struct Row {
   const char* name;
   int since, first;
   Activation f32;
-  double (*f64)(double x, double alpha, double beta);
+  double (*f64)(double x, double alpha, double beta);  // null where the kernels have one for f64
   Pullback pullback;
   // Attribute names with their defaults; null where the function has no such parameter.
   const char* alpha = nullptr;
@@ -95,7 +96,7 @@ struct Row {
 constexpr Row kRows[] = {
     {"LeakyRelu", 16, 1, Activation::kLeakyRelu, [](double x, double a, double) { return x < 0 ? a * x : x; },
      pull_leaky_relu, "alpha", 0.01f},
-    {"Sigmoid", 13, 1, Activation::kSigmoid, [](double x, double, double) { return sigmoid(x); }, pull_sigmoid},
+    {"Sigmoid", 13, 1, Activation::kSigmoid, nullptr, pull_sigmoid},
     {"Elu", 22, 1, Activation::kElu, [](double x, double a, double) { return x < 0 ? a * std::expm1(x) : x; }, pull_elu,
      "alpha", 1.0f},
     {"Selu", 22, 1, Activation::kSelu, [](double x, double a, double b) { return b * (x < 0 ? a * std::expm1(x) : x); },
@@ -117,8 +118,7 @@ constexpr Row kRows[] = {
      "alpha", 1.0f},
 };
 
-constexpr Row kRelu = {"Relu",   14, 1, Activation::kRelu, [](double x, double, double) { return x < 0 ? 0 : x; },
-                       pull_relu};
+constexpr Row kRelu = {"Relu", 14, 1, Activation::kRelu, nullptr, pull_relu};
 constexpr Row kGelu = {
     "Gelu",   20, 20, Activation::kGelu, [](double x, double, double) { return x / 2 * std::erfc(-x * M_SQRT1_2); },
     pull_gelu};
@@ -131,9 +131,11 @@ constexpr Row kGeluTanh = {
     pull_gelu_tanh};
 
 void map(const Row& row, float alpha, float beta, const Tensor& x, Tensor& y) {
+  const DoubleFunction vectorized = double_function(row.f32);
   map_floats(
       x, y, kElementGrain, [&](const float* from, float* to, int64_t n) { apply(row.f32, from, to, n, alpha, beta); },
       [&](const double* from, double* to, int64_t n) {
+        if (vectorized) return vectorized(from, to, n);
         for (int64_t i = 0; i < n; ++i) to[i] = row.f64(from[i], alpha, beta);
       });
 }
@@ -211,6 +213,14 @@ void prelu_tile(const void* x, const void* slope, void* y, const Tile& tile) {
   binary_tile<T, T>(x, slope, y, tile, [](T a, T s) { return a < T(0) ? static_cast<T>(a * s) : a; });
 }
 
+void prelu_f32(const void* x, const void* slope, void* y, const Tile& tile) {
+  if (!tile.scalar[1] || tile.scalar[0]) return prelu_tile<float>(x, slope, y, tile);
+  for (int64_t r = 0; r < tile.rows; ++r)
+    apply(Activation::kLeakyRelu, static_cast<const float*>(x) + tile.at[0] + r * tile.row[0],
+          static_cast<float*>(y) + tile.out + r * tile.n, tile.n,
+          static_cast<const float*>(slope)[tile.at[1] + r * tile.row[1]]);
+}
+
 Kernel make_prelu(Prepare&) {
   return [](Run& run) {
     const Tensor& x = run.in(0);
@@ -219,7 +229,7 @@ Kernel make_prelu(Prepare&) {
              x.shape().str());
     Tensor& y = run.out(0, plan.shape);
     switch (x.dtype()) {
-      case DType::kFloat32: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<float>);
+      case DType::kFloat32: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_f32);
       case DType::kFloat64: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<double>);
       // Signed products wrap as unsigned ones do; the sign test is made on the signed value.
       case DType::kInt32:
@@ -236,7 +246,7 @@ Kernel make_prelu(Prepare&) {
             });
       case DType::kUInt32: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<uint32_t>);
       case DType::kUInt64: return run_binary(plan, x, run.in(1), y, kElementGrain, prelu_tile<uint64_t>);
-      default: return run_binary_half(plan, x, run.in(1), y, kElementGrain, prelu_tile<float>);
+      default: return run_binary_half(plan, x, run.in(1), y, kElementGrain, prelu_f32);
     }
   };
 }

@@ -1,8 +1,10 @@
 // y = a op b with NumPy broadcasting: Add, Sub, Mul, Div, Mod, Min, Max, Sum, Mean, bitwise and logical operators.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
 
+#include "kernels/f64.h"
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
 #include "ops/gradient.h"
@@ -107,6 +109,19 @@ struct FmodOf {
     }
   }
 };
+void remainder_tile(const void* a, const void* b, void* y, const Tile& tile) {
+  for (int64_t r = 0; r < tile.rows; ++r)
+    remainder(static_cast<const float*>(a) + tile.at[0] + r * tile.row[0], tile.scalar[0],
+              static_cast<const float*>(b) + tile.at[1] + r * tile.row[1], tile.scalar[1],
+              static_cast<float*>(y) + tile.out + r * tile.n, tile.n);
+}
+template <IntegerDivision kKind>
+void divide_tile(const void* a, const void* b, void* y, const Tile& tile) {
+  for (int64_t r = 0; r < tile.rows; ++r)
+    divide(kKind, static_cast<const int32_t*>(a) + tile.at[0] + r * tile.row[0], tile.scalar[0],
+           static_cast<const int32_t*>(b) + tile.at[1] + r * tile.row[1], tile.scalar[1],
+           static_cast<int32_t*>(y) + tile.out + r * tile.n, tile.n);
+}
 struct AndOf {
   template <typename T>
   T operator()(T a, T b) const {
@@ -145,8 +160,13 @@ void run_loop(const Broadcast& plan, const Tensor& a, const Tensor& b, Tensor& y
 template <typename T>
 bool has_zero(const Tensor& x) {
   const T* elements = static_cast<const T*>(x.raw());
-  for (int64_t i = 0; i < x.size(); ++i)
-    if (elements[i] == 0) return true;
+  constexpr int64_t kBlock = 1024;
+  for (int64_t first = 0; first < x.size(); first += kBlock) {
+    const int64_t end = std::min(first + kBlock, x.size());
+    int zeros = 0;
+    for (int64_t i = first; i < end; ++i) zeros |= elements[i] == 0;
+    if (zeros != 0) return true;
+  }
   return false;
 }
 
@@ -160,6 +180,9 @@ void require_divisors(const Run& run, const Tensor& b) {
 template <typename F>
 BinaryLoop choose(DType dtype, BinaryLoop f32, bool wraps) {
   if (dtype == DType::kFloat64) return loop_of<double, F>;
+  if (dtype == DType::kInt32 && std::is_same_v<F, DivOf>) return divide_tile<IntegerDivision::kQuotient>;
+  if (dtype == DType::kInt32 && std::is_same_v<F, FmodOf>) return divide_tile<IntegerDivision::kRemainder>;
+  if (dtype == DType::kInt32 && std::is_same_v<F, ModOf>) return divide_tile<IntegerDivision::kModulus>;
   return is_float(dtype) ? f32 : integer_loop<F>(dtype, wraps);
 }
 
@@ -185,7 +208,7 @@ Kernel make_mod(Prepare& p) {
   const int64_t fmod = p.attr_int("fmod");
   SX_CHECK(p, fmod == 0 || fmod == 1, "fmod is ", fmod, "; 0 or 1 expected");
   const BinaryLoop loop =
-      fmod ? choose<FmodOf>(dtype, loop_of<float, FmodOf>, false) : choose<ModOf>(dtype, loop_of<float, ModOf>, false);
+      fmod ? choose<FmodOf>(dtype, remainder_tile, false) : choose<ModOf>(dtype, loop_of<float, ModOf>, false);
   return binary_kernel(loop, kElementGrain / 4, is_integer(dtype));
 }
 

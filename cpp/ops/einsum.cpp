@@ -4,12 +4,14 @@
 #include <vector>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/rows.h"
 #include "ops/float_io.h"
 #include "ops/gradient.h"
 #include "ops/infer.h"
 #include "ops/kernel.h"
 #include "ops/matmul.h"
 #include "ops/registry.h"
+#include "ops/strided_copy.h"
 
 namespace sx {
 namespace {
@@ -138,58 +140,40 @@ Labels joined(std::initializer_list<Labels> parts) {
 template <typename T>
 class Contraction {
  public:
-  // The term with its axes in the order `target`: repeated labels give the diagonal, missing ones are summed.
-  static Term<T> arrange(const Term<T>& x, const Labels& target) {
-    if (x.labels == target) return x;
+  // The term with its axes in the order `target`: repeated labels give the diagonal, missing ones are summed. Its
+  // elements go to `into` where that is set.
+  static Term<T> arrange(const Term<T>& x, const Labels& target, T* into = nullptr) {
+    if (x.labels == target && (into == nullptr || x.data == into)) return x;
+    const Labels summed = without(unique(x.labels), target);
     Term<T> y;
     y.labels = target;
-    struct Axis {
-      int64_t extent, step;
-    };
-    std::vector<Axis> kept, summed;
-    const auto axis_of = [&](int label) {
-      Axis axis{1, 0};
-      int64_t step = 1;
-      for (size_t i = x.labels.size(); i-- > 0; step *= x.extents[i])
-        if (x.labels[i] == label) axis = {x.extents[i], axis.step + step};
-      return axis;
-    };
-    int64_t size = 1, terms = 1;
-    for (int label : target) {
-      kept.push_back(axis_of(label));
-      y.extents.push_back(kept.back().extent);
-      size = checked_mul(size, kept.back().extent);
+    for (int label : target) y.extents.push_back(x.extent(label));
+    const int64_t size = x.extent(target);
+    if (into == nullptr) {
+      y.held = Tensor(dtype_of<T>, Shape{size});
+      into = y.held.template data<T>();
     }
-    for (size_t i = 0; i < x.labels.size(); ++i) {
-      if (contains(target, x.labels[i]) || std::find(x.labels.begin(), x.labels.begin() + static_cast<long>(i),
-                                                     x.labels[i]) != x.labels.begin() + static_cast<long>(i))
-        continue;
-      summed.push_back(axis_of(x.labels[i]));
-      terms *= summed.back().extent;
+    y.data = into;
+    if (summed.empty()) {
+      copy(x, target, into);
+      return y;
     }
-    y.held = Tensor(dtype_of<T>, Shape{size});
-    T* to = y.held.template data<T>();
-    y.data = to;
-    parallel_for(size, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, terms)), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        int64_t from = 0, rest = i;
-        for (size_t axis = kept.size(); axis-- > 0; rest /= kept[axis].extent)
-          from += rest % kept[axis].extent * kept[axis].step;
-        T sum{0};
-        for (int64_t j = 0; j < terms; ++j) {
-          int64_t at = from, rest_term = j;
-          for (size_t axis = summed.size(); axis-- > 0; rest_term /= summed[axis].extent)
-            at += rest_term % summed[axis].extent * summed[axis].step;
-          sum += x.data[at];
-        }
-        to[i] = sum;
-      }
-    });
+    // Axes to be summed that stand side by side are summed where they are, others behind all the rest.
+    const auto first = std::find_first_of(x.labels.begin(), x.labels.end(), summed.begin(), summed.end());
+    const Labels before(x.labels.begin(), first);
+    const Labels behind = without(without(target, before), summed);
+    if (x.labels == joined({before, summed, behind}) && target == joined({before, behind})) {
+      sum(x.data, x.extent(before), x.extent(summed), x.extent(behind), into);
+    } else {
+      const Term<T> turned = arrange(x, joined({target, summed}));
+      sum(turned.data, size, turned.extent(summed), 1, into);
+    }
     return y;
   }
 
-  // a and b multiplied, and summed over the labels that are not in `needed`.
-  static Term<T> contract(const Term<T>& a, const Term<T>& b, const Labels& needed) {
+  // a and b multiplied, and summed over the labels that are not in `needed`; the product goes to `into` where its axes
+  // come out as `wanted`.
+  static Term<T> contract(const Term<T>& a, const Term<T>& b, const Labels& needed, const Labels& wanted, T* into) {
     Labels batch, rows, columns, inner;
     for (int label : unique(a.labels)) {
       if (contains(b.labels, label)) (contains(needed, label) ? batch : inner).push_back(label);
@@ -198,47 +182,123 @@ class Contraction {
     for (int label : unique(b.labels))
       if (!contains(a.labels, label) && contains(needed, label)) columns.push_back(label);
     // Operands that already stand as a (transposed) stack of matrices are not moved.
-    const Labels a_plain = joined({batch, rows, inner}), a_turned = joined({batch, inner, rows});
-    const Labels b_plain = joined({batch, inner, columns}), b_turned = joined({batch, columns, inner});
-    const bool trans_a = a.labels == a_turned && a.labels != a_plain;
-    const bool trans_b = b.labels == b_turned && b.labels != b_plain;
-    const Term<T> left = trans_a ? a : arrange(a, a_plain);
-    const Term<T> right = trans_b ? b : arrange(b, b_plain);
+    Term<T> left = a, right = b;
+    Matrices first, second;
+    if (!as_matrices(left, batch, rows, inner, &first)) {
+      left = arrange(a, joined({batch, rows, inner}));
+      as_matrices(left, batch, rows, inner, &first);
+    }
+    if (!as_matrices(right, batch, inner, columns, &second)) {
+      const bool turned = !b.labels.empty() && contains(inner, b.labels.back());
+      right = arrange(b, turned ? joined({batch, columns, inner}) : joined({batch, inner, columns}));
+      as_matrices(right, batch, inner, columns, &second);
+    }
     const int64_t count = left.extent(batch), m = left.extent(rows), n = right.extent(columns), k = left.extent(inner);
     Term<T> y;
     y.labels = joined({batch, rows, columns});
     for (int label : y.labels) y.extents.push_back(contains(columns, label) ? right.extent(label) : left.extent(label));
-    y.held = Tensor(dtype_of<T>, Shape{count, m, n});
-    T* to = y.held.template data<T>();
+    T* to = into;
+    if (into == nullptr || y.labels != wanted) {
+      y.held = Tensor(dtype_of<T>, Shape{count, m, n});
+      to = y.held.template data<T>();
+    }
     y.data = to;
-    if (y.held.size() > 0) multiply(count, m, n, k, left.data, trans_a, right.data, trans_b, to);
+    if (k == 0) std::fill(to, to + count * m * n, T{0});
+    else if (count * m * n > 0) multiply(count, m, n, k, first, second, to);
     return y;
   }
 
  private:
+  // Element (i, row, column) of a stack stands at data[i * stack + row * row_step + column * column_step]; one of the
+  // two steps is 1.
+  struct Matrices {
+    const T* data;
+    int64_t stack, row_step, column_step;
+  };
+
   static Labels unique(const Labels& labels) {
     Labels once;
     for (int label : labels)
       if (!contains(once, label)) once.push_back(label);
     return once;
   }
+  static Labels without(const Labels& labels, const Labels& taken) {
+    Labels left;
+    for (int label : labels)
+      if (!contains(taken, label)) left.push_back(label);
+    return left;
+  }
+  // How far elements lie apart along a label; along a diagonal where it is repeated.
+  static int64_t step_of(const Term<T>& x, int label) {
+    int64_t step = 0, size = 1;
+    for (size_t i = x.labels.size(); i-- > 0; size *= x.extents[i])
+      if (x.labels[i] == label) step += size;
+    return step;
+  }
 
-  static void multiply(int64_t count, int64_t m, int64_t n, int64_t k, const T* a, bool trans_a, const T* b,
-                       bool trans_b, T* c) {
+  static void copy(const Term<T>& x, const Labels& target, T* to) {
+    CopyNest nest;
+    int64_t step = x.extent(target);
+    for (int label : target) {
+      const int64_t extent = x.extent(label);
+      step = extent == 0 ? 0 : step / extent;
+      nest.add(extent, step, step_of(x, label));
+    }
+    nest.run(dtype_of<T>, to, x.data);
+  }
+
+  // to[o, i] = the sum of x[o, j, i] over j.
+  static void sum(const T* x, int64_t outer, int64_t n, int64_t inner, T* to) {
+    if (outer * inner == 0) return;
+    if constexpr (std::is_same_v<T, float>) {
+      if (inner == 1) return reduce_rows(Reduction::kSum, x, outer, n, to);
+      if (n > 0) return reduce_middle(Reduction::kSum, x, outer, n, inner, to);
+    }
+    parallel_for(outer, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, n * inner)), [&](int64_t from, int64_t last) {
+      for (int64_t o = from; o < last; ++o) {
+        T* row = to + o * inner;
+        std::fill(row, row + inner, T{0});
+        for (int64_t j = 0; j < n; ++j)
+          for (int64_t i = 0; i < inner; ++i) row[i] += x[(o * n + j) * inner + i];
+      }
+    });
+  }
+
+  // The step along `labels` as one axis; false where they do not stand together in this order.
+  static bool step_along(const Term<T>& x, const Labels& labels, int64_t* step) {
+    *step = labels.empty() ? 0 : step_of(x, labels.back());
+    for (size_t i = labels.size(); i-- > 1;)
+      if (step_of(x, labels[i - 1]) != step_of(x, labels[i]) * x.extent(labels[i])) return false;
+    return true;
+  }
+  // x as a stack of matrices where it lies; false where that cannot be.
+  static bool as_matrices(const Term<T>& x, const Labels& batch, const Labels& rows, const Labels& columns,
+                          Matrices* found) {
+    found->data = x.data;
+    if (x.labels.size() != batch.size() + rows.size() + columns.size() || !step_along(x, batch, &found->stack) ||
+        !step_along(x, rows, &found->row_step) || !step_along(x, columns, &found->column_step))
+      return false;
+    if (columns.empty()) found->column_step = 1;
+    if (rows.empty()) found->row_step = found->column_step == 1 ? x.extent(columns) : 1;
+    return found->column_step == 1 || found->row_step == 1;
+  }
+
+  static void multiply(int64_t count, int64_t m, int64_t n, int64_t k, const Matrices& a, const Matrices& b, T* c) {
     if constexpr (std::is_same_v<T, float>) {
       Gemm g;
       g.m = m, g.n = n, g.k = k;
-      g.a = a, g.lda = trans_a ? m : k, g.trans_a = trans_a;
-      g.b = b, g.ldb = trans_b ? k : n, g.trans_b = trans_b;
+      g.trans_a = a.column_step != 1, g.trans_b = b.column_step != 1;
+      g.a = a.data, g.lda = g.trans_a ? a.column_step : a.row_step;
+      g.b = b.data, g.ldb = g.trans_b ? b.column_step : b.row_step;
       g.c = c, g.ldc = n;
-      gemm_batched(g, count, {m * k, k * n, m * n, 0});
+      gemm_batched(g, count, {a.stack, b.stack, m * n, 0});
     } else {
       parallel_for(count * m, plain_product_grain(n, k), [&](int64_t from, int64_t to) {
         for (int64_t row = from; row < to; ++row) {
           PlainProduct<T> p;
           p.m = m, p.n = n, p.k = k;
-          p.a = a + row / m * m * k, p.a_row = trans_a ? 1 : k, p.a_column = trans_a ? m : 1;
-          p.b = b + row / m * k * n, p.b_row = trans_b ? 1 : n, p.b_column = trans_b ? k : 1;
+          p.a = a.data + row / m * a.stack, p.a_row = a.row_step, p.a_column = a.column_step;
+          p.b = b.data + row / m * b.stack, p.b_row = b.row_step, p.b_column = b.column_step;
           p.c = c + row / m * m * n;
           plain_product(p, row % m, row % m + 1);
         }
@@ -311,13 +371,6 @@ void compute(Run& run, const Equation& equation) {
     }
     terms.push_back(std::move(term));
   }
-  Term<T> result = terms[0];
-  for (size_t i = 1; i < terms.size(); ++i) {
-    Labels needed = full.output;
-    for (size_t j = i + 1; j < terms.size(); ++j)
-      needed.insert(needed.end(), terms[j].labels.begin(), terms[j].labels.end());
-    result = Contraction<T>::contract(result, terms[i], needed);
-  }
   Shape shape;
   Labels wanted;
   for (int label : full.output) {
@@ -325,8 +378,18 @@ void compute(Run& run, const Equation& equation) {
     shape.push_back(extent);
     if (extent != 1) wanted.push_back(label);
   }
-  result = Contraction<T>::arrange(result, wanted);
-  store_elements(result.data, run.out(0, shape));
+  Tensor& y = run.out(0, shape);
+  const bool stands = std::is_integral_v<T> ? size_of(y.dtype()) == sizeof(T) : y.dtype() == dtype_of<T>;
+  T* into = stands ? static_cast<T*>(y.raw()) : nullptr;
+  Term<T> result = terms[0];
+  for (size_t i = 1; i < terms.size(); ++i) {
+    Labels needed = full.output;
+    for (size_t j = i + 1; j < terms.size(); ++j)
+      needed.insert(needed.end(), terms[j].labels.begin(), terms[j].labels.end());
+    result = Contraction<T>::contract(result, terms[i], needed, wanted, i + 1 == terms.size() ? into : nullptr);
+  }
+  result = Contraction<T>::arrange(result, wanted, into);
+  if (!stands) store_elements(result.data, y);
 }
 
 void infer(InferContext& c) {

@@ -41,6 +41,17 @@ constexpr const char* kNames[] = {"",
                                   "Ceil",
                                   "Round",
                                   "Trunc",
+                                  "Sin",
+                                  "Cos",
+                                  "Tan",
+                                  "Asin",
+                                  "Acos",
+                                  "Atan",
+                                  "Sinh",
+                                  "Cosh",
+                                  "Asinh",
+                                  "Acosh",
+                                  "Atanh",
                                   "Affine"};
 static_assert(std::size(kNames) == static_cast<size_t>(Activation::kAffine) + 1);
 
@@ -88,7 +99,18 @@ Expr activated(const NodeView& node, const FusedActivation& f, const Expr& x) {
     case Activation::kSign:
     case Activation::kFloor:
     case Activation::kCeil:
-    case Activation::kRound: return e.op(name_of(f.kind), {x});
+    case Activation::kRound:
+    case Activation::kSin:
+    case Activation::kCos:
+    case Activation::kTan:
+    case Activation::kAsin:
+    case Activation::kAcos:
+    case Activation::kAtan:
+    case Activation::kSinh:
+    case Activation::kCosh:
+    case Activation::kAsinh:
+    case Activation::kAcosh:
+    case Activation::kAtanh: return e.op(name_of(f.kind), {x});
     default: node.error("has no gradient for the activation ", name_of(f.kind));
   }
 }

@@ -13,8 +13,9 @@ class Indices {
   // Index i counted from the front; fails in the node's name when it is outside [-extent, extent).
   int64_t at(const Run& run, int64_t i, int64_t extent) const {
     const int64_t index = wide_ != nullptr ? wide_[i] : narrow_[i];
-    if (index < -extent || index >= extent) out_of_range(run, index, extent);
-    return index < 0 ? index + extent : index;
+    const int64_t from_front = index < 0 ? index + extent : index;
+    if (static_cast<uint64_t>(from_front) >= static_cast<uint64_t>(extent)) out_of_range(run, index, extent);
+    return from_front;
   }
 
  private:

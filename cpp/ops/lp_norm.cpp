@@ -12,6 +12,28 @@
 namespace sx {
 namespace {
 
+// The sum of f(x[i]) in double, in eight interleaved parts.
+template <typename T, typename F>
+double sum_of(const T* x, int64_t n, F f) {
+  constexpr int64_t kParts = 8;
+  double parts[kParts] = {};
+  int64_t i = 0;
+  for (; i + kParts <= n; i += kParts)
+    for (int64_t k = 0; k < kParts; ++k) parts[k] += f(static_cast<double>(x[i + k]));
+  for (int64_t k = 0; i < n; ++i, ++k) parts[k] += f(static_cast<double>(x[i]));
+  return ((parts[0] + parts[4]) + (parts[2] + parts[6])) + ((parts[1] + parts[5]) + (parts[3] + parts[7]));
+}
+
+// y = (x - shift) / by, in double; f32 by the reciprocal, whose error its rounding hides.
+template <typename T>
+void scale_run(const T* x, int64_t n, double shift, double by, T* y) {
+  const double inverse = 1 / by;
+  generate(y, n, [=](int64_t i) {
+    const double value = static_cast<double>(x[i]) - shift;
+    return static_cast<T>(std::is_same_v<T, float> ? value * inverse : value / by);
+  });
+}
+
 // --- LpNormalization
 
 template <typename T>
@@ -19,6 +41,13 @@ void lp_normalize(const T* x, int64_t outer, int64_t n, int64_t inner, int64_t p
   parallel_for(outer * inner, std::max<int64_t>(1, kElementGrain / 4 / n), [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       const int64_t at = k / inner * n * inner + k % inner;
+      if (inner == 1) {
+        const double norm = p == 1 ? sum_of(x + at, n, [](double value) { return std::fabs(value); })
+                                   : std::sqrt(sum_of(x + at, n, [](double value) { return value * value; }));
+        if (norm == 0) std::fill(y + at, y + at + n, T(0));
+        else scale_run(x + at, n, 0.0, norm, y + at);
+        continue;
+      }
       double norm = 0;
       for (int64_t j = 0; j < n; ++j) {
         const double value = static_cast<double>(x[at + j * inner]);
@@ -75,6 +104,18 @@ void walk(const std::vector<Loop>& loops, size_t depth, int64_t offset, F& body)
   for (int64_t i = 0; i < loops[depth].extent; ++i) walk(loops, depth + 1, offset + i * loops[depth].stride, body);
 }
 
+// The loops without those of extent one, and with those that go on where another ends joined to it.
+std::vector<Loop> merged(const std::vector<Loop>& loops) {
+  std::vector<Loop> fewer;
+  for (const Loop& loop : loops) {
+    if (loop.extent == 1) continue;
+    if (!fewer.empty() && fewer.back().stride == loop.extent * loop.stride)
+      fewer.back() = {fewer.back().extent * loop.extent, loop.stride};
+    else fewer.push_back(loop);
+  }
+  return fewer;
+}
+
 template <typename T>
 void normalize_over(const T* x, const std::vector<Loop>& kept, const std::vector<Loop>& reduced, T* y) {
   int64_t groups = 1;
@@ -86,6 +127,13 @@ void normalize_over(const T* x, const std::vector<Loop>& kept, const std::vector
       int64_t start = 0;
       int64_t rest = group;
       for (size_t i = kept.size(); i-- > 0; rest /= kept[i].extent) start += rest % kept[i].extent * kept[i].stride;
+      if (reduced.size() == 1 && reduced[0].stride == 1) {
+        const T* run = x + start;
+        const double mean = sum_of(run, count, [](double value) { return value; }) / static_cast<double>(count);
+        const double squares = sum_of(run, count, [mean](double value) { return (value - mean) * (value - mean); });
+        scale_run(run, count, mean, std::sqrt(squares / static_cast<double>(count)) + 1e-9, y + start);
+        continue;
+      }
       double sum = 0;
       auto add = [&](int64_t at) { sum += static_cast<double>(x[at]); };
       walk(reduced, 0, start, add);
@@ -113,7 +161,7 @@ Kernel make_mean_variance(Prepare& p) {
     for (int i = 0; i < x.rank(); ++i)
       loops[flags[static_cast<size_t>(i)]].push_back({x.dim(i), x.shape().size(i + 1, x.rank())});
     with_floats(x, run.out(0, x.shape()),
-                [&](const auto* from, auto* to) { normalize_over(from, loops[0], loops[1], to); });
+                [&](const auto* from, auto* to) { normalize_over(from, merged(loops[0]), merged(loops[1]), to); });
   };
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "base/scratch.h"
 #include "kernels/pool.h"
@@ -154,66 +155,84 @@ class RowPool {
     const int64_t rows = s_.out_size() / s_.out[last];
     int64_t cost = s_.most_taps(last) * s_.out[last];
     for (int axis = 0; axis < last; ++axis) cost += s_.most_taps(axis) * s_.in[last];
+    const std::vector<float> counts = padded_ > 0 && Op::kCounts ? column_counts() : std::vector<float>();
     parallel_for(s_.planes * rows, std::max<int64_t>(1, 32768 / (cost + s_.in[last])), [&](int64_t from, int64_t to) {
       const auto width = static_cast<size_t>(s_.in[last]);
+      if (padded_ > 0) return join_bands(x, rows, from, to, counts.data(), y);
       auto* joined = static_cast<T*>(thread_scratch(ScratchSlot::kOperator, (width + 1) * sizeof(T)));
       for (int64_t i = from; i < to; ++i) {
-        const T* plane = x + i / rows * s_.in_size();
-        if (small_windows_ && join_small_windows(plane, i % rows, y + i * s_.out[last])) continue;
-        const int64_t count = join_rows(plane, i % rows, joined);
+        const int64_t count = join_rows(x + i / rows * s_.in_size(), i % rows, joined);
         finish_row(joined, count, y + i * s_.out[last]);
       }
     });
   }
 
  private:
-  // Windows of few taps are joined without a row between, which the next loads would have to wait for.
-  static constexpr int64_t kFewTaps = 16;
-  static bool has_small_windows(const PoolShape& s) {
+  // Rows of f32 are joined a band at a time, first down and then across: what the second loop reads has long been
+  // written. Their elements stand between padding that joins with no effect, so that every window is whole.
+  static constexpr int64_t kBandBytes = 16384;
+  static constexpr int64_t kMostRows = 64;
+  // The length of such a row; 0 where results are not made this way.
+  static int64_t padded_width(const PoolShape& s) {
     const int last = s.rank - 1;
     int64_t taps = 1;
-    for (int axis = 0; axis < s.rank; ++axis)
-      taps = std::min(taps * std::min(s.kernel[axis], kFewTaps + 1), kFewTaps + 1);
-    return std::is_same_v<T, float> && Op::kTakesAsIs && taps <= kFewTaps && s.stride[last] <= 2;
+    for (int axis = 0; axis < last; ++axis) taps = std::min(taps * std::min(s.kernel[axis], kMostRows), kMostRows + 1);
+    if (!std::is_same_v<T, float> || !Op::kTakesAsIs || taps > kMostRows || s.stride[last] > 2) return 0;
+    const int64_t reach = (s.out[last] - 1) * s.stride[last] + (s.kernel[last] - 1) * s.dilation[last] + 1;
+    const int64_t width = std::max(reach, s.pad_begin[last] + s.in[last]);
+    return width <= 2 * s.in[last] + 64 ? width : 0;
+  }
+  // For each window of a row how many columns count, at least 1.
+  std::vector<float> column_counts() const {
+    const int last = s_.rank - 1;
+    std::vector<float> counts(static_cast<size_t>(s_.out[last]));
+    for (size_t j = 0; j < counts.size(); ++j) {
+      const PoolTaps taps = pool_taps(s_, last, static_cast<int64_t>(j), count_padding_ ? s_.pad_begin[last] : 0,
+                                      count_padding_ ? s_.pad_end[last] : 0);
+      counts[j] = static_cast<float>(std::max<int64_t>(1, taps.last - taps.first));
+    }
+    return counts;
   }
 
-  // One row of results; false where its windows lie in padding.
-  bool join_small_windows(const T* plane, int64_t row, T* y) const {
+  // The rows [from, to) of all planes' results.
+  void join_bands(const T* x, int64_t rows, int64_t from, int64_t to, const float* counts, T* y) const {
     if constexpr (std::is_same_v<T, float> && Op::kTakesAsIs) {
-      const float* rows[kFewTaps];
-      int64_t present = 1;
-      const int64_t count = rows_under(row, [&](int64_t tap, int64_t from_row, int64_t of) {
-        present = of;
-        if (of > 0) rows[tap] = plane + from_row * s_.in[s_.rank - 1];
-      });
-      if (present == 0) return false;
       const int last = s_.rank - 1;
-      const int64_t width = s_.out[last], step = s_.stride[last], dilation = s_.dilation[last];
-      const int64_t room = s_.in[last] - (s_.kernel[last] - 1) * dilation + s_.pad_begin[last];
-      const int64_t begin = std::min(width, ceil_quotient(s_.pad_begin[last], step));
-      const int64_t end = std::max(begin, std::min(width, ceil_quotient(room, step)));
-      const auto at_border = [&](int64_t j) {
-        const PoolTaps taps = pool_taps(s_, last, j);
-        y[j] = op_.none();
-        for (int64_t tap = taps.first; tap < taps.last; ++tap) {
-          const int64_t at = taps.start + tap * dilation;
-          float column = rows[0][at];
-          for (int64_t i = 1; i < present; ++i) column = op_.join(column, rows[i][at]);
-          y[j] = op_.join(y[j], column);
+      const int64_t width = s_.in[last], out = s_.out[last], left = s_.pad_begin[last];
+      const int64_t most = std::clamp<int64_t>(kBandBytes / static_cast<int64_t>(sizeof(float)) / padded_, 1, 64);
+      auto* band = static_cast<float*>(
+          thread_scratch(ScratchSlot::kOperator, static_cast<size_t>(most * padded_) * sizeof(float)));
+      std::fill(band, band + most * padded_, op_.none());
+      const float* plane = x + from / rows * s_.in_size();
+      int64_t row = from % rows;
+      for (int64_t i = from; i < to;) {
+        const int64_t height = std::min(most, to - i);
+        int64_t row_counts[64];
+        for (int64_t k = 0; k < height; ++k) {
+          float* joined = band + k * padded_ + left;
+          const float* under[kMostRows];
+          int64_t found = 0;
+          row_counts[k] = rows_under(row, [&](int64_t, int64_t from_row, int64_t present) {
+            if (present > 0) under[found++] = plane + from_row * width;
+          });
+          if (found == 0) std::fill(joined, joined + width, op_.none());
+          else (kernel_.*Op::kJoinWindows)(under, found, 1, 1, 1, op_.none(), joined, width);
+          if (++row == rows) {
+            row = 0;
+            plane += s_.in_size();
+          }
         }
-      };
-      for (int64_t j = 0; j < begin; ++j) at_border(j);
-      if (begin < end) {
-        const int64_t shift = begin * step - s_.pad_begin[last];
-        for (int64_t i = 0; i < present; ++i) rows[i] += shift;
-        (kernel_.*Op::kJoinWindows)(rows, present, s_.kernel[last], dilation, step, op_.none(), y + begin, end - begin);
-        for (int64_t i = 0; i < present; ++i) rows[i] -= shift;
+        for (int64_t k = 0; k < height; ++k) {
+          const float* joined = band + k * padded_;
+          float* result = y + (i + k) * out;
+          (kernel_.*Op::kJoinWindows)(&joined, 1, s_.kernel[last], s_.dilation[last], s_.stride[last], op_.none(),
+                                      result, out);
+          if constexpr (Op::kCounts)
+            kernel_.divide(static_cast<float>(std::max<int64_t>(1, row_counts[k])), counts, result, out);
+        }
+        i += height;
       }
-      for (int64_t j = end; j < width; ++j) at_border(j);
-      if constexpr (Op::kCounts) divide_row(count, y);
-      return true;
     }
-    return false;
   }
 
   // y[j] = join(y[j], x[j * step]) for j < n.
@@ -233,8 +252,8 @@ class RowPool {
     PoolTaps taps[kMaxSpatialRank];
     int64_t count = 1, present = 1;
     for (int axis = last - 1; axis >= 0; --axis) {
-      const int64_t index = row % s_.out[axis];
-      row /= s_.out[axis];
+      const int64_t index = row < s_.out[axis] ? row : row % s_.out[axis];
+      row = row < s_.out[axis] ? 0 : row / s_.out[axis];
       taps[axis] = pool_taps(s_, axis, index);
       present *= taps[axis].last - taps[axis].first;
       const PoolTaps counted =
@@ -329,7 +348,7 @@ class RowPool {
   const PoolKernel& kernel_ = pool_kernel();
   Op op_;
   bool count_padding_;
-  bool small_windows_ = has_small_windows(s_);
+  int64_t padded_ = padded_width(s_);
 };
 
 template <typename T, template <typename> class Op>

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "base/scratch.h"
+#include "kernels/f64.h"
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
 #include "ops/gradient.h"
@@ -53,7 +54,10 @@ void power_tile(const void* a_all, const void* b_all, void* y_all, const Tile& t
 }
 
 void pow_f32(const void* a, const void* b, void* y, const Tile& tile) {
-  power_tile<float, float>(a, b, y, tile, [](float x, float e) { return std::pow(x, e); });
+  for (int64_t r = 0; r < tile.rows; ++r)
+    power(static_cast<const float*>(a) + tile.at[0] + r * tile.row[0], tile.scalar[0],
+          static_cast<const float*>(b) + tile.at[1] + r * tile.row[1], tile.scalar[1],
+          static_cast<float*>(y) + tile.out + r * tile.n, tile.n);
 }
 void pow_f64(const void* a, const void* b, void* y, const Tile& tile) {
   power_tile<double, double>(a, b, y, tile, [](double x, double e) { return std::pow(x, e); });

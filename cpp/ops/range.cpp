@@ -79,8 +79,18 @@ Kernel make_range(Prepare& p) {
         using T = decltype(zero);
         if constexpr (std::is_integral_v<T>) {
           T* to = y.data<T>();
-          auto at = static_cast<uint64_t>(start);
-          for (int64_t i = 0; i < count; ++i, at += static_cast<uint64_t>(delta)) to[i] = static_cast<T>(at);
+          using U = std::make_unsigned_t<T>;
+          const U first = static_cast<U>(start), step = static_cast<U>(delta);
+          // Several at a time, which do not wait for one another.
+          constexpr int64_t kGroup = 16;
+          U at[kGroup];
+          for (int64_t k = 0; k < kGroup; ++k) at[k] = static_cast<U>(first + static_cast<U>(k) * step);
+          int64_t i = 0;
+          for (; i + kGroup <= count; i += kGroup) {
+            std::memcpy(to + i, at, sizeof(at));
+            for (U& value : at) value = static_cast<U>(value + static_cast<U>(kGroup * step));
+          }
+          for (int64_t k = 0; i < count; ++i, ++k) to[i] = static_cast<T>(at[k]);
         }
       });
     };

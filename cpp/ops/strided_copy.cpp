@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/thread_pool.h"
+#include "kernels/transpose.h"
 #include "ops/elements.h"
 #include "ops/vector16.h"
 
@@ -70,9 +71,9 @@ void transpose_plain(T* to, int64_t to_stride, const T* from, int64_t from_strid
       to[row * to_stride + column] = from[column * from_stride + row];
 }
 
-// to[row * to_stride + column] = from[column * from_stride + row]
 template <typename T>
-void transpose_tile(T* to, int64_t to_stride, const T* from, int64_t from_stride, int64_t rows, int64_t columns) {
+void transpose_short_blocks(T* to, int64_t to_stride, const T* from, int64_t from_stride, int64_t rows,
+                            int64_t columns) {
   if constexpr (std::is_integral_v<T>) {
     constexpr int64_t kN = 16 / sizeof(T);
     const int64_t whole_rows = rows / kN * kN;
@@ -86,6 +87,25 @@ void transpose_tile(T* to, int64_t to_stride, const T* from, int64_t from_stride
   } else {
     transpose_plain(to, to_stride, from, from_stride, rows, columns);
   }
+}
+
+// to[row * to_stride + column] = from[column * from_stride + row]
+template <typename T>
+void transpose_tile(const TransposeKernel& kernel, T* to, int64_t to_stride, const T* from, int64_t from_stride,
+                    int64_t rows, int64_t columns) {
+  if constexpr (std::is_same_v<T, uint8_t>) {
+    if (rows == 3 && from_stride == 3) return kernel.three_bytes(to, to_stride, from, columns);
+  }
+  if constexpr (std::is_same_v<T, uint32_t>) {
+    if (rows == 3 && from_stride == 3) return kernel.three_words(to, to_stride, from, columns);
+    const int64_t wide = columns / kernel.lanes * kernel.lanes, tall = rows / kernel.lanes * kernel.lanes;
+    kernel.words(to, to_stride, from, from_stride, tall, wide);
+    transpose_short_blocks(to + wide, to_stride, from + wide * from_stride, from_stride, tall, columns - wide);
+    to += tall * to_stride;
+    from += tall;
+    rows -= tall;
+  }
+  transpose_short_blocks(to, to_stride, from, from_stride, rows, columns);
 }
 
 template <int kBytes>
@@ -119,7 +139,13 @@ void copy_short_rows(char* to, int64_t to_stride, const char* from, int64_t from
   if (bytes < 8) return copy_two_parts<4>(to, to_stride, from, from_stride, bytes, rows);
   if (bytes < 16) return copy_two_parts<8>(to, to_stride, from, from_stride, bytes, rows);
   if (bytes <= 32) return copy_two_parts<16>(to, to_stride, from, from_stride, bytes, rows);
-  copy_two_parts<32>(to, to_stride, from, from_stride, bytes, rows);
+  if (bytes <= 64) return copy_two_parts<32>(to, to_stride, from, from_stride, bytes, rows);
+  for (int64_t row = 0; row < rows; ++row) {
+    char* write = to + row * to_stride;
+    const char* read = from + row * from_stride;
+    for (int64_t at = 0; at + 32 < bytes; at += 32) std::memcpy(write + at, read + at, 32);
+    std::memcpy(write + bytes - 32, read + bytes - 32, 32);
+  }
 }
 
 void CopyNest::add(int64_t extent, int64_t to_stride, int64_t from_stride) {
@@ -215,11 +241,15 @@ void CopyNest::copy_runs(T* to, const T* from) const {
 template <typename T>
 void CopyNest::copy_lines(T* to, const T* from) const {
   const Loop line = loops_[static_cast<size_t>(depth_ - 1)];
+  const TransposeKernel& kernel = transpose_kernel();
   stretches(2 * sizeof(T), [&](int64_t at_to, int64_t at_from, int64_t first, int64_t last) {
     T* write = to + at_to;
     const T* read = from + at_from;
     if (line.to == 1 && line.from == 0) {
       fill_run(write + first, last - first, *read);
+    } else if (std::is_same_v<T, uint32_t> && line.to == 1 && line.from == 2) {
+      kernel.every_second(reinterpret_cast<uint32_t*>(write + first),
+                          reinterpret_cast<const uint32_t*>(read + 2 * first), last - first);
     } else if (line.to == 1) {
       for (int64_t i = first; i < last; ++i) write[i] = read[i * line.from];
     } else {
@@ -241,23 +271,30 @@ void CopyNest::copy_tiles(T* to, const T* from, int across) const {
   constexpr int64_t kTile = std::max<int64_t>(kLine / static_cast<int64_t>(sizeof(T)), 8);
   constexpr int64_t kWide = 32 * kTile;
   // A narrow matrix needs no tiles: it is read once from a few streams.
-  const int64_t tall = columns.extent < kTile ? 32 * kTile : kTile;
+  const bool narrow = columns.extent < kTile;
+  const int64_t tall = narrow ? kWide : std::clamp(kWide * kTile / columns.extent / kTile * kTile, kTile, kWide);
   const int64_t bands = (rows.extent + tall - 1) / tall;
   const int64_t strips = (columns.extent + kWide - 1) / kWide;
   const int64_t strip_bytes =
       std::min(tall, rows.extent) * std::min(kWide, columns.extent) * static_cast<int64_t>(sizeof(T));
+  const TransposeKernel& kernel = transpose_kernel();
   parallel_for(matrices * bands * strips, move_grain(strip_bytes), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = i / strips % bands * tall;
-      const int64_t height = std::min(tall, rows.extent - row);
+      const int64_t top = i / strips % bands * tall;
+      const int64_t bottom = std::min(top + tall, rows.extent);
       const int64_t left = i % strips * kWide;
       const int64_t right = std::min(left + kWide, columns.extent);
       const int64_t matrix = i / strips / bands;
       outer.walk(outer.depth_, matrix, matrix + 1, [&](int64_t at_to, int64_t at_from) {
-        const int64_t wide = height < 8 ? kWide : kTile;
-        for (int64_t column = left; column < right; column += wide) {
-          transpose_tile(to + at_to + row * rows.to + column, rows.to, from + at_from + row + column * columns.from,
-                         columns.from, height, std::min(wide, right - column));
+        const int64_t step = narrow ? tall : kTile;
+        for (int64_t row = top; row < bottom; row += step) {
+          const int64_t height = std::min(step, bottom - row);
+          const int64_t wide = height < 8 ? kWide : kTile;
+          for (int64_t column = left; column < right; column += wide) {
+            transpose_tile(kernel, to + at_to + row * rows.to + column, rows.to,
+                           from + at_from + row + column * columns.from, columns.from, height,
+                           std::min(wide, right - column));
+          }
         }
       });
     }

@@ -44,7 +44,7 @@ class CopyNest {
 };
 
 // Rows of up to kShortRow bytes that do not overlap, one thread.
-constexpr int64_t kShortRow = 64;
+constexpr int64_t kShortRow = 256;
 void copy_short_rows(char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t bytes, int64_t rows);
 
 }  // namespace sx

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "kernels/f64.h"
 #include "kernels/unary.h"
 #include "ops/elementwise.h"
 #include "ops/gradient.h"
@@ -27,9 +28,8 @@ Expr root(const Expr& x) { return apply_op("Sqrt", x); }
 struct FloatFunction {
   const char* name;
   int since, first;
-  Activation vectorized;  // kNone where the kernels do not have it: then `f32`
-  float (*f32)(float);
-  double (*f64)(double);
+  Activation f32;
+  double (*f64)(double);        // null where the kernels have one for f64
   Pullback pullback = nullptr;  // null: the gradient is zero
 };
 
@@ -39,54 +39,49 @@ T sign_of(T x) {
 }
 
 constexpr FloatFunction kFloatFunctions[] = {
-    {"Exp", 13, 1, Activation::kExp, nullptr, std::exp,
-     [](const Expr& dy, const Expr&, const Expr& y) { return dy * y; }},
-    {"Log", 13, 1, Activation::kLog, nullptr, std::log,
-     [](const Expr& dy, const Expr& x, const Expr&) { return dy / x; }},
-    {"Sqrt", 13, 1, Activation::kSqrt, nullptr, std::sqrt,
+    {"Exp", 13, 1, Activation::kExp, nullptr, [](const Expr& dy, const Expr&, const Expr& y) { return dy * y; }},
+    {"Log", 13, 1, Activation::kLog, nullptr, [](const Expr& dy, const Expr& x, const Expr&) { return dy / x; }},
+    {"Sqrt", 13, 1, Activation::kSqrt, nullptr,
      [](const Expr& dy, const Expr&, const Expr& y) { return dy / (y * 2.0); }},
-    {"Reciprocal", 13, 1, Activation::kReciprocal, nullptr, [](double x) { return 1.0 / x; },
+    {"Reciprocal", 13, 1, Activation::kReciprocal, nullptr,
      [](const Expr& dy, const Expr&, const Expr& y) { return -(dy * square(y)); }},
-    {"Floor", 13, 1, Activation::kFloor, nullptr, std::floor},
-    {"Ceil", 13, 1, Activation::kCeil, nullptr, std::ceil},
-    {"Round", 22, 11, Activation::kRound, nullptr, std::nearbyint},
-    {"Tanh", 13, 1, Activation::kTanh, nullptr, std::tanh,
+    {"Floor", 13, 1, Activation::kFloor, nullptr},
+    {"Ceil", 13, 1, Activation::kCeil, nullptr},
+    {"Round", 22, 11, Activation::kRound, nullptr},
+    {"Tanh", 13, 1, Activation::kTanh, nullptr,
      [](const Expr& dy, const Expr&, const Expr& y) { return dy * (1.0 - square(y)); }},
-    {"Erf", 13, 9, Activation::kErf, nullptr, std::erf,
+    {"Erf", 13, 9, Activation::kErf, nullptr,
      [](const Expr& dy, const Expr& x, const Expr&) { return dy * apply_op("Exp", -square(x)) * M_2_SQRTPI; }},
-    {"Sin", 22, 7, Activation::kNone, std::sin, std::sin,
+    {"Sin", 22, 7, Activation::kSin, std::sin,
      [](const Expr& dy, const Expr& x, const Expr&) { return dy * apply_op("Cos", x); }},
-    {"Cos", 22, 7, Activation::kNone, std::cos, std::cos,
+    {"Cos", 22, 7, Activation::kCos, std::cos,
      [](const Expr& dy, const Expr& x, const Expr&) { return -(dy * apply_op("Sin", x)); }},
-    {"Tan", 22, 7, Activation::kNone, std::tan, std::tan,
+    {"Tan", 22, 7, Activation::kTan, std::tan,
      [](const Expr& dy, const Expr&, const Expr& y) { return dy * (1.0 + square(y)); }},
-    {"Asin", 22, 7, Activation::kNone, std::asin, std::asin,
+    {"Asin", 22, 7, Activation::kAsin, std::asin,
      [](const Expr& dy, const Expr& x, const Expr&) { return dy / root(1.0 - square(x)); }},
-    {"Acos", 22, 7, Activation::kNone, std::acos, std::acos,
+    {"Acos", 22, 7, Activation::kAcos, std::acos,
      [](const Expr& dy, const Expr& x, const Expr&) { return -(dy / root(1.0 - square(x))); }},
-    {"Atan", 22, 7, Activation::kNone, std::atan, std::atan,
+    {"Atan", 22, 7, Activation::kAtan, std::atan,
      [](const Expr& dy, const Expr& x, const Expr&) { return dy / (1.0 + square(x)); }},
-    {"Sinh", 22, 9, Activation::kNone, std::sinh, std::sinh,
+    {"Sinh", 22, 9, Activation::kSinh, std::sinh,
      [](const Expr& dy, const Expr& x, const Expr&) { return dy * apply_op("Cosh", x); }},
-    {"Cosh", 22, 9, Activation::kNone, std::cosh, std::cosh,
+    {"Cosh", 22, 9, Activation::kCosh, std::cosh,
      [](const Expr& dy, const Expr& x, const Expr&) { return dy * apply_op("Sinh", x); }},
-    {"Asinh", 22, 9, Activation::kNone, std::asinh, std::asinh,
+    {"Asinh", 22, 9, Activation::kAsinh, std::asinh,
      [](const Expr& dy, const Expr& x, const Expr&) { return dy / root(square(x) + 1.0); }},
-    {"Acosh", 22, 9, Activation::kNone, std::acosh, std::acosh,
+    {"Acosh", 22, 9, Activation::kAcosh, std::acosh,
      [](const Expr& dy, const Expr& x, const Expr&) { return dy / root(square(x) - 1.0); }},
-    {"Atanh", 22, 9, Activation::kNone, std::atanh, std::atanh,
+    {"Atanh", 22, 9, Activation::kAtanh, std::atanh,
      [](const Expr& dy, const Expr& x, const Expr&) { return dy / (1.0 - square(x)); }},
 };
 
 void map(const FloatFunction& function, const Tensor& x, Tensor& y) {
-  const bool vectorized = function.vectorized != Activation::kNone;
+  const DoubleFunction vectorized = double_function(function.f32);
   map_floats(
-      x, y, vectorized ? kElementGrain : kElementGrain / 8,
-      [&](const float* from, float* to, int64_t n) {
-        if (vectorized) return apply(function.vectorized, from, to, n);
-        for (int64_t i = 0; i < n; ++i) to[i] = function.f32(from[i]);
-      },
+      x, y, kElementGrain, [&](const float* from, float* to, int64_t n) { apply(function.f32, from, to, n); },
       [&](const double* from, double* to, int64_t n) {
+        if (vectorized) return vectorized(from, to, n);
         for (int64_t i = 0; i < n; ++i) to[i] = function.f64(from[i]);
       });
 }
@@ -98,17 +93,13 @@ Kernel float_kernel(const FloatFunction& function) {
 // --- Abs, Neg and Sign, of integers too
 
 constexpr FloatFunction kAbs = {
-    "Abs", 13, 1, Activation::kAbs, nullptr, std::fabs, [](const Expr& dy, const Expr& x, const Expr&) {
-      return dy * apply_op("Sign", x);
-    }};
-constexpr FloatFunction kNeg = {"Neg",
-                                13,
-                                1,
-                                Activation::kNeg,
-                                nullptr,
-                                [](double x) { return -x; },
-                                [](const Expr& dy, const Expr&, const Expr&) { return -dy; }};
-constexpr FloatFunction kSign = {"Sign", 13, 9, Activation::kSign, nullptr, sign_of<double>};
+    "Abs",   13,
+    1,       Activation::kAbs,
+    nullptr, [](const Expr& dy, const Expr& x, const Expr&) {
+      return dy * apply_op("Sign", x); }};
+constexpr FloatFunction kNeg = {
+    "Neg", 13, 1, Activation::kNeg, nullptr, [](const Expr& dy, const Expr&, const Expr&) { return -dy; }};
+constexpr FloatFunction kSign = {"Sign", 13, 9, Activation::kSign, sign_of<double>};
 
 // The least integer has no positive counterpart and stays.
 struct AbsInteger {
@@ -182,12 +173,13 @@ Kernel make_bitwise_not(Prepare&) {
 
 constexpr DTypeSet kClassified = kFloats | kFloat8s;
 
-// y[i] = f(x[i]) with x as float, or as double where it is f64.
-template <typename F>
-void classify(const Tensor& x, bool* y, F f) {
+// y[i] = f(x[i]) with x as float, or as double where it is f64; f32 by `vectorized`.
+template <typename F, typename V>
+void classify(const Tensor& x, bool* y, F f, V vectorized) {
   auto each = [&](auto zero) {
     using T = decltype(zero);
     parallel_for(x.size(), kElementGrain, [&, from = x.data<T>()](int64_t begin, int64_t end) {
+      if constexpr (std::is_same_v<T, float>) return vectorized(from + begin, y + begin, end - begin);
       for (int64_t i = begin; i < end; ++i) {
         if constexpr (std::is_same_v<T, double>) y[i] = f(from[i]);
         else y[i] = f(static_cast<float>(from[i]));
@@ -210,7 +202,9 @@ void infer_classified(InferContext& c) { c.out(0, DType::kBool, c.type(0).shape)
 
 Kernel make_is_nan(Prepare&) {
   return [](Run& run) {
-    classify(run.in(0), run.out(0, run.in(0).shape()).data<bool>(), [](auto x) { return std::isnan(x); });
+    classify(
+        run.in(0), run.out(0, run.in(0).shape()).data<bool>(), [](auto x) { return std::isnan(x); },
+        [](const float* x, bool* y, int64_t n) { find_nan(x, y, n); });
   };
 }
 
@@ -218,8 +212,10 @@ Kernel make_is_inf(Prepare& p) {
   const bool negative = p.attr_int("detect_negative") != 0;
   const bool positive = p.attr_int("detect_positive") != 0;
   return [=](Run& run) {
-    classify(run.in(0), run.out(0, run.in(0).shape()).data<bool>(),
-             [=](auto x) { return std::isinf(x) && (x > 0 ? positive : negative); });
+    classify(
+        run.in(0), run.out(0, run.in(0).shape()).data<bool>(),
+        [=](auto x) { return std::isinf(x) && (x > 0 ? positive : negative); },
+        [=](const float* x, bool* y, int64_t n) { find_infinity(x, negative, positive, y, n); });
   };
 }
 

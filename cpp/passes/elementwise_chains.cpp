@@ -58,7 +58,9 @@ std::vector<Function> functions_of(const Graph& graph, NodeId id) {
   if (!numbers) return {};
   for (const char* two : {"Add", "Sub", "Mul", "Div", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
     if (name == two) return {{name, in}};
-  for (const char* one : {"Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Abs", "Neg", "Sign", "Floor", "Ceil", "Round"})
+  for (const char* one :
+       {"Exp", "Log", "Sqrt", "Reciprocal", "Erf",  "Abs",  "Neg",  "Sign", "Floor", "Ceil",  "Round",
+        "Sin", "Cos", "Tan",  "Asin",       "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"})
     if (name == one) return {{name, in}};
   for (const auto& [many, binary] : {std::pair("Max", "Max"), std::pair("Min", "Min"), std::pair("Sum", "Add")}) {
     if (name != many || in.size() < 2) continue;

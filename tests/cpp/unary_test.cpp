@@ -158,6 +158,50 @@ TEST(unary_special_values) {
   }
 }
 
+struct Circular {
+  Activation kind;
+  double (*f)(double);
+};
+const Circular kCircular[] = {
+    {Activation::kSin, std::sin},     {Activation::kCos, std::cos},     {Activation::kTan, std::tan},
+    {Activation::kAsin, std::asin},   {Activation::kAcos, std::acos},   {Activation::kAtan, std::atan},
+    {Activation::kSinh, std::sinh},   {Activation::kCosh, std::cosh},   {Activation::kAsinh, std::asinh},
+    {Activation::kAcosh, std::acosh}, {Activation::kAtanh, std::atanh},
+};
+
+// Floats of every exponent and sign, denormals, NaN and infinities with them, and both zeros.
+std::vector<float> floats_of_all_magnitudes() {
+  std::vector<float> x;
+  for (uint64_t bits = 0; bits < (uint64_t{1} << 32); bits += 99991) {
+    const auto low = static_cast<uint32_t>(bits);
+    float value;
+    std::memcpy(&value, &low, sizeof(value));
+    x.push_back(value);
+  }
+  for (float magnitude : {0.0f, 0.5f, 1.0f, 1.5707963f, 89.4f, 89.5f, 6000.0f, 100000.0f, 1e10f, 3.4e38f, kInfinity})
+    x.insert(x.end(), {magnitude, -magnitude});
+  return x;
+}
+
+TEST(circular_functions) {
+  const std::vector<float> x = floats_of_all_magnitudes();
+  std::vector<float> y(x.size());
+  for (Isa isa : tested_isas()) {
+    for (const Circular& function : kCircular) {
+      apply(function.kind, x.data(), y.data(), static_cast<int64_t>(x.size()), 0, 0, isa);
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double expected = function.f(x[i]);
+        const double off = ulps(y[i], expected);
+        if (off > 4 || (expected == 0 && std::signbit(expected) != std::signbit(y[i])))
+          check::failed(__FILE__, __LINE__,
+                        std::string(name_of(isa)) + ": function " + std::to_string(static_cast<int>(function.kind)) +
+                            " of " + check::text_of(x[i]) + " is " + check::text_of(y[i]) + ", expected " +
+                            check::text_of(expected) + ": " + check::text_of(off) + " ulp");
+      }
+    }
+  }
+}
+
 TEST(unary_lengths_and_in_place) {
   for (Isa isa : tested_isas()) {
     for (int64_t n : {0, 1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 64, 100}) {

@@ -95,6 +95,37 @@ test_float_edges = check(
         Case("Max", [np.float64([np.nan, 1, 2]), np.float64([0, np.nan, 5])]),
     ]
 )
+# Quotients of every size and sign, in whole vectors and what is left of them; divisors as arrays and as scalars.
+SPREAD = np.concatenate([edges(np.int32), rng.integers(-(2**31), 2**31, 70), rng.integers(-9, 9, 30)]).astype(np.int32)
+DIVISORS = SPREAD[SPREAD != 0]
+
+
+def wide(function):
+    return lambda a, b: function(a.astype(np.int64), b.astype(np.int64)).astype(np.int32)
+
+
+test_int32_division = check(
+    [
+        Case(op, inputs, attrs, expect=f, id=f"{op}-{attrs}-{id}")
+        for op, attrs, f in [
+            ("Div", {}, truncated_division),
+            ("Mod", {}, wide(np.mod)),
+            ("Mod", {"fmod": 1}, wide(np.fmod)),
+        ]
+        for id, inputs in [
+            ("outer", [SPREAD[:, None], DIVISORS]),
+            ("column", [np.tile(SPREAD, (3, 1)), DIVISORS[:3, None]]),
+            ("row", [SPREAD[:, None], np.tile(DIVISORS, (len(SPREAD), 1))]),
+            *((f"by {b}", [SPREAD, np.int32(b)]) for b in [1, -1, 2, 3, -7, 10, 46341, 2**31 - 1, -(2**31)]),
+        ]
+    ]
+)
+test_late_zero_divisors = check(
+    [
+        raises(Case("Div", [np.ones(5000, t), np.append(np.ones(4999, t), t(0))]), "Div 'node'.*zero")
+        for t in SIGNED + UNSIGNED
+    ]
+)
 test_division_errors = check(
     [
         raises(Case(op, [np.array([4, 2], t), np.array([2, 0], t)]), f"{op} 'node'.*zero")

@@ -80,6 +80,12 @@ GEOMETRIES = [
     ((2, 3, 11), {"kernel_shape": [4], "strides": [3], "pads": [1, 2]}),
     ((1, 2, 5, 6, 4), {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2], "pads": [1, 1, 0, 0, 1, 1]}),
     ((1, 1, 33, 50), {"kernel_shape": [5, 5], "pads": [2, 2, 2, 2]}),
+    ((1, 2, 70, 40), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+    ((1, 1, 40, 130), {"kernel_shape": [3, 4], "strides": [2, 2], "pads": [1, 1, 1, 2]}),
+    ((1, 2, 90, 33), {"kernel_shape": [2, 2], "pads": [1, 1, 1, 1]}),
+    ((1, 1, 20, 45), {"kernel_shape": [7, 6], "dilations": [1, 2], "pads": [3, 5, 3, 5]}),
+    ((1, 2, 3, 37), {"kernel_shape": [3, 3], "strides": [1, 2], "ceil_mode": 1, "pads": [2, 2, 2, 2]}),
+    ((2, 2, 45), {"kernel_shape": [3], "pads": [1, 1]}),
     ((0, 2, 4, 4), {"kernel_shape": [2, 2]}),
 ]
 
