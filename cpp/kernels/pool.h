@@ -34,12 +34,13 @@ struct PoolKernel {
   // y[i] = join(y[i], x[i * step]) for i < n; x and y do not overlap.
   void (*maximum)(const float* x, int64_t step, float* y, int64_t n);
   void (*sum)(const float* x, int64_t step, float* y, int64_t n);
-  // y[i] = the join of none and of rows[row][i * step + tap * dilation] over rows (at least one) and taps, column by
-  // column, for i < n; step is 1 or 2.
-  void (*window_maxima)(const float* const* rows, int64_t row_count, int64_t taps, int64_t dilation, int64_t step,
-                        float none, float* y, int64_t n);
-  void (*window_sums)(const float* const* rows, int64_t row_count, int64_t taps, int64_t dilation, int64_t step,
-                      float none, float* y, int64_t n);
+  // y[i] = the join of rows[row][i] over rows, at least one, for i < n; y overlaps none of them.
+  using Down = void (*)(const float* const* rows, int64_t row_count, float* y, int64_t n);
+  Down maxima_down, sums_down;
+  // y[i] = the join of none and of x[i * step + tap * dilation] over taps, for i < n; step is 1 or 2.
+  using Across = void (*)(const float* x, int64_t taps, int64_t dilation, int64_t step, float none, float* y,
+                          int64_t n);
+  Across maxima_across, sums_across;
   // y[i] /= by * counts[i]
   void (*divide)(float by, const float* counts, float* y, int64_t n);
   // One row of outputs of one block of channels, whose plane is x.

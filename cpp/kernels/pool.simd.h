@@ -63,28 +63,73 @@ SX_INLINE F load_steps(const float* p, int count) {
   const F high = used > kLanes ? load_n(p + kLanes, used - kLanes) : F{};
   return even_lanes(low, high, std::make_integer_sequence<int, kLanes>());
 }
-template <typename Join, int kStep>
-SX_INLINE void windows_by_step(const float* const* rows, int64_t row_count, int64_t taps, int64_t dilation, float none,
-                               float* y, int64_t n) {
+// kV vectors of which the last has `count` lanes, each the join of what lies at `at` of kRows rows, or of row_count.
+template <typename Join, int kV, int kRows>
+SX_INLINE void some_down(const float* const* rows, int64_t row_count, int64_t at, float* y, int count) {
   const Join both;
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const int count = static_cast<int>(n - i < kLanes ? n - i : kLanes);
-    F joined = splat(none);
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      const int64_t at = i * kStep + tap * dilation;
-      F column = load_steps<kStep>(rows[0] + at, count);
-      for (int64_t row = 1; row < row_count; ++row) column = both(column, load_steps<kStep>(rows[row] + at, count));
-      joined = both(joined, column);
-    }
-    if (count == kLanes) store(y + i, joined);
-    else store_n(y + i, joined, count);
+  F joined[kV];
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) joined[v] = load_steps<1>(rows[0] + at + v * kLanes, kV > 1 ? kLanes : count);
+#pragma GCC unroll 4
+  for (int64_t row = 1; row < (kRows > 0 ? kRows : row_count); ++row) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v)
+      joined[v] = both(joined[v], load_steps<1>(rows[row] + at + v * kLanes, kV > 1 ? kLanes : count));
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) {
+    if (kV > 1 || count == kLanes) store(y + at + v * kLanes, joined[v]);
+    else store_n(y + at, joined[v], count);
   }
 }
+template <typename Join, int kRows>
+SX_INLINE void down_by_rows(const float* const* rows, int64_t row_count, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) some_down<Join, 4, kRows>(rows, row_count, i, y, kLanes);
+  for (; i < n; i += kLanes)
+    some_down<Join, 1, kRows>(rows, row_count, i, y, static_cast<int>(n - i < kLanes ? n - i : kLanes));
+}
 template <typename Join>
-void windows(const float* const* rows, int64_t row_count, int64_t taps, int64_t dilation, int64_t step, float none,
-             float* y, int64_t n) {
-  if (step == 1) return windows_by_step<Join, 1>(rows, row_count, taps, dilation, none, y, n);
-  windows_by_step<Join, 2>(rows, row_count, taps, dilation, none, y, n);
+void down(const float* const* rows, int64_t row_count, float* y, int64_t n) {
+  if (row_count == 2) return down_by_rows<Join, 2>(rows, row_count, y, n);
+  if (row_count == 3) return down_by_rows<Join, 3>(rows, row_count, y, n);
+  down_by_rows<Join, 0>(rows, row_count, y, n);
+}
+
+// The same along a row, for kTaps taps, or `taps`.
+template <typename Join, int kV, int kStep, int kTaps>
+SX_INLINE void some_across(const float* x, int64_t taps, int64_t dilation, F none, float* y, int count) {
+  const Join both;
+  F joined[kV];
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) joined[v] = none;
+#pragma GCC unroll 4
+  for (int64_t tap = 0; tap < (kTaps > 0 ? kTaps : taps); ++tap) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v)
+      joined[v] = both(joined[v], load_steps<kStep>(x + tap * dilation + v * kLanes * kStep, kV > 1 ? kLanes : count));
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kV; ++v) {
+    if (kV > 1 || count == kLanes) store(y + v * kLanes, joined[v]);
+    else store_n(y, joined[v], count);
+  }
+}
+template <typename Join, int kStep, int kTaps>
+SX_INLINE void across_by_taps(const float* x, int64_t taps, int64_t dilation, float none, float* y, int64_t n) {
+  const F start = splat(none);
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes)
+    some_across<Join, 4, kStep, kTaps>(x + i * kStep, taps, dilation, start, y + i, kLanes);
+  for (; i < n; i += kLanes)
+    some_across<Join, 1, kStep, kTaps>(x + i * kStep, taps, dilation, start, y + i,
+                                       static_cast<int>(n - i < kLanes ? n - i : kLanes));
+}
+template <typename Join>
+void across(const float* x, int64_t taps, int64_t dilation, int64_t step, float none, float* y, int64_t n) {
+  if (step == 1 && taps == 3) return across_by_taps<Join, 1, 3>(x, taps, dilation, none, y, n);
+  if (step == 1) return across_by_taps<Join, 1, 0>(x, taps, dilation, none, y, n);
+  across_by_taps<Join, 2, 0>(x, taps, dilation, none, y, n);
 }
 
 void divide(float by, const float* counts, float* y, int64_t n) {
@@ -172,8 +217,10 @@ void maxima_of_pairs(const float* top, const float* bottom, int64_t n, float* y)
 
 constexpr PoolKernel kPoolKernel = {pool_f32::join<pool_f32::Maximum>,
                                     pool_f32::join<pool_f32::Total>,
-                                    pool_f32::windows<pool_f32::Maximum>,
-                                    pool_f32::windows<pool_f32::Total>,
+                                    pool_f32::down<pool_f32::Maximum>,
+                                    pool_f32::down<pool_f32::Total>,
+                                    pool_f32::across<pool_f32::Maximum>,
+                                    pool_f32::across<pool_f32::Total>,
                                     pool_f32::divide,
                                     pool_f32::blocked_row<float>,
                                     pool_f32::blocked_row<BFloat16>,

@@ -11,6 +11,8 @@ constexpr int kReductionCount = static_cast<int>(Reduction::kLogSumExp) + 1;
 
 struct RowsKernel {
   void (*softmax)(const float* x, const float* mask, float* y, int64_t n, float scale, bool log, bool zero_dead);
+  // The logarithms of the softmax of rows that lie one behind another, neither scaled nor masked.
+  void (*log_softmax)(const float* x, float* y, int64_t rows, int64_t n);
   // Softmax down each of `columns` neighbouring columns of n rows, `stride` elements apart. scratch holds n times
   // min(columns, 64) elements, rounded up to 16, or is null: then y is used, which may be x.
   void (*softmax_columns)(const float* x, float* y, int64_t n, int64_t stride, int64_t columns, bool log,

@@ -339,26 +339,56 @@ void reduce_columns(const float* x, int64_t n, int64_t stride, int64_t columns, 
 }
 
 // One row of up to kLanes elements, neither scaled nor masked.
-SX_INLINE void softmax_vector(const float* x, float* y, int count, bool log_result) {
+SX_INLINE void softmax_vector(const float* x, float* y, int count) {
   const F v = load_or(x, count, -kInfinity);
-  const F below = v - splat(max_lanes(v));
-  const F e = exp_below(below);
-  const F total = splat(sum_lanes(e));
-  store_some(y, log_result ? below - log(total) : e * (1.0f / total), count);
+  const F e = exp_below(v - splat(max_lanes(v)));
+  store_some(y, e * (1.0f / splat(sum_lanes(e))), count);
+}
+
+// The greatest of n elements; NaN may be passed over.
+SX_INLINE float top_of(const float* x, int64_t n) {
+  F tops[2] = {splat(-kInfinity), splat(-kInfinity)};
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    tops[0] = max(tops[0], load(x + i));
+    tops[1] = max(tops[1], load(x + i + kLanes));
+  }
+  for (; i < n; i += kLanes) tops[0] = max(tops[0], load_or(x + i, lanes_left(n, i), -kInfinity));
+  return max_lanes(max(tops[0], tops[1]));
+}
+
+// Rows neither scaled nor masked. Of short ones the logarithms of several are taken together.
+void log_softmax(const float* x, float* y, int64_t rows, int64_t n) {
+  const int64_t group = n <= 512 ? kLanes : 1;
+  for (int64_t first = 0; first < rows; first += group) {
+    const int64_t count = rows - first < group ? rows - first : group;
+    float tops[kLanes], totals[kLanes] = {};
+    for (int64_t k = 0; k < count; ++k) {
+      const float* row = x + (first + k) * n;
+      tops[k] = top_of(row, n);
+      totals[k] = sum_terms(n, ExponentialsBelow{row, tops[k]});
+    }
+    store(totals, log(load(totals)));
+    for (int64_t k = 0; k < count; ++k) {
+      const F shift = splat(tops[k]), total = splat(totals[k]);
+      const int64_t at = (first + k) * n;
+      for (int64_t i = 0; i < n; i += kLanes) {
+        const int left = lanes_left(n, i);
+        store_some(y + at + i, (load_or(x + at + i, left, 0.0f) - shift) - total, left);
+      }
+    }
+  }
 }
 
 void softmax(const float* x, const float* mask, float* y, int64_t n, float scale, bool log_result, bool zero_dead) {
   const bool plain = mask == nullptr && scale == 1.0f;
-  if (plain && !zero_dead && n <= kLanes) return softmax_vector(x, y, static_cast<int>(n), log_result);
-  F tops[2] = {splat(-kInfinity), splat(-kInfinity)};
+  if (plain && !zero_dead && !log_result && n <= kLanes) return softmax_vector(x, y, static_cast<int>(n));
+  float top;
   int64_t i = 0;
   if (plain) {
-    for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-      tops[0] = max(tops[0], load(x + i));
-      tops[1] = max(tops[1], load(x + i + kLanes));
-    }
-    for (; i < n; i += kLanes) tops[0] = max(tops[0], load_or(x + i, lanes_left(n, i), -kInfinity));
+    top = top_of(x, n);
   } else {
+    F tops = splat(-kInfinity);
     const F by = splat(scale);
     for (; i < n; i += kLanes) {
       const int count = lanes_left(n, i);
@@ -367,11 +397,11 @@ void softmax(const float* x, const float* mask, float* y, int64_t n, float scale
       store_some(y + i, v, count);
       // A negative scale turns the lanes past the end around.
       if (count < kLanes) v = load_or(y + i, count, -kInfinity);
-      tops[0] = max(tops[0], v);
+      tops = max(tops, v);
     }
+    top = max_lanes(max(tops, splat(-kInfinity)));
   }
   const float* values = plain ? x : y;
-  const float top = max_lanes(max(tops[0], tops[1]));
   if (top == -kInfinity && zero_dead) {
     for (i = 0; i < n; ++i) y[i] = log_result ? -kInfinity : 0.0f;
     return;
@@ -535,6 +565,7 @@ void normalize_gradient(const NormGradientRows& p, int64_t row, float mean, floa
 template <int... kKind>
 constexpr RowsKernel make_table(std::integer_sequence<int, kKind...>) {
   return {softmax,
+          log_softmax,
           softmax_columns,
           add_skip,
           sum,

@@ -7,18 +7,28 @@ namespace SX_ISA {
 
 namespace transposes {
 
+SX_INLINE void block(uint32_t* to, int64_t to_stride, const uint32_t* from, int64_t from_stride) {
+  F rows[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) __builtin_memcpy(&rows[i], from + i * from_stride, sizeof(F));
+  transpose(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) __builtin_memcpy(to + i * to_stride, &rows[i], sizeof(F));
+}
+
 void words(uint32_t* to, int64_t to_stride, const uint32_t* from, int64_t from_stride, int64_t rows, int64_t columns) {
-  for (int64_t row = 0; row < rows; row += kLanes) {
-    for (int64_t column = 0; column < columns; column += kLanes) {
-      F block[kLanes];
-      const uint32_t* read = from + column * from_stride + row;
-#pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) __builtin_memcpy(&block[i], read + i * from_stride, sizeof(F));
-      transpose(block);
-      uint32_t* write = to + row * to_stride + column;
-#pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) __builtin_memcpy(write + i * to_stride, &block[i], sizeof(F));
-    }
+  constexpr int64_t kLine = 16;  // words of a line of the cache, which are read together
+#if SX_ISA_LEVEL >= 2
+  // Vectors of half a line cross fewer lines where the data do not begin at one. But rows that lie 4096 bytes apart
+  // meet in one set of the cache, and are better written a line at a time.
+  if (to_stride % 1024 != 0 || rows % kLanes != 0 || columns % kLanes != 0)
+    return avx2::transposes::words(to, to_stride, from, from_stride, rows, columns);
+#endif
+  for (int64_t top = 0; top < rows; top += kLine) {
+    const int64_t bottom = top + kLine < rows ? top + kLine : rows;
+    for (int64_t column = 0; column < columns; column += kLanes)
+      for (int64_t row = top; row < bottom; row += kLanes)
+        block(to + row * to_stride + column, to_stride, from + column * from_stride + row, from_stride);
   }
 }
 
@@ -65,17 +75,17 @@ void three_bytes(uint8_t* to, int64_t to_stride, const uint8_t* from, int64_t co
 }
 
 template <int... kLane>
-SX_INLINE U even_lanes(U a, U b, std::integer_sequence<int, kLane...>) {
-  return __builtin_shufflevector(a, b, (2 * kLane)...);
+SX_INLINE U even_then_odd(U a, U b, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(a, b, (2 * kLane + (2 * kLane < kLanes ? 0 : 1))...);
 }
 void every_second(uint32_t* to, const uint32_t* from, int64_t n) {
   int64_t i = 0;
-  // The second vector ends one past the last element that is used.
-  for (; i + kLanes < n; i += kLanes) {
+  for (; i + kLanes <= n; i += kLanes) {
+    // The second vector ends with the last element that is used.
     U low, high;
     __builtin_memcpy(&low, from + 2 * i, sizeof(U));
-    __builtin_memcpy(&high, from + 2 * i + kLanes, sizeof(U));
-    const U even = even_lanes(low, high, std::make_integer_sequence<int, kLanes>());
+    __builtin_memcpy(&high, from + 2 * i + kLanes - 1, sizeof(U));
+    const U even = even_then_odd(low, high, std::make_integer_sequence<int, kLanes>());
     __builtin_memcpy(to + i, &even, sizeof(U));
   }
   for (; i < n; ++i) to[i] = from[2 * i];
@@ -83,7 +93,7 @@ void every_second(uint32_t* to, const uint32_t* from, int64_t n) {
 
 }  // namespace transposes
 
-constexpr TransposeKernel kTransposeKernel = {kLanes, transposes::words, transposes::three_words,
+constexpr TransposeKernel kTransposeKernel = {kLanes < 8 ? kLanes : 8, transposes::words, transposes::three_words,
                                               transposes::three_bytes, transposes::every_second};
 
 }  // namespace SX_ISA

@@ -234,16 +234,8 @@ Kernel make_variadic(Prepare& p, bool mean) {
     if (!mean) return;
     const Tensor divisor =
         dtype == DType::kFloat64 ? Tensor::scalar<double>(count) : Tensor::scalar<float>(static_cast<float>(count));
-    if (dtype == DType::kFloat64) {
-      run_binary(plan_broadcast(run, {&shape, &divisor.shape()}), y, divisor, y, kElementGrain, loop_of<double, DivOf>);
-      return;
-    }
-    map_floats(
-        y, y, kElementGrain,
-        [count](const float* from, float* to, int64_t n) {
-          for (int64_t i = 0; i < n; ++i) to[i] = from[i] / static_cast<float>(count);
-        },
-        [](const double*, double*, int64_t) {});
+    const BinaryLoop divide = dtype == DType::kFloat64 ? loop_of<double, DivOf> : vectorized<Binary::kDiv, DivOf>;
+    run_loop(plan_broadcast(run, {&shape, &divisor.shape()}), y, divisor, y, kElementGrain, divide);
   };
 }
 

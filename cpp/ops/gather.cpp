@@ -95,13 +95,13 @@ Kernel make_gather_elements(Prepare& p) {
     if (y.size() == 0) return;
     const int last = x.rank() - 1;
     const Shape strides = strides_of(x.shape());
-    const int64_t width = shape[last];
-    const Indices indices(picked);
+    const int64_t width = shape[last], extent = x.dim(axis), stride = strides[axis];
     with_storage(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       const T* from = static_cast<const T*>(x.raw());
       T* to = static_cast<T*>(y.raw());
       parallel_for(y.size() / width, move_grain(width * 16), [&](int64_t begin, int64_t end) {
+        const Indices indices(picked);
         for (int64_t row = begin; row < end; ++row) {
           int64_t base = 0;
           int64_t rest = row;
@@ -109,9 +109,14 @@ Kernel make_gather_elements(Prepare& p) {
             if (i != axis) base += rest % shape[i] * strides[i];
             rest /= shape[i];
           }
-          const int64_t step = axis == last ? 0 : 1;
-          for (int64_t i = row * width, column = 0; column < width; ++i, ++column)
-            to[i] = from[base + indices.at(run, i, x.dim(axis)) * strides[axis] + column * step];
+          const T* data = from + base;
+          T* write = to + row * width;
+          const int64_t first = row * width;
+          if (axis == last) {
+            for (int64_t i = 0; i < width; ++i) write[i] = data[indices.at(run, first + i, extent)];
+          } else {
+            for (int64_t i = 0; i < width; ++i) write[i] = data[indices.at(run, first + i, extent) * stride + i];
+          }
         }
       });
     });

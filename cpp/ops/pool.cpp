@@ -112,7 +112,8 @@ struct MaxOf {
   static constexpr bool kCounts = false;
   static constexpr bool kTakesAsIs = true;
   static constexpr auto kJoinRows = &PoolKernel::maximum;
-  static constexpr auto kJoinWindows = &PoolKernel::window_maxima;
+  static constexpr auto kJoinDown = &PoolKernel::maxima_down;
+  static constexpr auto kJoinAcross = &PoolKernel::maxima_across;
 };
 template <typename T>
 struct MeanOf {
@@ -122,7 +123,8 @@ struct MeanOf {
   static constexpr bool kCounts = true;
   static constexpr bool kTakesAsIs = true;
   static constexpr auto kJoinRows = &PoolKernel::sum;
-  static constexpr auto kJoinWindows = &PoolKernel::window_sums;
+  static constexpr auto kJoinDown = &PoolKernel::sums_down;
+  static constexpr auto kJoinAcross = &PoolKernel::sums_across;
   static constexpr bool kDivides = true;  // finish(x, count) is x / count
   T finish(T x, int64_t count) const { return count == 0 ? T{0} : x / static_cast<T>(count); }
 };
@@ -216,7 +218,7 @@ class RowPool {
             if (present > 0) under[found++] = plane + from_row * width;
           });
           if (found == 0) std::fill(joined, joined + width, op_.none());
-          else (kernel_.*Op::kJoinWindows)(under, found, 1, 1, 1, op_.none(), joined, width);
+          else (kernel_.*Op::kJoinDown)(under, found, joined, width);
           if (++row == rows) {
             row = 0;
             plane += s_.in_size();
@@ -225,8 +227,8 @@ class RowPool {
         for (int64_t k = 0; k < height; ++k) {
           const float* joined = band + k * padded_;
           float* result = y + (i + k) * out;
-          (kernel_.*Op::kJoinWindows)(&joined, 1, s_.kernel[last], s_.dilation[last], s_.stride[last], op_.none(),
-                                      result, out);
+          (kernel_.*Op::kJoinAcross)(joined, s_.kernel[last], s_.dilation[last], s_.stride[last], op_.none(), result,
+                                     out);
           if constexpr (Op::kCounts)
             kernel_.divide(static_cast<float>(std::max<int64_t>(1, row_counts[k])), counts, result, out);
         }
@@ -249,11 +251,20 @@ class RowPool {
   template <typename Body>
   int64_t rows_under(int64_t row, Body body) const {
     const int last = s_.rank - 1;
+    if (s_.rank == 2) {
+      const PoolTaps taps = pool_taps(s_, 0, row);
+      const int64_t present = taps.last - taps.first;
+      if (present == 0) body(0, 0, 0);
+      for (int64_t tap = 0; tap < present; ++tap) body(tap, taps.start + (taps.first + tap) * s_.dilation[0], present);
+      if (!count_padding_) return present;
+      const PoolTaps counted = pool_taps(s_, 0, row, s_.pad_begin[0], s_.pad_end[0]);
+      return counted.last - counted.first;
+    }
     PoolTaps taps[kMaxSpatialRank];
     int64_t count = 1, present = 1;
     for (int axis = last - 1; axis >= 0; --axis) {
-      const int64_t index = row < s_.out[axis] ? row : row % s_.out[axis];
-      row = row < s_.out[axis] ? 0 : row / s_.out[axis];
+      const int64_t index = row % s_.out[axis];
+      row /= s_.out[axis];
       taps[axis] = pool_taps(s_, axis, index);
       present *= taps[axis].last - taps[axis].first;
       const PoolTaps counted =

@@ -251,8 +251,8 @@ template <typename T>
 void dequantize_part(const T* x, const int32_t* zero, const float* scale, int64_t step, float* y, int64_t n) {
   if constexpr (sizeof(T) < sizeof(int32_t)) {
     if (step == 0) return dequantize(x, zero ? *zero : 0, *scale, y, n);
-  } else if (zero == nullptr) {
-    return generate(y, n, [=](int64_t i) { return static_cast<float>(x[i]) * scale[i * step]; });
+  } else if (zero == nullptr && step == 0) {
+    return generate(y, n, [=, by = *scale](int64_t i) { return static_cast<float>(x[i]) * by; });
   }
   // Differences of 32-bit numbers need more than 32 bits.
   using Wide = std::conditional_t<sizeof(T) == 4, int64_t, int32_t>;

@@ -95,7 +95,7 @@ void scatter_elements(const Run& run, Tensor& y, int axis) {
   const int64_t count = shape[axis];
   const int64_t inner = shape.size(axis + 1, shape.rank());
   const bool dense = inner == strides[axis];
-  const Indices indices(picked);
+  const int64_t extent = y.dim(axis), stride = strides[axis];
   const T* updates = static_cast<const T*>(run.in(2).raw());
   T* to = static_cast<T*>(y.raw());
   // The element of y for position `at` within the axes [first, last) of the indices.
@@ -112,6 +112,7 @@ void scatter_elements(const Run& run, Tensor& y, int axis) {
   const int64_t work = count * std::min(inner, kStretch);
   parallel_for(shape.size(0, axis) * stretches, std::max<int64_t>(16384 / std::max<int64_t>(work, 1), 1),
                [&](int64_t begin, int64_t end) {
+                 const Indices indices(picked);
                  for (int64_t unit = begin; unit < end; ++unit) {
                    const int64_t outer = unit / stretches;
                    const int64_t first = unit % stretches * kStretch;
@@ -119,8 +120,8 @@ void scatter_elements(const Run& run, Tensor& y, int axis) {
                    T* base = to + offset(outer, 0, axis);
                    for (int64_t k = 0; k < count; ++k) {
                      for (int64_t j = first, i = (outer * count + k) * inner + first; j < last; ++j, ++i) {
-                       T& element = base[indices.at(run, i, y.dim(axis)) * strides[axis] +
-                                         (dense ? j : offset(j, axis + 1, shape.rank()))];
+                       T& element =
+                           base[indices.at(run, i, extent) * stride + (dense ? j : offset(j, axis + 1, shape.rank()))];
                        element = combine<kReduction>(element, updates[i]);
                      }
                    }

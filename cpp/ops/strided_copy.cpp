@@ -289,7 +289,7 @@ void CopyNest::copy_tiles(T* to, const T* from, int across) const {
         const int64_t step = narrow ? tall : kTile;
         for (int64_t row = top; row < bottom; row += step) {
           const int64_t height = std::min(step, bottom - row);
-          const int64_t wide = height < 8 ? kWide : kTile;
+          const int64_t wide = height < 8 || std::is_same_v<T, uint32_t> ? kWide : kTile;
           for (int64_t column = left; column < right; column += wide) {
             transpose_tile(kernel, to + at_to + row * rows.to + column, rows.to,
                            from + at_from + row + column * columns.from, columns.from, height,
