@@ -243,13 +243,23 @@ void resize_image(const ResizeAxis* axes, const ResizeTaps* taps, int64_t planes
         continue;
       }
       const T* plane = from + row / height.to * height.from * width.from;
-      for (int64_t k = 0; k < rows; ++k) {
-        const T* read = plane + taps[0].indices[static_cast<size_t>(y * rows + k)] * width.from;
-        const A weight = row_weights[y * rows + k];
-        if (k == 0)
-          for (int64_t x = 0; x < width.from; ++x) blend[x] = weight * static_cast<A>(read[x]);
-        else
-          for (int64_t x = 0; x < width.from; ++x) blend[x] += weight * static_cast<A>(read[x]);
+      const auto source = [&](int64_t k) {
+        return plane + taps[0].indices[static_cast<size_t>(y * rows + k)] * width.from;
+      };
+      if (rows == 2) {
+        const T *above = source(0), *below = source(1);
+        const A first = row_weights[2 * y], second = row_weights[2 * y + 1];
+        for (int64_t x = 0; x < width.from; ++x)
+          blend[x] = first * static_cast<A>(above[x]) + second * static_cast<A>(below[x]);
+      } else {
+        for (int64_t k = 0; k < rows; ++k) {
+          const T* read = source(k);
+          const A weight = row_weights[y * rows + k];
+          if (k == 0)
+            for (int64_t x = 0; x < width.from; ++x) blend[x] = weight * static_cast<A>(read[x]);
+          else
+            for (int64_t x = 0; x < width.from; ++x) blend[x] += weight * static_cast<A>(read[x]);
+        }
       }
       if (columns == 2) {
         for (int64_t x = 0; x < width.to; ++x)

@@ -197,6 +197,19 @@ void CopyNest::walk(int depth, int64_t begin, int64_t end, Body body) const {
   }
 }
 
+template <typename Body>
+void CopyNest::walk_lines(int depth, int64_t begin, int64_t end, Body body) const {
+  if (depth == 0) return walk(depth, begin, end, body);
+  const Loop& line = loops_[static_cast<size_t>(depth - 1)];
+  while (begin < end) {
+    const int64_t first = begin % line.extent, count = std::min(line.extent - first, end - begin);
+    walk(depth - 1, begin / line.extent, begin / line.extent + 1, [&](int64_t to, int64_t from) {
+      for (int64_t i = first; i < first + count; ++i) body(to + i * line.to, from + i * line.from);
+    });
+    begin += count;
+  }
+}
+
 // Calls body(to offset, from offset, first, last) for every stretch [first, last) of the innermost loop; long loops are
 // cut into several stretches so that they keep all threads busy.
 template <typename Body>
@@ -208,7 +221,7 @@ void CopyNest::stretches(int64_t element_bytes, Body body) const {
   const int64_t pieces = length > 2 * piece && rows < 64 ? (length + piece - 1) / piece : 1;
   if (pieces == 1) {
     return parallel_for(rows, move_grain(length * element_bytes), [&](int64_t begin, int64_t end) {
-      walk(outer, begin, end, [&](int64_t at_to, int64_t at_from) { body(at_to, at_from, 0, length); });
+      walk_lines(outer, begin, end, [&](int64_t at_to, int64_t at_from) { body(at_to, at_from, 0, length); });
     });
   }
   parallel_for(rows * pieces, 1, [&](int64_t begin, int64_t end) {
