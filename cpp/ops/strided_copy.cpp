@@ -98,6 +98,10 @@ void transpose_tile(const TransposeKernel& kernel, T* to, int64_t to_stride, con
   }
   if constexpr (std::is_same_v<T, uint32_t>) {
     if (rows == 3 && from_stride == 3) return kernel.three_words(to, to_stride, from, columns);
+    if (rows == 2 && from_stride == 2) {
+      kernel.every_second(to, from, columns);
+      return kernel.every_second(to + to_stride, from + 1, columns);
+    }
     const int64_t wide = columns / kernel.lanes * kernel.lanes, tall = rows / kernel.lanes * kernel.lanes;
     kernel.words(to, to_stride, from, from_stride, tall, wide);
     transpose_short_blocks(to + wide, to_stride, from + wide * from_stride, from_stride, tall, columns - wide);
@@ -197,19 +201,6 @@ void CopyNest::walk(int depth, int64_t begin, int64_t end, Body body) const {
   }
 }
 
-template <typename Body>
-void CopyNest::walk_lines(int depth, int64_t begin, int64_t end, Body body) const {
-  if (depth == 0) return walk(depth, begin, end, body);
-  const Loop& line = loops_[static_cast<size_t>(depth - 1)];
-  while (begin < end) {
-    const int64_t first = begin % line.extent, count = std::min(line.extent - first, end - begin);
-    walk(depth - 1, begin / line.extent, begin / line.extent + 1, [&](int64_t to, int64_t from) {
-      for (int64_t i = first; i < first + count; ++i) body(to + i * line.to, from + i * line.from);
-    });
-    begin += count;
-  }
-}
-
 // Calls body(to offset, from offset, first, last) for every stretch [first, last) of the innermost loop; long loops are
 // cut into several stretches so that they keep all threads busy.
 template <typename Body>
@@ -221,7 +212,7 @@ void CopyNest::stretches(int64_t element_bytes, Body body) const {
   const int64_t pieces = length > 2 * piece && rows < 64 ? (length + piece - 1) / piece : 1;
   if (pieces == 1) {
     return parallel_for(rows, move_grain(length * element_bytes), [&](int64_t begin, int64_t end) {
-      walk_lines(outer, begin, end, [&](int64_t at_to, int64_t at_from) { body(at_to, at_from, 0, length); });
+      walk(outer, begin, end, [&](int64_t at_to, int64_t at_from) { body(at_to, at_from, 0, length); });
     });
   }
   parallel_for(rows * pieces, 1, [&](int64_t begin, int64_t end) {
@@ -291,24 +282,32 @@ void CopyNest::copy_tiles(T* to, const T* from, int across) const {
   const int64_t strip_bytes =
       std::min(tall, rows.extent) * std::min(kWide, columns.extent) * static_cast<int64_t>(sizeof(T));
   const TransposeKernel& kernel = transpose_kernel();
+  // Of the matrix at these offsets, one strip of one band.
+  const auto transpose_strip = [&](int64_t band, int64_t strip, int64_t at_to, int64_t at_from) {
+    const int64_t bottom = std::min((band + 1) * tall, rows.extent);
+    const int64_t right = std::min((strip + 1) * kWide, columns.extent);
+    const int64_t step = narrow ? tall : kTile;
+    for (int64_t row = band * tall; row < bottom; row += step) {
+      const int64_t height = std::min(step, bottom - row);
+      const int64_t wide = height < 8 || std::is_same_v<T, uint32_t> ? kWide : kTile;
+      for (int64_t column = strip * kWide; column < right; column += wide) {
+        transpose_tile(kernel, to + at_to + row * rows.to + column, rows.to,
+                       from + at_from + row + column * columns.from, columns.from, height,
+                       std::min(wide, right - column));
+      }
+    }
+  };
+  if (bands * strips == 1) {
+    return parallel_for(matrices, move_grain(strip_bytes), [&](int64_t begin, int64_t end) {
+      outer.walk(outer.depth_, begin, end,
+                 [&](int64_t at_to, int64_t at_from) { transpose_strip(0, 0, at_to, at_from); });
+    });
+  }
   parallel_for(matrices * bands * strips, move_grain(strip_bytes), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t top = i / strips % bands * tall;
-      const int64_t bottom = std::min(top + tall, rows.extent);
-      const int64_t left = i % strips * kWide;
-      const int64_t right = std::min(left + kWide, columns.extent);
       const int64_t matrix = i / strips / bands;
       outer.walk(outer.depth_, matrix, matrix + 1, [&](int64_t at_to, int64_t at_from) {
-        const int64_t step = narrow ? tall : kTile;
-        for (int64_t row = top; row < bottom; row += step) {
-          const int64_t height = std::min(step, bottom - row);
-          const int64_t wide = height < 8 || std::is_same_v<T, uint32_t> ? kWide : kTile;
-          for (int64_t column = left; column < right; column += wide) {
-            transpose_tile(kernel, to + at_to + row * rows.to + column, rows.to,
-                           from + at_from + row + column * columns.from, columns.from, height,
-                           std::min(wide, right - column));
-          }
-        }
+        transpose_strip(i / strips % bands, i % strips, at_to, at_from);
       });
     }
   });

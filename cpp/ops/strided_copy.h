@@ -36,9 +36,6 @@ class CopyNest {
   // Calls body(to offset, from offset) for the iterations [begin, end) of the first `depth` loops.
   template <typename Body>
   void walk(int depth, int64_t begin, int64_t end, Body body) const;
-  // The same, quicker where the last of these loops is long.
-  template <typename Body>
-  void walk_lines(int depth, int64_t begin, int64_t end, Body body) const;
   int64_t iterations(int depth) const;
 
   std::array<Loop, kMaxLoops> loops_;
