@@ -133,7 +133,7 @@ typedef uint32_t NarrowU __attribute__((vector_size(kWide * 4)));
 
 template <IntegerDivision kKind>
 SX_INLINE NarrowI divided(NarrowI a, NarrowI b, D exact) {
-  const NarrowI quotient = __builtin_convertvector(exact == 2147483648.0 ? -exact : exact, NarrowI);
+  const NarrowI quotient = __builtin_convertvector(exact >= 2147483648.0 ? -exact : exact, NarrowI);
   if constexpr (kKind == IntegerDivision::kQuotient) return quotient;
   const NarrowU product = reinterpret_cast<NarrowU>(quotient) * reinterpret_cast<NarrowU>(b);
   const NarrowU rest = reinterpret_cast<NarrowU>(a) - product;
