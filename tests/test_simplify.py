@@ -424,3 +424,28 @@ def test_integers_are_no_activation() -> None:
         x = feed[name].astype(np.int64)
         product = x * np.clip(x + 3, 0, 6)
         np.testing.assert_array_equal(run(model, feed, level)[0], np.trunc(product / 6))
+
+
+def test_spelled_out_dequantization_of_large_weights_is_computed_at_load() -> None:
+    """As files older than per-channel DequantizeLinear have it: a Cast, a Sub and a Mul."""
+    rng = np.random.default_rng(3)
+    q = rng.integers(-128, 128, (700, 600)).astype(np.int8)
+    scale = rng.random((700, 1), np.float32)
+    nodes = [
+        helper.make_node("Cast", ["q"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["f", "zero"], ["s"]),
+        helper.make_node("Mul", ["s", "scale"], ["w"]),
+        helper.make_node("Gemm", ["x", "w"], ["y"], transB=1),
+    ]
+    weights = {"q": q, "zero": np.full((700, 1), 3, np.float32), "scale": scale}
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 600])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 700])
+    initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], initializers)
+    session = sx.InferenceSession(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8).SerializeToString()
+    )
+    data = rng.standard_normal((3, 600), np.float32)
+    expected = data.astype(np.float64) @ ((q.astype(np.float64) - 3) * scale).T
+    np.testing.assert_allclose(session.run(None, {"x": data})[0], expected, rtol=1e-4, atol=600 * 2**-24 * 131 * 4)
+    assert {row.op.removeprefix("sardonyx::") for row in session.get_provider_report()} == {"MatMul"}

@@ -48,11 +48,12 @@ bool fold(Graph& graph, PassLog& log, const FoldOptions& options) {
     const Node& node = graph.node(id);
     const bool dequantizes = node.op->full_name() == "DequantizeLinear";
     if (dequantizes && !options.dequantize) continue;
+    const bool widens = options.dequantize && (dequantizes || node.op->full_name() == "Cast");
     bool known = settle_elements(graph, id, facts) && !node.outputs.empty();
     if (!known && can_evaluate(graph, id, facts)) {
       const size_t in = constant_bytes(facts, node.inputs);
       const size_t out = expected_bytes(graph, id, facts);
-      if (!dequantizes && out != SIZE_MAX && out > kAlwaysFoldBytes && out > 2 * in) {
+      if (!widens && out != SIZE_MAX && out > kAlwaysFoldBytes && out > 2 * in) {
         log.add("fold_constants", node,
                 Outcome::missed(join("the result has ", out, " bytes, its operands only ", in)));
         continue;

@@ -52,7 +52,7 @@ struct Rule {
 bool apply_rules(Graph& graph, const std::vector<Rule>& rules, PassLog& log, bool verify_each);
 
 struct FoldOptions {
-  // Whether quantized constants are dequantized. A model that is to be kept loses by it: they take four times as much.
+  // Whether constants are dequantized and cast, however much larger they become: a model that is to be kept loses by it.
   bool dequantize = false;
 };
 // Whole-graph passes, bodies included. Each returns whether it changed anything.
