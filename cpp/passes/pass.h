@@ -52,7 +52,7 @@ struct Rule {
 bool apply_rules(Graph& graph, const std::vector<Rule>& rules, PassLog& log, bool verify_each);
 
 struct FoldOptions {
-  // Whether constants are dequantized and cast, however much larger they become: a model that is to be kept loses by it.
+  // Whether constants are dequantized and cast, however much larger that makes them: not for a model that is kept.
   bool dequantize = false;
 };
 // Whole-graph passes, bodies included. Each returns whether it changed anything.
