@@ -1,5 +1,8 @@
 """SINGA's layers that size themselves, and Model: training, modes, states in files."""
 
+import io
+import zipfile
+
 import numpy as np
 import onnx
 import pytest
@@ -91,6 +94,40 @@ def test_states_in_files(net, tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"no archive")
     with pytest.raises(InvalidArgument, match="holds no states"):
         net.load_states(tmp_path / "bad.zip")
+
+
+def archive_of(path, tensors, attributes):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("tensor_dict.npz", tensors)
+        archive.writestr("states_attr.json", attributes)
+
+
+def test_states_of_hostile_files(tmp_path):
+    net = CNN()
+    net.compile([tensor.from_numpy(IMAGES)], is_train=False)
+    before = {name: state.numpy().copy() for name, state in net.get_states().items()}
+    good = io.BytesIO()
+    np.savez(good, **{"linear1.b": np.zeros(5, np.float32), "linear1.W": np.zeros((2, 2), np.float32)})
+    packed = io.BytesIO()
+    np.savez_compressed(packed, x=np.zeros(100 << 20, np.uint8))
+    header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,), }"
+    huge = io.BytesIO()
+    with zipfile.ZipFile(huge, "w") as archive:
+        archive.writestr("x.npy", header.ljust(127) + b"\n")
+    for tensors, attributes, message in [
+        (good.getvalue(), "{}", r"'linear1.W' is \[2, 2\]; \[24, 5\] expected"),
+        (good.getvalue(), "[]", "holds no states"),
+        (good.getvalue(), '{"linear1.W": 3}', "holds no states"),
+        (bytes(100 << 20), "{}", "bytes once unpacked"),
+        (packed.getvalue(), "{}", "bytes once unpacked"),
+        (huge.getvalue(), "{}", "holds no states"),
+        (b"", "{}", "holds no states"),
+    ]:
+        archive_of(tmp_path / "net.zip", tensors, attributes)
+        with pytest.raises(InvalidArgument, match=message):
+            net.load_states(tmp_path / "net.zip")
+        for name, state in net.get_states().items():
+            np.testing.assert_array_equal(state.numpy(), before[name])
 
 
 X = tensor.from_numpy(IMAGES)

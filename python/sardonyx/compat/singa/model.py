@@ -21,6 +21,7 @@ from sardonyx.files import replacing
 __all__ = ["Model"]
 
 _TENSORS, _ATTRIBUTES = "tensor_dict.npz", "states_attr.json"  # the files within a file of states
+_SPARE_BYTES, _MOST_TIMES = 64 << 20, 16  # a file may hold so many bytes, and times those of the model
 _OWN, _OTHER = 0, 1  # whose states: the model's, or what was saved beside it
 
 
@@ -111,14 +112,18 @@ class Model(Layer):
         """Gives parameters and statistics other values: tensors or arrays by path.
 
         Raises:
-            InvalidArgument: there is none of a name (is the model compiled?), or elements differ in number; those
-                before it have changed.
+            InvalidArgument: there is none of a name (is the model compiled?), or elements differ in number; nothing
+                has changed.
         """
         own = self.get_states()
-        for name, value in states.items():
+        arrays = {name: np.asarray(value) for name, value in states.items()}
+        for name, array in arrays.items():
             if name not in own:
                 raise InvalidArgument(f"the model has no state '{name}'; it has {list(own)} (compile() makes them)")
-            own[name].copy_from(value)
+            if array.size != own[name].size():
+                raise InvalidArgument(f"state '{name}' is {list(array.shape)}; {list(own[name].shape)} expected")
+        for name, array in arrays.items():
+            own[name].copy_from(array)
 
     def set_params(self, **parameters: Any) -> None:
         """As `set_states`."""
@@ -154,18 +159,34 @@ class Model(Layer):
             NoSuchFile: there is none.
             InvalidArgument: it holds no states, or not those of this model.
         """
+        most = _SPARE_BYTES + _MOST_TIMES * sum(tensor.numpy().nbytes for tensor in self.get_states().values())
         try:
             with zipfile.ZipFile(fpath) as archive:
-                attributes = json.loads(archive.read(_ATTRIBUTES))
-                with np.load(io.BytesIO(archive.read(_TENSORS)), allow_pickle=False) as arrays:
-                    found = {name: arrays[name] for name in arrays.files}
+                attributes = json.loads(_read(archive, _ATTRIBUTES, most))
+                kinds = {name: attribute["state_type"] for name, attribute in attributes.items()}
+                tensors = io.BytesIO(_read(archive, _TENSORS, most))
+            with zipfile.ZipFile(tensors) as archive:
+                _check_size(sum(entry.file_size for entry in archive.infolist()), most)
+            with np.load(tensors, allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
         except FileNotFoundError:
             raise NoSuchFile(f"there is no file '{os.fspath(fpath)}' to read states from") from None
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged file can fail in any way
             raise InvalidArgument(f"'{os.fspath(fpath)}' holds no states: {error}") from error
-        kinds = {name: attributes.get(name, {}).get("state_type", _OWN) for name in found}
+        kinds = {name: kinds.get(name, _OWN) for name in found}
         self.set_states({name: value for name, value in found.items() if kinds[name] == _OWN})
         return {name: Tensor(data=value) for name, value in found.items() if kinds[name] == _OTHER}
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise ValueError(f"{size} bytes once unpacked, where at most {most} are expected of this model")
+
+
+def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A file of an archive, which may unpack to a thousand times its size."""
+    _check_size(archive.getinfo(name).file_size, most)
+    return archive.read(name)
 
 
 def _flat(states: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
